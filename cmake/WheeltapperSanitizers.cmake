@@ -1,0 +1,11 @@
+# Sanitizers apply to the whole tree or not at all: mixing instrumented and plain objects hides races.
+if(WT_SANITIZE)
+  add_compile_options(-fsanitize=${WT_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${WT_SANITIZE})
+endif()
+if(WT_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "WT_FUZZ needs clang (libFuzzer); use the 'fuzz' preset")
+  endif()
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
