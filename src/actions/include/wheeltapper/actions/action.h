@@ -1,0 +1,56 @@
+// Actions: what is done about a finding. Each is fired at most once per open incident (one incident
+// per cause) and cooldown; a resolve message follows when the finding resolves. Every attempt is
+// recorded in actions.jsonl.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "wheeltapper/core/clock.h"
+#include "wheeltapper/core/config.h"
+#include "wheeltapper/core/status.h"
+#include "wheeltapper/rules/finding.h"
+
+namespace wheeltapper::actions {
+
+// How an action reaches the job; the supervisor implements it. Thread-safe.
+class JobControl {
+ public:
+  JobControl() = default;
+  JobControl(const JobControl&) = delete;
+  JobControl& operator=(const JobControl&) = delete;
+  virtual ~JobControl() = default;
+  // Asks the job to stop: SIGTERM to its process group, SIGKILL after the grace period. Returns at
+  // once. The first reason given wins and is recorded in END.
+  virtual void RequestStop(const std::string& reason, const rules::Finding& finding) = 0;
+};
+
+struct ActionRecord {
+  TimeNs wall_ns = 0;
+  std::string action;  // "stop", "command", "webhook"
+  std::string finding_id;
+  std::string event;    // "opened", "resolved"
+  std::string outcome;  // "done", "retrying", "failed", "spooled", "suppressed"
+  std::string detail;
+  int attempts = 0;
+};
+std::string ActionRecordToJson(const ActionRecord& record);
+// Reads actions.jsonl; a run without the file has none.
+Result<std::vector<ActionRecord>> ReadActions(const std::string& run_dir);
+
+// Routes findings to the configured actions (which findings: rule names, a minimum severity). Slow
+// ones (webhook, command) run on one thread "wt-actions-send" with a queue spooled under
+// RUN/actions/ so that a restart loses nothing.
+class ActionRouter : public rules::FindingSink {
+ public:
+  // InvalidArgument for a bad configuration (unknown rule, bad URL, missing secret), before
+  // anything runs.
+  static Result<std::unique_ptr<ActionRouter>> Create(const Config& config,
+                                                      const std::string& run_dir, JobControl* job,
+                                                      const Clock& clock);
+  // Waits for queued deliveries up to the deadline; what is left stays spooled.
+  virtual Status Drain(TimeNs deadline_ns) = 0;
+};
+
+}  // namespace wheeltapper::actions

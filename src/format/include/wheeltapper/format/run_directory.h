@@ -1,0 +1,85 @@
+// Names and small JSON files of a run directory (DESIGN §5; docs/format/run-directory.md).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "wheeltapper/core/clock.h"
+#include "wheeltapper/core/ids.h"
+#include "wheeltapper/core/status.h"
+
+namespace wheeltapper::format {
+
+// run.json, written once by whoever makes the run (the watcher, or the job when it runs without
+// one).
+struct RunInfo {
+  uint32_t format_version = 0;
+  uint32_t min_reader = 0;
+  std::string name;     // "swift-otter-12"
+  uint64_t run_id = 0;  // random; written as 16 hex digits
+  TimeNs started_wall_ns = 0;
+  std::vector<std::string> argv;
+  std::string cwd;
+  std::string host;
+  std::string wheeltapper_version;
+  // "python" → "3.11.2", "cpu" → …, "git_commit" → …: whatever was found; never secrets, never the
+  // whole environment.
+  std::map<std::string, std::string> environment;
+};
+
+// ranks/rRRRRR.json, written by each rank when it starts and again when it learns more (framework,
+// model).
+struct RankInfo {
+  Rank rank;
+  int32_t world_size = 1;
+  uint64_t incarnation = 1;
+  std::string host;
+  int64_t pid = 0;
+  std::string device;     // "cpu", "cuda:0"
+  std::string framework;  // "torch 2.13.0"
+  std::string segment_path;
+  std::string boot_id;
+  TimeNs wall_ns = 0;  // the same instant on both clocks
+  TimeNs monotonic_ns = 0;
+  std::string model_summary;  // "SmallConvNet, 12 parameters, 4,586 elements"
+};
+
+// END, written by the watcher (or a clean exit of a job without one). Its presence means: nothing
+// will be added.
+struct EndInfo {
+  std::string state;   // "finished", "failed", "stopped", "killed", "interrupted"
+  int exit_code = 0;   // the child's; 128 + signal when it died of one
+  std::string reason;  // "" or e.g. "stopped by rule exploding_tensor"
+  TimeNs ended_wall_ns = 0;
+};
+
+// Paths. `run_dir` is the run's folder.
+std::string RunInfoPath(const std::string& run_dir);
+std::string ConfigPath(const std::string& run_dir);  // config.json: the resolved configuration
+std::string EndPath(const std::string& run_dir);
+std::string FindingsPath(const std::string& run_dir);  // findings.jsonl
+std::string ActionsPath(const std::string& run_dir);   // actions.jsonl
+std::string RankInfoPath(const std::string& run_dir, Rank rank);
+std::string JournalPath(const std::string& run_dir, Rank rank, uint64_t file_number);
+// table: "scalars", "stats", "tensors"
+std::string SealedPath(const std::string& run_dir, const std::string& table, Rank rank,
+                       uint64_t first_seq, uint64_t last_seq);
+std::string BlobPath(const std::string& run_dir, Rank rank, uint64_t blob_number, bool open);
+
+// Makes the folders and run.json. AlreadyExists when there is a run.json; the underlying error when
+// it cannot be written.
+Status CreateRunDirectory(const std::string& run_dir, const RunInfo& info);
+Status WriteRankInfo(const std::string& run_dir, const RankInfo& info);
+Status WriteEnd(const std::string& run_dir, const EndInfo& info);
+
+// NotFound: no run there. DataLoss: unreadable. FailedPrecondition: written by a newer version than
+// this build reads.
+Result<RunInfo> ReadRunInfo(const std::string& run_dir);
+Result<RankInfo> ReadRankInfo(const std::string& run_dir, Rank rank);
+// NotFound while the run is not over.
+Result<EndInfo> ReadEnd(const std::string& run_dir);
+Result<std::vector<Rank>> ListRanks(const std::string& run_dir);
+
+}  // namespace wheeltapper::format

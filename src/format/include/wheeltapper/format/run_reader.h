@@ -1,0 +1,77 @@
+// Reads a run directory, live or finished: sealed files first, then the journal tail, each
+// committed record exactly once.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "wheeltapper/core/status.h"
+#include "wheeltapper/format/rows.h"
+#include "wheeltapper/format/run_directory.h"
+
+namespace wheeltapper::format {
+
+// A damaged place that was passed over; nothing is skipped silently.
+struct SkippedBytes {
+  std::string file;
+  uint64_t offset;
+  uint64_t nbytes;
+  std::string reason;
+};
+
+// Not thread-safe; any number of readers may follow one run, in any processes, while it is written.
+class RunReader {
+ public:
+  // NotFound, DataLoss or FailedPrecondition (newer version) as ReadRunInfo. Writes nothing; does
+  // not wait.
+  static Result<std::unique_ptr<RunReader>> Open(const std::string& run_dir);
+  virtual ~RunReader() = default;
+
+  // Hands every batch committed since the last call to `sink`, per rank in commit order. Cheap when
+  // there is nothing new: one pread per live rank. Damaged bytes are reported by skipped() and as
+  // gaps, not as an error.
+  virtual Status Poll(const std::function<void(StepBatch&&)>& sink) = 0;
+
+  [[nodiscard]] virtual const RunInfo& info() const = 0;
+  [[nodiscard]] virtual const NameTable& names() const = 0;
+  [[nodiscard]] virtual std::vector<Rank> ranks() const = 0;
+  // Set once END is there and everything before it has been delivered.
+  [[nodiscard]] virtual const std::optional<EndInfo>& end() const = 0;
+  [[nodiscard]] virtual const std::vector<SkippedBytes>& skipped() const = 0;
+  // Reads the bytes of a raw tensor and checks their CRC. DataLoss on mismatch; NotFound when
+  // retention removed it.
+  virtual Result<std::vector<uint8_t>> ReadTensor(const TensorRow& row) = 0;
+};
+
+// Makes a run whose writers are dead whole: replays their rings into the journal, seals every
+// journal file, finishes open blobs. Idempotent; leaves ranks alone whose writer lives (their
+// segment is locked).
+struct RecoveryReport {
+  int ranks_recovered = 0;
+  int ranks_alive = 0;
+  uint64_t records_replayed = 0;  // from rings
+  uint64_t steps_discarded = 0;   // begun but never committed
+  uint64_t files_sealed = 0;
+  std::vector<SkippedBytes> skipped;
+};
+Result<RecoveryReport> RecoverRun(const std::string& run_dir);
+
+// Checks every file of a run: headers, checksums, Parquet and safetensors structure, sequence
+// continuity. Never writes.
+struct FsckProblem {
+  std::string file;
+  std::string what;  // "checksum mismatch at offset 4096", …
+  bool data_lost;    // false: recoverable by RecoverRun (an unsealed journal, an open blob)
+};
+struct FsckReport {
+  uint64_t files_checked = 0;
+  uint64_t records_checked = 0;
+  std::vector<FsckProblem> problems;
+};
+Result<FsckReport> CheckRun(const std::string& run_dir);
+
+}  // namespace wheeltapper::format

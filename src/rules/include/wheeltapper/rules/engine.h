@@ -1,0 +1,56 @@
+// Runs rules over a trial, live or finished, and turns observations into findings.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "wheeltapper/core/clock.h"
+#include "wheeltapper/core/config.h"
+#include "wheeltapper/core/status.h"
+#include "wheeltapper/rules/finding.h"
+#include "wheeltapper/rules/rule.h"
+#include "wheeltapper/trial/trial.h"
+
+namespace wheeltapper::rules {
+
+struct RuleSelection {
+  std::string name;
+  std::map<std::string, std::string> parameters;
+  std::optional<Severity> severity;
+  std::string python_file;  // not empty: a user's rule, FILE.py:CLASS
+};
+
+// Which rules run, from `rules.select`, `rules.ignore` and `[rules.<name>]`. InvalidArgument with a
+// suggestion for an unknown rule or parameter.
+Result<std::vector<RuleSelection>> SelectRules(const Config& config);
+
+enum class RuleState : uint8_t { kWaiting, kActive, kErrored };
+struct RuleStatus {
+  std::string name;
+  RuleState state = RuleState::kWaiting;  // kWaiting: what it needs has not been seen
+  std::string detail;                     // "needs collection activations", or the error
+  int64_t batches = 0;
+  int64_t findings = 0;
+};
+
+// Single-threaded. Findings go to every sink in order; the sinks outlive the engine.
+class RuleEngine {
+ public:
+  static Result<std::unique_ptr<RuleEngine>> Create(const std::vector<RuleSelection>& rules,
+                                                    const Clock& clock);
+  virtual ~RuleEngine() = default;
+  virtual void AddSink(FindingSink* sink) = 0;
+  // Evaluates everything that is new in the trial. Cheap when there is nothing.
+  virtual Status Advance(trial::Trial& trial) = 0;
+  // After the run's end: last evaluation, OnIdle(ended), flushes updates.
+  virtual Status Finish(trial::Trial& trial) = 0;
+  [[nodiscard]] virtual std::vector<RuleStatus> rule_states() const = 0;
+  [[nodiscard]] virtual const std::vector<Finding>& findings() const = 0;
+};
+
+// Appends findings to findings.jsonl, durably, one JSON line per change.
+std::unique_ptr<FindingSink> MakeFindingsLog(const std::string& run_dir);
+
+}  // namespace wheeltapper::rules

@@ -1,0 +1,120 @@
+// A rule looks at a trial's steps in order and says what is wrong. C++ for the built-ins
+// (src/rules/builtin/, one file each with its metadata table), Python for users (run in a child
+// process, see python_rules.h).
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "wheeltapper/core/status.h"
+#include "wheeltapper/format/rows.h"
+#include "wheeltapper/rules/finding.h"
+
+namespace wheeltapper::rules {
+
+enum class ParameterType : uint8_t { kNumber, kInteger, kBool, kText, kRegex };
+
+struct ParameterSpec {
+  const char* name;
+  ParameterType type;
+  const char* default_value;  // as text; "" = none
+  const char* meaning;        // one line, with unit and range
+  const char* source;         // "SageMaker Debugger", a paper, or "Wheeltapper"
+};
+
+// What a rule needs to say anything; the engine tells the user when it is missing instead of
+// staying silent.
+struct RuleNeeds {
+  std::vector<const char*> collections;  // any of these with statistics
+  bool scalars = false;                  // any scalar (loss)
+};
+
+// The single metadata table that generates docs, `wheeltapper rules`, `explain` and the UI
+// catalogue.
+struct RuleInfo {
+  const char* name;          // "exploding_tensor"
+  const char* title;         // "Exploding tensor"
+  const char* summary;       // one sentence
+  const char* smdebug_name;  // "ExplodingTensor", or "" when it is ours
+  Severity severity;         // of its findings unless configured otherwise
+  bool on_by_default;
+  int64_t warm_up_steps;
+  std::span<const ParameterSpec> parameters;
+  RuleNeeds needs;
+  const char* what_it_means;  // explain: paragraphs
+  const char* false_alarms;   // when it may be wrong
+  const char* how_to_fix;
+};
+
+// Typed access to a rule's parameters, already validated.
+class Parameters {
+ public:
+  static Result<Parameters> Make(const RuleInfo& info,
+                                 const std::map<std::string, std::string>& given);
+  [[nodiscard]] double Number(const char* name) const;
+  [[nodiscard]] int64_t Integer(const char* name) const;
+  [[nodiscard]] bool Bool(const char* name) const;
+  [[nodiscard]] const std::string& Text(const char* name) const;
+  [[nodiscard]] bool empty(const char* name) const;
+  [[nodiscard]] const std::map<std::string, std::string>& all() const { return values_; }
+
+ private:
+  std::map<std::string, std::string> values_;
+};
+
+// One thing a rule noticed at one step. The engine groups observations into findings by (rule,
+// cause): one finding per cause, not one alert per tensor; hysteresis, multiplicity and resolving
+// are the engine's job.
+struct Observation {
+  std::string
+      cause_key;  // observations with the same key are one finding; "" = one for the whole rule
+  std::optional<std::string> tensor;
+  std::optional<std::string> module;
+  format::StepKey key;
+  std::string message;
+  std::optional<std::string> cause;
+  std::optional<std::string> try_;
+  std::vector<Evidence> evidence;
+  std::optional<Severity> severity;  // overrides the rule's
+};
+
+// What a rule sees besides the batch: names, and a way to report.
+class RuleContext {
+ public:
+  virtual ~RuleContext() = default;
+  [[nodiscard]] virtual const format::NameTable& names() const = 0;
+  // Something is wrong at this step.
+  virtual void Observe(Observation observation) = 0;
+  // The condition of `cause_key` no longer holds as of this step (hysteresis counts these).
+  virtual void Clear(const std::string& cause_key, const format::StepKey& key) = 0;
+};
+
+// One instance per run. Single-threaded: the engine calls it from one thread. A Status ≠ OK marks
+// the rule as errored (shown, never a finding) and it is not called again.
+class Rule {
+ public:
+  Rule() = default;
+  Rule(const Rule&) = delete;
+  Rule& operator=(const Rule&) = delete;
+  virtual ~Rule() = default;
+  // Every committed batch, in commit order per rank.
+  virtual Status OnBatch(const format::StepBatch& batch, RuleContext& context) = 0;
+  // Called at least once a second of a live run, and once at the end of any run; for rules about
+  // silence. `now_ns` is wall time; `ended` says whether the run is over.
+  virtual Status OnIdle(TimeNs /*now_ns*/, bool /*ended*/, RuleContext& /*context*/) { return {}; }
+};
+
+struct RuleType {
+  const RuleInfo* info;
+  std::unique_ptr<Rule> (*make)(const Parameters& parameters);
+};
+
+// All built-in rules, by name.
+std::span<const RuleType> BuiltinRules();
+const RuleType* FindRule(std::string_view name);
+
+}  // namespace wheeltapper::rules
