@@ -104,11 +104,12 @@ void AddTaken(std::vector<ConfigKey>* keys) {
                                 ": nothing, statistics, also a histogram, also the raw tensor.",
                      .choices = kTake});
   }
-  keys->push_back({.name = "capture.losses",
-                   .type = ConfigType::kChoice,
-                   .default_toml = "\"value\"",
-                   .meaning = "What is kept of losses: nothing, the value, statistics of the tensor.",
-                   .choices = "off|value|stats"});
+  keys->push_back(
+      {.name = "capture.losses",
+       .type = ConfigType::kChoice,
+       .default_toml = "\"value\"",
+       .meaning = "What is kept of losses: nothing, the value, statistics of the tensor.",
+       .choices = "off|value|stats"});
 }
 
 void AddCapture(std::vector<ConfigKey>* keys) {

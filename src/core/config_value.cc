@@ -2,9 +2,10 @@
 #include <cmath>
 #include <utility>
 
-#include "config_layers.h"
 #include "wheeltapper/core/regex.h"
 #include "wheeltapper/core/suggest.h"
+
+#include "config_layers.h"
 
 namespace wheeltapper {
 namespace {
@@ -165,8 +166,7 @@ std::optional<Result<ConfigValue>> ParseArrayText(std::string_view text) {
   if (!inner.empty() && kFirst.find(inner.front()) == std::string_view::npos) {
     return std::nullopt;
   }
-  Result<std::vector<TomlSetting>> parsed =
-      ParseTomlSettings("value = " + std::string(text), "");
+  Result<std::vector<TomlSetting>> parsed = ParseTomlSettings("value = " + std::string(text), "");
   if (!parsed.ok() || parsed->size() != 1 || !parsed->front().problem.empty()) {
     return std::nullopt;
   }

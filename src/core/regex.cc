@@ -56,8 +56,7 @@ Result<Regex> Regex::Compile(std::string_view pattern) {
 Result<bool> Regex::Search(std::string_view text) const {
   const std::unique_ptr<pcre2_match_context, FreeMatchContext> context(
       pcre2_match_context_create(nullptr));
-  const std::unique_ptr<pcre2_match_data, FreeMatchData> found(
-      pcre2_match_data_create(1, nullptr));
+  const std::unique_ptr<pcre2_match_data, FreeMatchData> found(pcre2_match_data_create(1, nullptr));
   if (context == nullptr || found == nullptr) {
     return ResourceExhaustedError("searching with a regular expression: out of memory");
   }

@@ -25,17 +25,17 @@
 namespace wheeltapper {
 
 enum class ConfigType : uint8_t {
-  kBool,      // bool
-  kInt,       // int64_t
-  kFloat,     // double
-  kPercent,   // "1%" or a fraction 0.01; held as double, the fraction
-  kEvery,     // "auto" or a whole number; held as int64_t, 0 = auto
-  kText,      // std::string
-  kChoice,    // std::string, one of `choices`
-  kIntList,   // std::vector<int64_t>
-  kTextList,  // std::vector<std::string>, each one of `choices` where those are given
-  kRegexList, // std::vector<std::string>, each compiles as a Regex
-  kAny,       // whatever was written: a parameter whose type only its owner knows
+  kBool,       // bool
+  kInt,        // int64_t
+  kFloat,      // double
+  kPercent,    // "1%" or a fraction 0.01; held as double, the fraction
+  kEvery,      // "auto" or a whole number; held as int64_t, 0 = auto
+  kText,       // std::string
+  kChoice,     // std::string, one of `choices`
+  kIntList,    // std::vector<int64_t>
+  kTextList,   // std::vector<std::string>, each one of `choices` where those are given
+  kRegexList,  // std::vector<std::string>, each compiles as a Regex
+  kAny,        // whatever was written: a parameter whose type only its owner knows
 };
 
 using ConfigValue = std::variant<bool, int64_t, double, std::string, std::vector<int64_t>,
@@ -47,12 +47,12 @@ struct ConfigKey {
   std::string name;
   ConfigType type = ConfigType::kText;
   // As it would stand in wheeltapper.toml (`"auto"`, `[]`, `256`); "" = unset by default.
-  std::string default_toml;
-  std::string meaning;
-  std::string unit;
+  std::string default_toml = {};
+  std::string meaning = {};
+  std::string unit = {};
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
-  std::string choices;  // "off|stats|hist|raw"
+  std::string choices = {};  // "off|stats|hist|raw"
 };
 
 // All built-in keys, in the order of the reference page. Lives for ever.
@@ -116,8 +116,8 @@ class Config {
   // The value, or zero / "" / {} when unset. Asking with another type than the key's is a mistake
   // in the program: it yields zero and one error line in the log.
   [[nodiscard]] bool GetBool(std::string_view key) const;
-  [[nodiscard]] int64_t GetInt(std::string_view key) const;  // kInt, kEvery
-  [[nodiscard]] double GetFloat(std::string_view key) const; // kFloat, kPercent, kInt
+  [[nodiscard]] int64_t GetInt(std::string_view key) const;   // kInt, kEvery
+  [[nodiscard]] double GetFloat(std::string_view key) const;  // kFloat, kPercent, kInt
   [[nodiscard]] std::string GetText(std::string_view key) const;
   [[nodiscard]] std::vector<int64_t> GetInts(std::string_view key) const;
   [[nodiscard]] std::vector<std::string> GetTexts(std::string_view key) const;
