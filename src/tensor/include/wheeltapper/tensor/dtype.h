@@ -22,8 +22,8 @@ enum class DType : uint8_t {
   kBF16 = 10,
   kF32 = 11,
   kF64 = 12,
-  kC64 = 13,   // two f32: real, imaginary
-  kC128 = 14,  // two f64
+  kC64 = 13,     // two f32: real, imaginary
+  kC128 = 14,    // two f64
   kF8E4M3 = 15,  // e4m3fn: no infinities
   kF8E5M2 = 16,
 };
@@ -31,7 +31,8 @@ inline constexpr int kDTypeCount = 17;
 
 // Bytes per element.
 size_t ItemSize(DType dtype);
-// The safetensors spelling: "BOOL", "U8", "F32", "BF16", "F8_E4M3", … (C64 and C128 are ours: safetensors stores them as U8).
+// The safetensors spelling: "BOOL", "U8", "F32", "BF16", "F8_E4M3", … (C64 and C128 are ours:
+// safetensors stores them as U8).
 std::string_view DTypeName(DType dtype);
 // The NumPy/torch spelling: "float32", "bfloat16", "int64", "complex64", …
 std::string_view DTypeFrameworkName(DType dtype);

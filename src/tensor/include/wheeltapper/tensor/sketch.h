@@ -1,8 +1,10 @@
-// Log-linear histogram: mergeable counts from which quantiles are read with at most 3.2 % relative value error, rank-exact.
+// Log-linear histogram: mergeable counts from which quantiles are read with at most 3.2 % relative
+// value error, rank-exact.
 //
-// A finite non-zero element falls into the bin of the top 13 bits of its f32 pattern: sign, 8 exponent bits, 4 mantissa
-// bits (the error model of DDSketch, Masson et al. 2019). Zero, f32 denormals of each sign, NaN, +Inf and −Inf have bins
-// of their own. f64 elements are rounded to f32 first; |x| beyond f32's range goes to the outermost finite bin of its sign.
+// A finite non-zero element falls into the bin of the top 13 bits of its f32 pattern: sign, 8
+// exponent bits, 4 mantissa bits (the error model of DDSketch, Masson et al. 2019). Zero, f32
+// denormals of each sign, NaN, +Inf and −Inf have bins of their own. f64 elements are rounded to
+// f32 first; |x| beyond f32's range goes to the outermost finite bin of its sign.
 #pragma once
 
 #include <array>
@@ -14,7 +16,8 @@
 
 namespace wheeltapper::tensor {
 
-// A bin id orders like the values it holds: −Inf < most negative … < −denormal < 0 < denormal < … < +Inf; NaN last.
+// A bin id orders like the values it holds: −Inf < most negative … < −denormal < 0 < denormal < … <
+// +Inf; NaN last.
 struct HistogramBin {
   int16_t bin;
   int64_t count;
@@ -34,10 +37,11 @@ class Histogram {
   [[nodiscard]] int64_t total() const noexcept;
   // Number of non-empty bins.
   [[nodiscard]] int bins_used() const noexcept;
-  // Writes the non-empty bins in order to `out`; returns how many there are (more than out.size() means truncated).
+  // Writes the non-empty bins in order to `out`; returns how many there are (more than out.size()
+  // means truncated).
   int Sparse(std::span<HistogramBin> out) const noexcept;
-  // Value at quantile q ∈ [0, 1] over the elements that are no NaN, as NumPy's "lower" method but for the bin's width;
-  // NaN when there are none.
+  // Value at quantile q ∈ [0, 1] over the elements that are no NaN, as NumPy's "lower" method but
+  // for the bin's width; NaN when there are none.
   [[nodiscard]] double Quantile(double q) const noexcept;
 
  private:
@@ -55,8 +59,8 @@ enum class MedianKind : uint8_t {
   kLower,  // torch.median: the lower of the two middle elements
   kMean,   // numpy.median: their mean
 };
-// Exact median over the elements that are no NaN, by radix selection (two passes). `scratch` must hold
-// MedianScratchBytes(view). NaN when there are none. Allocation-free.
+// Exact median over the elements that are no NaN, by radix selection (two passes). `scratch` must
+// hold MedianScratchBytes(view). NaN when there are none. Allocation-free.
 double ExactMedian(const TensorView& view, MedianKind kind, std::span<uint8_t> scratch) noexcept;
 size_t MedianScratchBytes(const TensorView& view) noexcept;
 

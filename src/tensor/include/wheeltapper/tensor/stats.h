@@ -1,10 +1,13 @@
-// One-pass statistics of a tensor: counts, moments, extremes and norms, fused with the copy when one is wanted.
+// One-pass statistics of a tensor: counts, moments, extremes and norms, fused with the copy when
+// one is wanted.
 //
-// Numerics (docs/design/numerics.md): elements are widened exactly; differences to a running pivot are summed in short
-// f32 runs and folded to f64; blocks merge with Chan's formula (Chan, Golub, LeVeque 1979) in a fixed order over fixed
-// 64 Ki-element chunks, so the result is bitwise reproducible on one instruction set and agrees to 4 ulp(f32) across
-// AVX-512, AVX2 and scalar. Blocks with max|x| > 2^62 or non-zero max|x| < 2^-50, and f64/int64 inputs, take the f64 path.
-// Everything here is allocation-free, lock-free, noexcept and thread-safe: it runs on the training thread.
+// Numerics (docs/design/numerics.md): elements are widened exactly; differences to a running pivot
+// are summed in short f32 runs and folded to f64; blocks merge with Chan's formula (Chan, Golub,
+// LeVeque 1979) in a fixed order over fixed 64 Ki-element chunks, so the result is bitwise
+// reproducible on one instruction set and agrees to 4 ulp(f32) across AVX-512, AVX2 and scalar.
+// Blocks with max|x| > 2^62 or non-zero max|x| < 2^-50, and f64/int64 inputs, take the f64 path.
+// Everything here is allocation-free, lock-free, noexcept and thread-safe: it runs on the training
+// thread.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +16,10 @@
 
 namespace wheeltapper::tensor {
 
-// Plain data, copied as bytes into journal records: change it only together with the format version.
-// Moments, extremes and norms are over the FINITE elements (count `finite()`); with none they are NaN, except the sums,
-// which are 0. A complex element counts by its modulus: |z| for the abs_* fields, l1 and l2; min, max, mean, m2 are
-// of the modulus too.
+// Plain data, copied as bytes into journal records: change it only together with the format
+// version. Moments, extremes and norms are over the FINITE elements (count `finite()`); with none
+// they are NaN, except the sums, which are 0. A complex element counts by its modulus: |z| for the
+// abs_* fields, l1 and l2; min, max, mean, m2 are of the modulus too.
 struct TensorStats {
   int64_t numel = 0;
   int64_t nan_count = 0;
@@ -32,8 +35,9 @@ struct TensorStats {
   double abs_max = 0;
   double l1 = 0;      // Σ|x|
   double abs_m2 = 0;  // Σ(|x| − mean|x|)²
-  double log2_abs_prod = 0;  // log2 Π|x| over finite elements; −inf when one is 0; NaN when not asked for
-  double prod_sign = 0;      // −1, 0 or 1; NaN when not asked for
+  double log2_abs_prod =
+      0;  // log2 Π|x| over finite elements; −inf when one is 0; NaN when not asked for
+  double prod_sign = 0;  // −1, 0 or 1; NaN when not asked for
 
   [[nodiscard]] int64_t nonfinite_count() const { return nan_count + posinf_count + neginf_count; }
   [[nodiscard]] int64_t finite() const { return numel - nonfinite_count(); }
@@ -55,14 +59,17 @@ static_assert(sizeof(TensorStats) == 128);
 TensorStats MergeStats(const TensorStats& a, const TensorStats& b) noexcept;
 
 struct StatsOptions {
-  bool product = false;  // log2_abs_prod and prod_sign cost about as much as everything else together
+  bool product =
+      false;  // log2_abs_prod and prod_sign cost about as much as everything else together
 };
 
 // One pass over a view of any dtype, strides, alignment and length.
 TensorStats ComputeStats(const TensorView& view, const StatsOptions& options) noexcept;
-// The same, and the elements are copied to `to` (C order, view.nbytes() bytes, any alignment) while they are in cache.
-// Streaming stores are used when the copy is large (≥ 256 KiB) and `to` is 64-byte aligned.
-TensorStats CopyAndComputeStats(const TensorView& view, void* to, const StatsOptions& options) noexcept;
+// The same, and the elements are copied to `to` (C order, view.nbytes() bytes, any alignment) while
+// they are in cache. Streaming stores are used when the copy is large (≥ 256 KiB) and `to` is
+// 64-byte aligned.
+TensorStats CopyAndComputeStats(const TensorView& view, void* to,
+                                const StatsOptions& options) noexcept;
 // The copy alone, with the same streaming stores.
 void CopyTensor(const TensorView& view, void* to) noexcept;
 

@@ -10,8 +10,8 @@ namespace wheeltapper::tensor {
 
 inline constexpr int kMaxDims = 64;  // torch's own limit
 
-// Shape and strides are in elements and outlive the view. `strides == nullptr` means C-contiguous. Data may be
-// misaligned. `data` may be null only when the tensor has no elements.
+// Shape and strides are in elements and outlive the view. `strides == nullptr` means C-contiguous.
+// Data may be misaligned. `data` may be null only when the tensor has no elements.
 struct TensorView {
   const void* data = nullptr;
   DType dtype = DType::kF32;
