@@ -80,6 +80,10 @@ struct GapRow {
 // Everything of one committed transaction: a step's commit, or one self-committed record.
 struct StepBatch {
   StepKey key;
+  // Sequence numbers of the rank's records that it covers, the COMMIT included: a batch belongs to
+  // the sealed file whose [first_seq, last_seq] holds them.
+  uint64_t first_seq = 0;
+  uint64_t last_seq = 0;
   TimeNs wall_ns = 0;
   bool is_step =
       false;  // true: closed by a COMMIT (a finished step); false: log(), gap, meta between steps

@@ -23,12 +23,20 @@ struct SkippedBytes {
   std::string reason;
 };
 
+struct ReaderOptions {
+  // false: rows that are sealed already are left to the caller (ListSealed and ParquetFile); Poll
+  // delivers the journal tail only. A batch is then in a file that ListSealed names *after* the
+  // Poll, or has been delivered, or both (compare last_seq); never neither.
+  bool deliver_sealed = true;
+};
+
 // Not thread-safe; any number of readers may follow one run, in any processes, while it is written.
 class RunReader {
  public:
   // NotFound, DataLoss or FailedPrecondition (newer version) as ReadRunInfo. Writes nothing; does
   // not wait.
-  static Result<std::unique_ptr<RunReader>> Open(const std::string& run_dir);
+  static Result<std::unique_ptr<RunReader>> Open(const std::string& run_dir,
+                                                 const ReaderOptions& options = {});
   virtual ~RunReader() = default;
 
   // Hands every batch committed since the last call to `sink`, per rank in commit order. Cheap when
