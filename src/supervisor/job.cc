@@ -1,0 +1,243 @@
+// The job's life, in one thread:
+//
+//   Start     block the signals of interest, open a signalfd for them, fork the command into its own process group, hand it
+//             the terminal.
+//   Poll      wait on the signalfd and on an eventfd (RequestStop). SIGCHLD: reap or mirror a job-control stop. Others:
+//             forward. A requested stop: SIGTERM to the group, after the grace period SIGKILL, until the group is empty.
+//   the end   take the terminal back, restore the signal mask.
+#include "wheeltapper/supervisor/job.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <utility>
+
+#include "spawn.h"
+#include "terminal.h"
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/core/mutex.h"
+
+namespace wheeltapper::supervisor {
+namespace {
+
+constexpr std::array kForwarded = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH};
+// How often a dying process group is looked at.
+constexpr TimeNs kGroupCheckNs = 50'000'000;
+// A process in uninterruptible sleep outlives SIGKILL; the watcher does not wait for it for ever.
+constexpr TimeNs kAfterKillNs = 5'000'000'000;
+
+bool EndsTheUser(int number) {
+  return number == SIGINT || number == SIGTERM || number == SIGHUP || number == SIGQUIT;
+}
+
+class RunningJob final : public Job {
+ public:
+  RunningJob(JobOptions options, const Clock& clock) : options_(std::move(options)), clock_(clock) {}
+  RunningJob(const RunningJob&) = delete;
+  RunningJob& operator=(const RunningJob&) = delete;
+  ~RunningJob() override { Release(); }
+
+  Status Begin();
+  Result<bool> Poll(TimeNs timeout_ns) override;
+  void RequestStop(const std::string& reason, const rules::Finding& finding) override;
+  [[nodiscard]] const JobExit& exit() const override { return exit_; }
+  [[nodiscard]] int64_t pid() const override { return pid_; }
+
+ private:
+  void Release();
+  Status WaitForEvents(TimeNs timeout_ns);
+  void HandleSignals();
+  void HandleChild();
+  void MirrorStop(int number);
+  void AdvanceStop();
+  [[nodiscard]] bool GroupAlive() const { return kill(-pid_, 0) == 0 || errno == EPERM; }
+  [[nodiscard]] bool over() const { return reaped_ && !stopping_; }
+
+  // Constant after Begin.
+  JobOptions options_;
+  const Clock& clock_;
+  pid_t pid_ = -1;
+  FileDescriptor signals_;
+  FileDescriptor stop_event_;
+  sigset_t mask_before_{};
+  bool masked_ = false;
+
+  // The polling thread's.
+  Terminal terminal_;
+  JobExit exit_;
+  bool reaped_ = false;
+  bool stopping_ = false;
+  bool killed_ = false;
+  TimeNs kill_at_ns_ = 0;
+
+  // Shared with RequestStop.
+  Mutex mutex_;
+  bool stop_requested_ WT_GUARDED_BY(mutex_) = false;
+  std::string stop_reason_ WT_GUARDED_BY(mutex_);
+  std::string stop_rule_ WT_GUARDED_BY(mutex_);
+};
+
+Status RunningJob::Begin() {
+  sigset_t wanted;
+  sigemptyset(&wanted);
+  for (const int number : kForwarded) {
+    sigaddset(&wanted, number);
+  }
+  sigaddset(&wanted, SIGCHLD);
+  pthread_sigmask(SIG_BLOCK, &wanted, &mask_before_);
+  masked_ = true;
+  signals_ = FileDescriptor(signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
+  stop_event_ = FileDescriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!signals_.valid() || !stop_event_.valid()) {
+    return ErrnoError(errno, "starting the command: signalfd");
+  }
+  SpawnOptions spawn{.argv = options_.argv,
+                     .environment = options_.environment,
+                     .signal_mask = mask_before_,
+                     .take_terminal = terminal_.foreground()};
+  WT_ASSIGN_OR_RETURN(pid_, SpawnInOwnGroup(spawn));
+  terminal_.GiveTo(pid_);
+  return {};
+}
+
+void RunningJob::Release() {
+  terminal_.TakeBack();
+  if (masked_) {
+    pthread_sigmask(SIG_SETMASK, &mask_before_, nullptr);
+    masked_ = false;
+  }
+}
+
+Result<bool> RunningJob::Poll(TimeNs timeout_ns) {
+  if (over()) {
+    return true;
+  }
+  WT_RETURN_IF_ERROR(WaitForEvents(stopping_ ? std::min(timeout_ns, kGroupCheckNs) : timeout_ns));
+  HandleSignals();
+  HandleChild();  // also without SIGCHLD: signals coalesce
+  AdvanceStop();
+  if (over()) {
+    terminal_.TakeBack();
+    return true;
+  }
+  return false;
+}
+
+Status RunningJob::WaitForEvents(TimeNs timeout_ns) {
+  std::array<pollfd, 2> fds = {pollfd{signals_.get(), POLLIN, 0}, pollfd{stop_event_.get(), POLLIN, 0}};
+  const auto timeout_ms = static_cast<int>(std::clamp<TimeNs>(timeout_ns / 1'000'000, 0, 3'600'000));
+  if (poll(fds.data(), fds.size(), timeout_ms) < 0 && errno != EINTR) {
+    return ErrnoError(errno, "waiting for the command");
+  }
+  uint64_t count = 0;
+  (void)!read(stop_event_.get(), &count, sizeof(count));
+  return {};
+}
+
+void RunningJob::HandleSignals() {
+  signalfd_siginfo info{};
+  while (read(signals_.get(), &info, sizeof(info)) == sizeof(info)) {
+    const int number = static_cast<int>(info.ssi_signo);
+    if (number == SIGCHLD || reaped_) {
+      continue;
+    }
+    // To the command alone, as if it had been signalled without a watcher; a terminal's Ctrl-C reaches its group directly.
+    kill(pid_, number);
+    exit_.interrupted = exit_.interrupted || EndsTheUser(number);
+  }
+}
+
+void RunningJob::HandleChild() {
+  while (!reaped_) {
+    int status = 0;
+    const pid_t got = waitpid(pid_, &status, WNOHANG | WUNTRACED);
+    if (got != pid_) {
+      return;
+    }
+    if (WIFSTOPPED(status)) {
+      MirrorStop(WSTOPSIG(status));
+      continue;
+    }
+    reaped_ = true;
+    exit_.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    exit_.exit_code = exit_.signal != 0 ? 128 + exit_.signal : WEXITSTATUS(status);
+    exit_.interrupted = exit_.interrupted || exit_.signal == SIGINT;
+  }
+}
+
+// Ctrl-Z stopped the job's group. The shell watches the watcher, so stop as well, and go on together.
+void RunningJob::MirrorStop(int number) {
+  if (!terminal_.foreground() || (number != SIGTSTP && number != SIGTTIN && number != SIGTTOU)) {
+    return;
+  }
+  terminal_.TakeBack();
+  (void)raise(SIGSTOP);
+  // … here the shell continued us, in the foreground or in the background.
+  terminal_.Refresh();
+  terminal_.GiveTo(pid_);
+  kill(-pid_, SIGCONT);
+}
+
+void RunningJob::RequestStop(const std::string& reason, const rules::Finding& finding) {
+  {
+    MutexLock lock(mutex_);
+    if (stop_requested_) {
+      return;
+    }
+    stop_requested_ = true;
+    stop_reason_ = reason;
+    stop_rule_ = finding.rule;
+  }
+  const uint64_t one = 1;
+  (void)!write(stop_event_.get(), &one, sizeof(one));
+}
+
+void RunningJob::AdvanceStop() {
+  if (!stopping_ && !reaped_) {
+    MutexLock lock(mutex_);
+    if (!stop_requested_) {
+      return;
+    }
+    stopping_ = true;
+    exit_.stop_requested = true;
+    exit_.stop_reason = stop_reason_;
+    exit_.stop_rule = stop_rule_;
+    kill_at_ns_ = clock_.MonotonicNs() + options_.grace_ns;
+    // Orphans of the group come to us from now on, so that none stays a zombie where nobody else reaps.
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    kill(-pid_, SIGTERM);
+    kill(-pid_, SIGCONT);  // a stopped process would not see the SIGTERM
+  }
+  if (!stopping_) {
+    return;
+  }
+  if (!killed_ && clock_.MonotonicNs() >= kill_at_ns_) {
+    kill(-pid_, SIGKILL);
+    killed_ = true;
+  }
+  while (reaped_ && waitpid(-pid_, nullptr, WNOHANG) > 0) {
+  }
+  // Over when the command is reaped and nothing of its group is left.
+  const bool given_up = killed_ && clock_.MonotonicNs() >= kill_at_ns_ + kAfterKillNs;
+  if (reaped_ && (!GroupAlive() || given_up)) {
+    stopping_ = false;
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Job>> Job::Start(const JobOptions& options, const Clock& clock) {
+  auto job = std::make_unique<RunningJob>(options, clock);
+  WT_RETURN_IF_ERROR(job->Begin());
+  return std::unique_ptr<Job>(std::move(job));
+}
+
+}  // namespace wheeltapper::supervisor

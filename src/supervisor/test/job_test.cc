@@ -1,0 +1,144 @@
+#include "wheeltapper/supervisor/job.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "wheeltapper/core/file.h"
+
+namespace wheeltapper::supervisor {
+namespace {
+
+constexpr TimeNs kSecond = 1'000'000'000;
+
+JobExit RunToEnd(Job& job, TimeNs limit_ns = 20 * kSecond) {
+  const TimeNs give_up = SystemClock().MonotonicNs() + limit_ns;
+  while (SystemClock().MonotonicNs() < give_up) {
+    Result<bool> over = job.Poll(kSecond / 10);
+    EXPECT_TRUE(over.ok()) << over.status().ToString();
+    if (!over.ok() || *over) {
+      return job.exit();
+    }
+  }
+  ADD_FAILURE() << "the job did not end";
+  return job.exit();
+}
+
+std::unique_ptr<Job> MustStart(std::vector<std::string> argv, TimeNs grace_ns = kSecond) {
+  JobOptions options;
+  options.argv = std::move(argv);
+  options.grace_ns = grace_ns;
+  Result<std::unique_ptr<Job>> job = Job::Start(options, SystemClock());
+  EXPECT_TRUE(job.ok()) << job.status().ToString();
+  return job.ok() ? std::move(job).value() : nullptr;
+}
+
+// Waits until the shell under test says that it is ready.
+void WaitForFile(const std::string& path) {
+  const TimeNs give_up = SystemClock().MonotonicNs() + 10 * kSecond;
+  while (!PathExists(path) && SystemClock().MonotonicNs() < give_up) {
+    sched_yield();
+  }
+  ASSERT_TRUE(PathExists(path));
+}
+
+std::string TemporaryName(const char* tag) {
+  return testing::TempDir() + "/wt-job-" + tag + "-" + std::to_string(getpid());
+}
+
+TEST(JobTest, PassesTheExitCodeThrough) {
+  auto job = MustStart({"sh", "-c", "exit 37"});
+  const JobExit exit = RunToEnd(*job);
+  EXPECT_EQ(exit.exit_code, 37);
+  EXPECT_EQ(exit.signal, 0);
+  EXPECT_FALSE(exit.stop_requested);
+}
+
+TEST(JobTest, ADeathBySignalIs128PlusTheSignal) {
+  auto job = MustStart({"sh", "-c", "kill -SEGV $$"});
+  const JobExit exit = RunToEnd(*job);
+  EXPECT_EQ(exit.signal, SIGSEGV);
+  EXPECT_EQ(exit.exit_code, 128 + SIGSEGV);
+}
+
+TEST(JobTest, AMissingCommandIsAnErrorThatNamesIt) {
+  JobOptions options;
+  options.argv = {"no-such-command-wt"};
+  const Result<std::unique_ptr<Job>> job = Job::Start(options, SystemClock());
+  ASSERT_FALSE(job.ok());
+  EXPECT_EQ(job.status().code(), StatusCode::kNotFound);
+  EXPECT_NE(job.status().message().find("no-such-command-wt"), std::string::npos);
+}
+
+TEST(JobTest, AFileThatIsNotExecutableIsAnError) {
+  const std::string path = TemporaryName("plain");
+  ASSERT_TRUE(WriteFileAtomically(path, "not a program").ok());
+  JobOptions options;
+  options.argv = {path};
+  const Result<std::unique_ptr<Job>> job = Job::Start(options, SystemClock());
+  ASSERT_FALSE(job.ok());
+  EXPECT_EQ(job.status().code(), StatusCode::kFailedPrecondition);
+}
+
+TEST(JobTest, AddsToTheEnvironmentAndReplacesWhatWasThere) {
+  setenv("WT_JOB_TEST", "old", 1);  // NOLINT(concurrency-mt-unsafe): one thread
+  JobOptions options;
+  options.argv = {"sh", "-c", "test \"$WT_JOB_TEST\" = new && test -n \"$PATH\""};
+  options.environment = {{"WT_JOB_TEST", "new"}};
+  Result<std::unique_ptr<Job>> job = Job::Start(options, SystemClock());
+  ASSERT_TRUE(job.ok());
+  EXPECT_EQ(RunToEnd(**job).exit_code, 0);
+}
+
+TEST(JobTest, ForwardsASignalToTheCommandAndRemembersTheInterruption) {
+  const std::string ready = TemporaryName("forward");
+  auto job = MustStart({"sh", "-c", "trap 'exit 55' TERM; : > " + ready + "; while :; do sleep 0.02; done"});
+  WaitForFile(ready);
+  ASSERT_EQ(kill(getpid(), SIGTERM), 0);  // to the watcher: this process, which has it blocked and reads a signalfd
+  const JobExit exit = RunToEnd(*job);
+  EXPECT_EQ(exit.exit_code, 55);
+  EXPECT_TRUE(exit.interrupted);
+  EXPECT_FALSE(exit.stop_requested);
+}
+
+TEST(JobTest, AStopIsSigtermFirstAndRecordsRuleAndReason) {
+  const std::string ready = TemporaryName("stop");
+  auto job = MustStart({"sh", "-c", "trap 'exit 0' TERM; : > " + ready + "; while :; do sleep 0.02; done"});
+  WaitForFile(ready);
+  rules::Finding finding;
+  finding.rule = "nonfinite";
+  job->RequestStop("stopped by rule nonfinite", finding);
+  finding.rule = "another";
+  job->RequestStop("a later reason", finding);
+  const JobExit exit = RunToEnd(*job);
+  EXPECT_TRUE(exit.stop_requested);
+  EXPECT_EQ(exit.stop_rule, "nonfinite");
+  EXPECT_EQ(exit.stop_reason, "stopped by rule nonfinite");
+  EXPECT_EQ(exit.exit_code, 0);
+}
+
+TEST(JobTest, AStopKillsTheWholeGroupAfterTheGrace) {
+  const std::string ready = TemporaryName("kill");
+  // Neither the command nor its child honours SIGTERM.
+  auto job = MustStart({"sh", "-c", "trap '' TERM; sleep 1000 & echo $! > " + ready + ".part; mv " + ready + ".part " +
+                                        ready + "; while :; do sleep 0.02; done"},
+                       kSecond / 5);
+  WaitForFile(ready);
+  const Result<std::string> child = ReadWholeFile(ready, 100);
+  ASSERT_TRUE(child.ok());
+  job->RequestStop("test", rules::Finding());
+  const JobExit exit = RunToEnd(*job);
+  EXPECT_EQ(exit.signal, SIGKILL);
+  EXPECT_EQ(kill(-static_cast<pid_t>(job->pid()), 0), -1);
+  EXPECT_EQ(errno, ESRCH);
+}
+
+TEST(JobTest, TheSignalMaskOfTheCommandIsTheOneTheWatcherHad) {
+  auto job = MustStart({"sh", "-c", "grep -q '^SigBlk:.*0000000000000000$' /proc/self/status"});
+  EXPECT_EQ(RunToEnd(*job).exit_code, 0);
+}
+
+}  // namespace
+}  // namespace wheeltapper::supervisor
