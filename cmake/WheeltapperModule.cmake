@@ -53,6 +53,8 @@ function(_wheeltapper_test name sources libs)
   set(exe wheeltapper_${name}_test)
   add_executable(${exe} ${sources})
   _wheeltapper_executable(${exe} ${name} "${libs};GTest::gtest_main;GTest::gmock")
+  # Golden files and generated pages are compared with those in the tree.
+  target_compile_definitions(${exe} PRIVATE WT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   include(GoogleTest)
   gtest_discover_tests(${exe} TEST_PREFIX ${name}. PROPERTIES LABELS unit TIMEOUT 120
                        ENVIRONMENT "WHEELTAPPER_STRICT=1" DISCOVERY_TIMEOUT 60)

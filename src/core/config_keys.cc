@@ -7,8 +7,6 @@
 namespace wheeltapper {
 namespace {
 
-constexpr double kNoLimit = std::numeric_limits<double>::infinity();
-constexpr double kMaxStep = 9.0e15;  // exact in a double, beyond any training
 constexpr const char* kTake = "off|stats|hist|raw";
 constexpr const char* kSeverities = "info|warning|error|critical";
 constexpr const char* kThresholds = "never|info|warning|error|critical";
@@ -44,8 +42,7 @@ void AddGeneral(std::vector<ConfigKey>* keys) {
         .default_toml = "0",
         .meaning = "Raw tensors of older steps are deleted; 0 keeps all. Statistics are kept.",
         .unit = "steps",
-        .min = 0,
-        .max = kMaxStep}});
+        .min = 0}});
 }
 
 // The schedule keys under `prefix`: capture itself, each mode, each collection.
@@ -57,28 +54,24 @@ void AddSchedule(std::vector<ConfigKey>* keys, const std::string& prefix,
                  .default_toml = every_default,
                  .meaning = "Capture every n-th step" + of_what + "; \"auto\" keeps the budget.",
                  .unit = "steps",
-                 .min = 1,
-                 .max = kMaxStep},
+                 .min = 1},
                 {.name = prefix + "start",
                  .type = ConfigType::kInt,
                  .default_toml = every_default.empty() ? "" : "0",
                  .meaning = "First step captured" + of_what + ".",
                  .unit = "steps",
-                 .min = 0,
-                 .max = kMaxStep},
+                 .min = 0},
                 {.name = prefix + "end",
                  .type = ConfigType::kInt,
                  .meaning = "First step no longer captured" + of_what + ".",
                  .unit = "steps",
-                 .min = 0,
-                 .max = kMaxStep},
+                 .min = 0},
                 {.name = prefix + "steps",
                  .type = ConfigType::kIntList,
                  .default_toml = every_default.empty() ? "" : "[]",
                  .meaning = "Steps captured besides the interval" + of_what + ".",
                  .unit = "steps",
-                 .min = 0,
-                 .max = kMaxStep}});
+                 .min = 0}});
 }
 
 void AddTaken(std::vector<ConfigKey>* keys) {
@@ -278,8 +271,7 @@ void AddActions(std::vector<ConfigKey>* keys) {
         .default_toml = "300",
         .meaning = "Time between two messages about the same cause.",
         .unit = "s",
-        .min = 0,
-        .max = kNoLimit}});
+        .min = 0}});
 }
 
 }  // namespace

@@ -362,6 +362,21 @@ std::string ConfigValueToml(const ConfigValue& value, const ConfigKey* key) {
   return joined(std::get<std::vector<std::string>>(value), quoted);
 }
 
+std::string ConfigValueText(const ConfigValue& value) {
+  if (const auto* text = std::get_if<std::string>(&value)) {
+    return *text;
+  }
+  if (const auto* texts = std::get_if<std::vector<std::string>>(&value)) {
+    std::string joined;
+    for (const std::string& text : *texts) {
+      joined += (joined.empty() ? "" : ",") + text;
+    }
+    return joined;
+  }
+  const std::string toml = ConfigValueToml(value, nullptr);
+  return toml.front() == '[' ? toml.substr(1, toml.size() - 2) : toml;
+}
+
 bool ConfigNameMatches(std::string_view row_name, std::string_view name) {
   const std::vector<std::string> pattern = SplitOn(row_name, '.');
   const std::vector<std::string> parts = SplitOn(name, '.');

@@ -140,6 +140,10 @@ class Config {
 // `key` may be null for parameters without a row.
 std::string ConfigValueToml(const ConfigValue& value, const ConfigKey* key);
 
+// The value as plain text, the way a flag or a variable is written: no quotes, lists joined by
+// commas.
+std::string ConfigValueText(const ConfigValue& value);
+
 // The row for a concrete key ("rules.overfit.severity" → "rules.<rule>.severity"), or nullptr.
 const ConfigKey* FindConfigKey(std::string_view key);
 
