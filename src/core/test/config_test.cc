@@ -158,7 +158,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"budget = 1", "expected a percentage such as \"1%\" from 0.01% to 100%, got 1"},
         BadValue{"budget = \"200%\"", "from 0.01% to 100%"},
         BadValue{"budget = \"lots\"", "got \"lots\""}, BadValue{"budget = nan", "got nan"},
-        BadValue{"[capture]\nevery = 0", "\"auto\" or a whole number from 1"},
+        BadValue{"[capture]\nevery = 0", "\"auto\" or a whole number, at least 1"},
         BadValue{"[capture]\nevery = \"often\"", "got \"often\""},
         BadValue{"[capture]\nevery = 1.5", "got 1.5"},
         BadValue{"[capture]\nring_mb = 99999999999", "a whole number from 1 to 65536"},
