@@ -64,7 +64,12 @@ class ByteRing {
  public:
   ByteRing() = default;
   ByteRing(RingPositions* positions, uint8_t* base, uint64_t capacity)
-      : positions_(positions), base_(base), capacity_(capacity) {}
+      : positions_(positions), base_(base), capacity_(capacity) {
+    if (capacity > 0) {
+      pending_ = positions->head.load(std::memory_order_acquire);
+      cached_tail_ = positions->tail.load(std::memory_order_acquire);
+    }
+  }
 
   [[nodiscard]] uint64_t capacity() const { return capacity_; }
 
@@ -121,14 +126,15 @@ class RankSegment {
   [[nodiscard]] const RankPage& page() const { return *page_; }
   ByteRing& journal_ring() { return journal_ring_; }
   ByteRing& blob_ring() { return blob_ring_; }
-  // Takes the writer's lock (flock): held while the rank lives, freed by the kernel when it dies.
-  // Unavailable when taken.
+  // Takes the writer's lock (flock): held while the rank lives, freed by the kernel when it dies,
+  // not shared with forked children. Unavailable when taken. A created segment holds it already.
   Status LockWriter();
   [[nodiscard]] const std::string& path() const { return path_; }
   Status Remove();
 
  private:
   RankSegment() = default;
+  void AdoptMapping(uint8_t* base, uint64_t journal_bytes, uint64_t blob_bytes);
   std::string path_;
   FileDescriptor file_;
   RankPage* page_ = nullptr;
@@ -137,6 +143,11 @@ class RankSegment {
   ByteRing journal_ring_;
   ByteRing blob_ring_;
 };
+
+// Where segments are looked for, beside "<run>/journal/".
+inline constexpr const char* kSegmentFolder = "/dev/shm";
+// File name of a rank's segments in kSegmentFolder, up to the incarnation.
+std::string SegmentPrefix(uint64_t run_id, Rank rank);
 
 // Where a rank's segment goes: "/dev/shm/wheeltapper-<run id>-r00007-<incarnation>" when there is
 // room for `nbytes` there, else "<run>/journal/r00007-<incarnation>.ring".

@@ -1,0 +1,19 @@
+// An advisory lock that dies with the process that took it.
+#pragma once
+
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/core/status.h"
+
+namespace wheeltapper::format {
+
+// Takes flock(LOCK_EX | LOCK_NB) on `file`. Unavailable when another open file holds it.
+//
+// A flock belongs to the open file, which fork() shares: a forked DataLoader worker that outlives
+// its parent would keep the parent's lock. So each locked descriptor is registered, and a forked
+// child lets go of its copies (the numbers then refer to /dev/null, so that closing them later
+// stays harmless).
+Status LockExclusively(const FileDescriptor& file);
+// Forgets a descriptor taken by LockExclusively; call before closing it.
+void ForgetLock(const FileDescriptor& file) noexcept;
+
+}  // namespace wheeltapper::format

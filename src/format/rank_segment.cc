@@ -1,0 +1,276 @@
+#include "wheeltapper/format/rank_segment.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "wheeltapper/format/journal.h"
+
+#include "file_lock.h"
+
+namespace wheeltapper::format {
+namespace {
+
+constexpr uint64_t kPage = 4096;
+// No ring is larger: sizes read from a damaged page stay harmless.
+constexpr uint64_t kMaxRingBytes = uint64_t{1} << 40;
+
+// Maps [page 0][journal ring twice][blob ring twice] of a segment file at one place.
+Result<uint8_t*> MapSegment(const FileDescriptor& file, uint64_t journal_bytes, uint64_t blob_bytes,
+                            bool writable) {
+  const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+  const uint64_t total = kPage + 2 * journal_bytes + 2 * blob_bytes;
+  void* reserved =
+      mmap(nullptr, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (reserved ==
+      MAP_FAILED) {  // NOLINT(performance-no-int-to-ptr,cppcoreguidelines-pro-type-cstyle-cast)
+    return ErrnoError(errno, "reserving address space for a rank segment");
+  }
+  auto* base = static_cast<uint8_t*>(reserved);
+  struct Piece {
+    uint64_t address;
+    uint64_t nbytes;
+    uint64_t in_file;
+  };
+  const Piece pieces[] = {
+      {0, kPage, 0},
+      {kPage, journal_bytes, kPage},
+      {kPage + journal_bytes, journal_bytes, kPage},
+      {kPage + 2 * journal_bytes, blob_bytes, kPage + journal_bytes},
+      {kPage + 2 * journal_bytes + blob_bytes, blob_bytes, kPage + journal_bytes},
+  };
+  for (const Piece& piece : pieces) {
+    if (piece.nbytes == 0) {
+      continue;
+    }
+    void* mapped =
+        mmap(base + piece.address, piece.nbytes, protection, MAP_SHARED | MAP_FIXED | MAP_POPULATE,
+             file.get(), static_cast<off_t>(piece.in_file));
+    if (mapped ==
+        MAP_FAILED) {  // NOLINT(performance-no-int-to-ptr,cppcoreguidelines-pro-type-cstyle-cast)
+      const int error = errno;
+      munmap(reserved, total);
+      return ErrnoError(error, "mapping a rank segment");
+    }
+  }
+  return base;
+}
+
+void InitialisePage(RankPage* page, const SegmentOptions& options, uint64_t journal_bytes,
+                    uint64_t blob_bytes) {
+  page->version = kFormatVersion;
+  page->rank = options.rank.value;
+  page->run_id = options.run_id;
+  page->incarnation = options.incarnation;
+  page->journal_ring_bytes = journal_bytes;
+  page->blob_ring_bytes = blob_bytes;
+  page->pid.store(getpid(), std::memory_order_relaxed);
+  page->step.store(-1, std::memory_order_relaxed);
+  page->magic = kRankPageMagic;
+}
+
+Status CheckPage(const RankPage& page, uint64_t file_bytes) {
+  if (page.magic != kRankPageMagic) {
+    return DataLossError("attaching rank segment: wrong magic");
+  }
+  if (page.version > kFormatVersion) {
+    return FailedPreconditionError(
+        fmt::format("attaching rank segment: written by format {}, this build reads up to {}: "
+                    "update Wheeltapper",
+                    page.version, kFormatVersion));
+  }
+  const auto whole_pages = [](uint64_t nbytes) {
+    return nbytes <= kMaxRingBytes && nbytes % kPage == 0;
+  };
+  if (page.rank < 0 || !whole_pages(page.journal_ring_bytes) ||
+      !whole_pages(page.blob_ring_bytes) ||
+      kPage + page.journal_ring_bytes + page.blob_ring_bytes != file_bytes) {
+    return DataLossError("attaching rank segment: sizes do not fit the file");
+  }
+  return {};
+}
+
+// Gives the finished segment its name; never replaces another.
+Status NameSegment(const std::string& temporary, const std::string& path) {
+  if (link(temporary.c_str(), path.c_str()) == 0) {
+    return RemoveFile(temporary);
+  }
+  const int error = errno;
+  if (error != EEXIST && !PathExists(path)) {
+    return RenameFile(temporary, path);  // a file system without hard links
+  }
+  return ErrnoError(EEXIST, "creating rank segment \"" + path + "\"");
+}
+
+}  // namespace
+
+uint8_t* ByteRing::Reserve(uint64_t nbytes) noexcept {
+  if (nbytes > capacity_) {
+    return nullptr;
+  }
+  if (pending_ + nbytes - cached_tail_ > capacity_) {
+    cached_tail_ = positions_->tail.load(std::memory_order_acquire);
+    if (pending_ + nbytes - cached_tail_ > capacity_) {
+      return nullptr;
+    }
+  }
+  uint8_t* at = base_ + pending_ % capacity_;
+  pending_ += nbytes;
+  return at;
+}
+
+void ByteRing::Publish() noexcept {
+  if (capacity_ > 0) {
+    positions_->head.store(pending_, std::memory_order_release);
+  }
+}
+
+void ByteRing::Abandon() noexcept {
+  if (capacity_ > 0) {
+    pending_ = positions_->head.load(std::memory_order_relaxed);
+  }
+}
+
+double ByteRing::fill() const noexcept {
+  if (capacity_ == 0) {
+    return 0.0;
+  }
+  // The tail first: it never passes the head, so the difference cannot come out negative.
+  const uint64_t tail = positions_->tail.load(std::memory_order_acquire);
+  const uint64_t head = positions_->head.load(std::memory_order_acquire);
+  return std::min(1.0, static_cast<double>(head - tail) / static_cast<double>(capacity_));
+}
+
+std::span<uint8_t> ByteRing::Readable() noexcept {
+  if (capacity_ == 0) {
+    return {};
+  }
+  const uint64_t tail = positions_->tail.load(std::memory_order_relaxed);
+  const uint64_t head = positions_->head.load(std::memory_order_acquire);
+  const uint64_t used = head - tail;
+  if (used > capacity_) {
+    return {};  // a damaged page; nothing in it can be trusted
+  }
+  return {base_ + tail % capacity_, used};
+}
+
+uint64_t ByteRing::offset() const noexcept {
+  return capacity_ == 0 ? 0 : positions_->tail.load(std::memory_order_relaxed);
+}
+
+void ByteRing::Release(uint64_t nbytes) noexcept {
+  if (capacity_ > 0) {
+    positions_->tail.fetch_add(nbytes, std::memory_order_release);
+  }
+}
+
+Result<std::unique_ptr<RankSegment>> RankSegment::Create(const SegmentOptions& options) {
+  const uint64_t journal_bytes = AlignUp(options.journal_ring_bytes, kPage);
+  const uint64_t blob_bytes = AlignUp(options.blob_ring_bytes, kPage);
+  if (journal_bytes == 0 || journal_bytes > kMaxRingBytes || blob_bytes > kMaxRingBytes) {
+    return InvalidArgumentError(
+        fmt::format("creating rank segment: ring sizes out of range: {} and {} bytes",
+                    options.journal_ring_bytes, options.blob_ring_bytes));
+  }
+  // Locked and filled in before it gets its name: whoever finds a segment finds a whole one, and
+  // an unlocked one has no writer.
+  const std::string temporary = options.path + ".new." + std::to_string(getpid());
+  std::unique_ptr<RankSegment> segment(
+      new RankSegment());  // NOLINT(cppcoreguidelines-owning-memory)
+  WT_ASSIGN_OR_RETURN(segment->file_, OpenFile(temporary, O_RDWR | O_CREAT | O_TRUNC, 0600));
+  const auto fail = [&temporary](Status why) {
+    RemoveFile(temporary).IgnoreError("the first error is the one that counts");
+    return why;
+  };
+  segment->path_ = options.path;
+  const uint64_t file_bytes = kPage + journal_bytes + blob_bytes;
+  // Allocated, not only sized: a full /dev/shm is an error here and not a SIGBUS in training.
+  if (const int error = posix_fallocate(segment->file_.get(), 0, static_cast<off_t>(file_bytes));
+      error != 0) {
+    return fail(ErrnoError(error, "allocating rank segment \"" + options.path + "\""));
+  }
+  if (Status locked = segment->LockWriter(); !locked.ok()) {
+    return fail(locked);
+  }
+  Result<uint8_t*> base = MapSegment(segment->file_, journal_bytes, blob_bytes, true);
+  if (!base.ok()) {
+    return fail(base.status());
+  }
+  segment->AdoptMapping(*base, journal_bytes, blob_bytes);
+  InitialisePage(segment->page_, options, journal_bytes, blob_bytes);
+  if (Status named = NameSegment(temporary, options.path); !named.ok()) {
+    return fail(named);
+  }
+  return segment;
+}
+
+Result<std::unique_ptr<RankSegment>> RankSegment::Attach(const std::string& path, bool writable) {
+  std::unique_ptr<RankSegment> segment(
+      new RankSegment());  // NOLINT(cppcoreguidelines-owning-memory)
+  WT_ASSIGN_OR_RETURN(segment->file_, OpenFile(path, writable ? O_RDWR : O_RDONLY));
+  segment->path_ = path;
+  WT_ASSIGN_OR_RETURN(const uint64_t file_bytes, FileSize(segment->file_));
+  if (file_bytes < kPage) {
+    return DataLossError("attaching rank segment: shorter than a page: \"" + path + "\"");
+  }
+  uint64_t journal_bytes = 0;
+  uint64_t blob_bytes = 0;
+  {
+    WT_ASSIGN_OR_RETURN(uint8_t* const base, MapSegment(segment->file_, 0, 0, false));
+    const auto* page = reinterpret_cast<const RankPage*>(base);
+    const Status checked = CheckPage(*page, file_bytes).WithContext("\"" + path + "\"");
+    journal_bytes = page->journal_ring_bytes;
+    blob_bytes = page->blob_ring_bytes;
+    munmap(base, kPage);
+    WT_RETURN_IF_ERROR(checked);
+  }
+  WT_ASSIGN_OR_RETURN(uint8_t* const base,
+                      MapSegment(segment->file_, journal_bytes, blob_bytes, writable));
+  segment->AdoptMapping(base, journal_bytes, blob_bytes);
+  return segment;
+}
+
+void RankSegment::AdoptMapping(uint8_t* base, uint64_t journal_bytes, uint64_t blob_bytes) {
+  base_ = base;
+  mapped_bytes_ = kPage + 2 * journal_bytes + 2 * blob_bytes;
+  page_ = reinterpret_cast<RankPage*>(base);
+  journal_ring_ = ByteRing(&page_->journal, base + kPage, journal_bytes);
+  blob_ring_ = ByteRing(&page_->blob, base + kPage + 2 * journal_bytes, blob_bytes);
+}
+
+RankSegment::~RankSegment() {
+  if (base_ != nullptr) {
+    munmap(base_, mapped_bytes_);
+  }
+  ForgetLock(file_);
+}
+
+Status RankSegment::LockWriter() {
+  return LockExclusively(file_).WithContext("taking the writer's lock of \"" + path_ + "\"");
+}
+
+Status RankSegment::Remove() { return RemoveFile(path_); }
+
+std::string SegmentPrefix(uint64_t run_id, Rank rank) {
+  return fmt::format("wheeltapper-{:016x}-r{:05}-", run_id, rank.value);
+}
+
+std::string SegmentPath(const std::string& run_dir, uint64_t run_id, Rank rank,
+                        uint64_t incarnation, uint64_t nbytes) {
+  struct statvfs info{};
+  if (statvfs(kSegmentFolder, &info) == 0 && access(kSegmentFolder, W_OK) == 0 &&
+      uint64_t{info.f_bavail} * info.f_frsize >= nbytes) {
+    return JoinPath(kSegmentFolder, SegmentPrefix(run_id, rank) + std::to_string(incarnation));
+  }
+  return JoinPath(JoinPath(run_dir, "journal"),
+                  fmt::format("r{:05}-{}.ring", rank.value, incarnation));
+}
+
+}  // namespace wheeltapper::format

@@ -1,0 +1,145 @@
+#include "wheeltapper/format/run_directory.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "wheeltapper/core/file.h"
+
+#include "run_names.h"
+#include "test/scratch_folder.h"
+
+namespace wheeltapper::format {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+RunInfo SomeRun() {
+  RunInfo info;
+  info.name = "swift-otter-12";
+  info.run_id = 0xfedcba9876543210;
+  info.started_wall_ns = 1'700'000'000'123'456'789;
+  info.argv = {"python", "train.py", "--name=\"ü\n\""};
+  info.cwd = "/home/a";
+  info.host = "node-1";
+  info.wheeltapper_version = "0.1.0";
+  info.environment = {{"python", "3.11.2"}, {"cpu", "x"}};
+  return info;
+}
+
+TEST(RunDirectoryTest, RunInfoSurvivesTheFile) {
+  const ScratchFolder folder;
+  const std::string run = folder.file("run");
+  ASSERT_TRUE(CreateRunDirectory(run, SomeRun()).ok());
+  const RunInfo read = ReadRunInfo(run).value();
+  EXPECT_EQ(read.format_version, 1U);
+  EXPECT_EQ(read.min_reader, 1U);
+  EXPECT_EQ(read.name, SomeRun().name);
+  EXPECT_EQ(read.run_id, SomeRun().run_id);
+  EXPECT_EQ(read.started_wall_ns, SomeRun().started_wall_ns);
+  EXPECT_EQ(read.argv, SomeRun().argv);
+  EXPECT_EQ(read.environment, SomeRun().environment);
+  EXPECT_TRUE(PathExists(run + "/journal"));
+  EXPECT_TRUE(PathExists(run + "/stats"));
+}
+
+TEST(RunDirectoryTest, ASecondRunInTheSameFolderIsRefusedAndChangesNothing) {
+  const ScratchFolder folder;
+  ASSERT_TRUE(CreateRunDirectory(folder.path(), SomeRun()).ok());
+  RunInfo other = SomeRun();
+  other.name = "other";
+  EXPECT_EQ(CreateRunDirectory(folder.path(), other).code(), StatusCode::kAlreadyExists);
+  EXPECT_EQ(ReadRunInfo(folder.path())->name, "swift-otter-12");
+  EXPECT_THAT(ListFolder(folder.path(), ".").value(),
+              testing::Not(testing::Contains(HasSubstr("new"))));
+}
+
+TEST(RunDirectoryTest, ANewerRunSaysWhatToDo) {
+  const ScratchFolder folder;
+  RunInfo info = SomeRun();
+  info.min_reader = 2;
+  ASSERT_TRUE(CreateRunDirectory(folder.path(), info).ok());
+  const Status status = ReadRunInfo(folder.path()).status();
+  EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.message(), HasSubstr("update Wheeltapper"));
+  EXPECT_THAT(status.message(), HasSubstr("format 2"));
+}
+
+TEST(RunDirectoryTest, ANewerWriterWithUnknownMembersIsRead) {
+  const ScratchFolder folder;
+  ASSERT_TRUE(CreateRunDirectory(folder.path(), SomeRun()).ok());
+  std::string text = ReadWholeFile(RunInfoPath(folder.path()), 1 << 20).value();
+  text.insert(text.find('{') + 1, "\"new_member\": [1, 2], ");
+  ASSERT_TRUE(WriteFileAtomically(RunInfoPath(folder.path()), text).ok());
+  EXPECT_EQ(ReadRunInfo(folder.path())->name, "swift-otter-12");
+}
+
+TEST(RunDirectoryTest, MissingAndDamagedRunFilesAreTold) {
+  const ScratchFolder folder;
+  EXPECT_EQ(ReadRunInfo(folder.path()).status().code(), StatusCode::kNotFound);
+  for (const char* text : {"", "[]", "{", "{\"min_reader\": 1}", "{\"min_reader\": \"1\"}",
+                           "{\"min_reader\": -1}", "{\"min_reader\": 18446744073709551615}"}) {
+    ASSERT_TRUE(WriteFileAtomically(RunInfoPath(folder.path()), text).ok());
+    EXPECT_EQ(ReadRunInfo(folder.path()).status().code(), StatusCode::kDataLoss) << text;
+  }
+}
+
+TEST(RunDirectoryTest, TextThatIsNoUtf8IsReplacedNotRefused) {
+  const ScratchFolder folder;
+  RunInfo info = SomeRun();
+  info.argv = {"\xff\xfe"};
+  ASSERT_TRUE(CreateRunDirectory(folder.path(), info).ok());
+  EXPECT_THAT(ReadRunInfo(folder.path())->argv, ElementsAre("\xEF\xBF\xBD\xEF\xBF\xBD"));
+}
+
+TEST(RunDirectoryTest, RankInfoSurvivesTheFileAndIsListed) {
+  const ScratchFolder folder;
+  RankInfo info;
+  info.rank = Rank{11};
+  info.world_size = 16;
+  info.incarnation = 3;
+  info.pid = 4711;
+  info.device = "cuda:0";
+  info.segment_path = "/dev/shm/x";
+  info.wall_ns = 5;
+  info.monotonic_ns = -6;
+  ASSERT_TRUE(WriteRankInfo(folder.path(), info).ok());
+  const RankInfo read = ReadRankInfo(folder.path(), Rank{11}).value();
+  EXPECT_EQ(read.rank, Rank{11});
+  EXPECT_EQ(read.world_size, 16);
+  EXPECT_EQ(read.incarnation, 3U);
+  EXPECT_EQ(read.device, "cuda:0");
+  EXPECT_EQ(read.monotonic_ns, -6);
+  EXPECT_THAT(ListRanks(folder.path()).value(), ElementsAre(Rank{11}));
+  EXPECT_EQ(ReadRankInfo(folder.path(), Rank{0}).status().code(), StatusCode::kNotFound);
+}
+
+TEST(RunDirectoryTest, ARunIsOverWhenEndIsThere) {
+  const ScratchFolder folder;
+  EXPECT_EQ(ReadEnd(folder.path()).status().code(), StatusCode::kNotFound);
+  EndInfo end;
+  end.state = "stopped";
+  end.exit_code = 143;
+  end.reason = "stopped by rule exploding_tensor";
+  ASSERT_TRUE(WriteEnd(folder.path(), end).ok());
+  EXPECT_EQ(ReadEnd(folder.path())->state, "stopped");
+  EXPECT_EQ(ReadEnd(folder.path())->exit_code, 143);
+}
+
+TEST(RunNamesTest, NamesAreTakenApartAsTheyWerePutTogether) {
+  EXPECT_EQ(JournalPath("/r", Rank{7}, 123), "/r/journal/r00007-000123.wtj");
+  EXPECT_EQ(ParseJournalName("r00007-000123.wtj")->file_number, 123U);
+  EXPECT_EQ(SealedPath("/r", "stats", Rank{7}, 1, 420),
+            "/r/stats/r00007-000000000001-000000000420.parquet");
+  EXPECT_EQ(ParseSealedName("r00007-000000000001-000000000420.parquet")->last_seq, 420U);
+  EXPECT_EQ(BlobPath("/r", Rank{7}, 31, false), "/r/blobs/r00007-b000031.safetensors");
+  EXPECT_TRUE(ParseBlobName("r00007-b000031.open")->open);
+  EXPECT_FALSE(ParseBlobName("r00007-000000000001-000000000420.safetensors"));
+  for (const char* bad : {"", "r", "r1-2.wtj.tmp", "r-1-2.wtj", "r99999999999-1.wtj", "x1-2.wtj",
+                          "r1-99999999999999999999999.wtj"}) {
+    EXPECT_FALSE(ParseJournalName(bad)) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace wheeltapper::format
