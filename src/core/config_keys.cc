@@ -80,7 +80,7 @@ void AddTaken(std::vector<ConfigKey>* keys) {
     const char* default_toml;
     const char* what;
   };
-  constexpr std::array<Taken, 7> kTaken{{
+  constexpr std::array<Taken, 8> kTaken{{
       {"gradients", "\"stats\"", "gradients after accumulation"},
       {"weights", "\"stats\"", "parameters that are no biases"},
       {"biases", "\"stats\"", "biases"},
@@ -88,13 +88,15 @@ void AddTaken(std::vector<ConfigKey>* keys) {
       {"activations", "\"stats\"", "outputs of leaf modules"},
       {"inputs", "\"off\"", "inputs of the model"},
       {"outputs", "\"off\"", "outputs of the model"},
+      {"saved", "\"raw\"", "tensors given to save_tensor without a configured collection"},
   }};
   for (const Taken& taken : kTaken) {
     keys->push_back({.name = std::string("capture.") + taken.collection,
                      .type = ConfigType::kChoice,
                      .default_toml = taken.default_toml,
                      .meaning = std::string("What is kept of ") + taken.what +
-                                ": nothing, statistics, also a histogram, also the raw tensor.",
+                                ": nothing, statistics, statistics and a histogram, "
+                                "statistics and the raw tensor.",
                      .choices = kTake});
   }
   keys->push_back(

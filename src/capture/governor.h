@@ -1,0 +1,53 @@
+// Keeps capture inside its overhead budget by thinning: overhead above the budget doubles the
+// interval multiplier, overhead below half of it halves the multiplier again.
+//
+// Overhead is judged once per period (from one armed step to the next, so cost and the steps that
+// pay for it are seen together) as a moving average of blocked time over elapsed time. The first
+// period is not judged: caches are cold and pages untouched.
+//
+// Called by the training thread only; the multiplier and the overhead may be read by any thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "wheeltapper/core/clock.h"
+
+namespace wheeltapper::capture {
+
+struct GovernorOptions {
+  double budget = 0.01;  // share of the step time
+  bool enabled = true;   // false: measure only
+};
+
+class Governor {
+ public:
+  explicit Governor(const GovernorOptions& options) : options_(options) {}
+
+  // One finished step. Returns true when the multiplier has changed.
+  bool OnStep(bool armed, TimeNs blocked_ns, TimeNs elapsed_ns) noexcept;
+  // The ring was full under policy `thin`. Returns true when the multiplier has changed.
+  bool Double() noexcept;
+
+  [[nodiscard]] int64_t multiplier() const noexcept {
+    return multiplier_.load(std::memory_order_relaxed);
+  }
+  // Moving average of blocked / elapsed; 0 before the first period is over.
+  [[nodiscard]] double overhead() const noexcept {
+    return overhead_.load(std::memory_order_relaxed);
+  }
+
+  static constexpr int64_t kMaxMultiplier = int64_t{1} << 20;
+
+ private:
+  bool Judge() noexcept;
+
+  GovernorOptions options_;
+  std::atomic<int64_t> multiplier_{1};
+  std::atomic<double> overhead_{0};
+  TimeNs period_blocked_ns_ = 0;
+  TimeNs period_elapsed_ns_ = 0;
+  int64_t periods_ = 0;
+};
+
+}  // namespace wheeltapper::capture
