@@ -20,6 +20,7 @@
 #include "wheeltapper/core/config.h"
 #include "wheeltapper/core/ids.h"
 #include "wheeltapper/core/status.h"
+#include "wheeltapper/tensor/stats.h"
 #include "wheeltapper/tensor/tensor_view.h"
 
 namespace wheeltapper::capture {
@@ -65,6 +66,9 @@ struct TensorItem {
       view;  // borrowed until Record returns; shape may differ from the registered one (last batch)
   double scale = 1.0;  // the recorded values are element · scale (GradScaler with a fused
                        // optimizer: 1 / loss scale)
+  // When not null and the plan takes statistics: receives them (of element · scale); untouched
+  // otherwise.
+  tensor::TensorStats* stats_out = nullptr;
 };
 
 struct ScalarItem {
@@ -74,6 +78,9 @@ struct ScalarItem {
 
 struct StepTimes {
   TimeNs data_wait_ns = 0;  // of this step, inside the dataloader
+  // Time the caller's hooks held the training thread for capture outside the calls of this class
+  // (gathering in Python): counted as blocked, so that the governor sees all of the cost.
+  TimeNs hooks_ns = 0;
 };
 
 struct SessionOptions {
