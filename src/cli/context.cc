@@ -1,0 +1,154 @@
+#include "context.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <unistd.h>
+
+#include "wheeltapper/cli/main.h"
+#include "wheeltapper/core/env.h"
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/core/suggest.h"
+#include "wheeltapper/format/run_directory.h"
+#include "wheeltapper/rules/rule.h"
+
+namespace wheeltapper::cli {
+namespace {
+
+void WriteTo(int fd, std::string_view text) {
+  const FileDescriptor borrowed(dup(fd));
+  if (borrowed.valid()) {
+    WriteAll(borrowed, AsBytes(text))
+        .IgnoreError("a reader that went away (`| head`) is no error of ours");
+  }
+}
+
+void WriteLine(std::string_view prefix, std::string_view message) {
+  std::string line(prefix);
+  line += message;
+  line += '\n';
+  WriteTo(STDERR_FILENO, line);
+}
+
+ConfigType TypeOf(rules::ParameterType type) {
+  switch (type) {
+    case rules::ParameterType::kNumber:
+      return ConfigType::kFloat;
+    case rules::ParameterType::kInteger:
+      return ConfigType::kInt;
+    case rules::ParameterType::kBool:
+      return ConfigType::kBool;
+    case rules::ParameterType::kText:
+    case rules::ParameterType::kRegex:
+      break;
+  }
+  return ConfigType::kText;
+}
+
+// Every parameter of every built-in rule as a configuration key.
+std::vector<ConfigKey> RuleKeys() {
+  std::vector<ConfigKey> keys;
+  for (const rules::RuleType& type : rules::BuiltinRules()) {
+    for (const rules::ParameterSpec& parameter : type.info->parameters) {
+      ConfigKey key;
+      key.name = std::string("rules.") + type.info->name + "." + parameter.name;
+      key.type = TypeOf(parameter.type);
+      key.meaning = parameter.meaning;
+      keys.push_back(std::move(key));
+    }
+  }
+  return keys;
+}
+
+bool IsRun(const std::string& path) { return PathExists(format::RunInfoPath(path)); }
+
+Status NoSuchRun(const std::string& run, const std::string& folder,
+                 const std::vector<std::string>& runs) {
+  if (PathExists(run)) {
+    return NotFoundError("\"" + run + "\" is no run directory (it has no run.json)");
+  }
+  std::vector<std::string> names;
+  std::transform(runs.begin(), runs.end(), std::back_inserter(names), BaseName);
+  return NotFoundError("there is no run \"" + run + "\", neither as a path nor in \"" + folder +
+                       "\"" + DidYouMean(run, names) + "; `wheeltapper ls` lists the runs");
+}
+
+}  // namespace
+
+void Say(std::string_view message) { WriteLine("wheeltapper: ", message); }
+void SayError(std::string_view message) { WriteLine("wheeltapper: error: ", message); }
+void Print(std::string_view text) { WriteTo(STDOUT_FILENO, text); }
+
+int Fail(const Status& status) {
+  SayError(status.message());
+  switch (status.code()) {
+    case StatusCode::kInternal:
+    case StatusCode::kUnimplemented:
+      return kExitInternal;
+    default:
+      return kExitUsage;
+  }
+}
+
+Result<Config> LoadConfig(const Arguments& arguments) {
+  ConfigSources sources = ConfigSources::Current();
+  sources.flags = arguments.flags;
+  sources.file = arguments.config_file;
+  sources.rule_keys = RuleKeys();
+  return Config::Load(sources);
+}
+
+Result<std::vector<std::string>> ListRuns(const std::string& folder) {
+  Result<std::vector<std::string>> names = ListDirectory(folder);
+  if (!names.ok()) {
+    return names.status();
+  }
+  std::vector<std::pair<TimeNs, std::string>> found;
+  for (const std::string& name : *names) {
+    const std::string path = JoinPath(folder, name);
+    if (!IsRun(path)) {
+      continue;
+    }
+    const Result<format::RunInfo> info = format::ReadRunInfo(path);
+    found.emplace_back(info.ok() ? info->started_wall_ns : 0,
+                       path);  // unreadable ones are listed too, first
+  }
+  std::sort(found.begin(), found.end());
+  std::vector<std::string> paths;
+  for (auto& [started, path] : found) {
+    paths.push_back(std::move(path));
+  }
+  return paths;
+}
+
+Result<std::string> ResolveRun(const std::string& run, const Config& config) {
+  const std::string folder = config.GetText("storage.path");
+  if (!run.empty() && IsRun(run)) {
+    return run;
+  }
+  if (!run.empty() && run.find('/') == std::string::npos && IsRun(JoinPath(folder, run))) {
+    return JoinPath(folder, run);
+  }
+  Result<std::vector<std::string>> runs = ListRuns(folder);
+  const std::vector<std::string> known = runs.ok() ? *runs : std::vector<std::string>();
+  if (!run.empty()) {
+    return NoSuchRun(run, folder, known);
+  }
+  if (known.empty()) {
+    return NotFoundError("there are no runs in \"" + folder +
+                         "\"; start one: wheeltapper run -- python train.py");
+  }
+  return known.back();
+}
+
+bool ColoursOn(int fd) {
+  const std::optional<std::string> term = GetEnv("TERM");
+  const std::optional<std::string> no_color = GetEnv("NO_COLOR");
+  return isatty(fd) == 1 && (!no_color || no_color->empty()) && term && *term != "dumb";
+}
+
+std::string Plural(int64_t count, std::string_view noun) {
+  return std::to_string(count) + " " + std::string(noun) + (count == 1 ? "" : "s");
+}
+
+}  // namespace wheeltapper::cli

@@ -1,0 +1,39 @@
+// What every verb needs: messages, the configuration, and finding the run the user means.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "wheeltapper/core/config.h"
+#include "wheeltapper/core/status.h"
+
+#include "arguments.h"
+
+namespace wheeltapper::cli {
+
+// "wheeltapper: …" on stderr; one call, one line.
+void Say(std::string_view message);
+// "wheeltapper: error: …"
+void SayError(std::string_view message);
+// Data on stdout. A closed pipe (`| head`) is no error.
+void Print(std::string_view text);
+// Says the error and returns the exit code that fits it: 2 for what the user can mend, else 6.
+int Fail(const Status& status);
+
+// flag > environment > project > user > default, with the parameters of all rules known.
+Result<Config> LoadConfig(const Arguments& arguments);
+
+// A path, a name under storage.path, or "" for the latest run. NotFound says where was looked and
+// what is there.
+Result<std::string> ResolveRun(const std::string& run, const Config& config);
+// Run directories under `folder`, oldest first by start time; folders without run.json are left
+// out.
+Result<std::vector<std::string>> ListRuns(const std::string& folder);
+
+// True when colours may be used on stderr / stdout: a terminal, no NO_COLOR, TERM not "dumb".
+bool ColoursOn(int fd);
+// "1 finding", "2 findings"
+std::string Plural(int64_t count, std::string_view noun);
+
+}  // namespace wheeltapper::cli

@@ -1,0 +1,115 @@
+// `wheeltapper ls`
+#include <ctime>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "wheeltapper/cli/main.h"
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/format/run_directory.h"
+#include "wheeltapper/rules/finding.h"
+#include "wheeltapper/trial/trial.h"
+
+#include "context.h"
+#include "render.h"
+#include "verbs.h"
+
+namespace wheeltapper::cli {
+namespace {
+
+struct RunRow {
+  std::string name;
+  std::string path;
+  std::string state;
+  std::string started = {};  // local time; "" when unknown
+  int64_t started_wall_ns = 0;
+  int64_t findings = 0;
+  std::string command = {};
+  std::string problem = {};  // why the run cannot be read; "" when it can
+};
+
+std::string LocalTime(TimeNs wall_ns) {
+  const std::time_t seconds = wall_ns / 1'000'000'000;
+  std::tm parts{};
+  localtime_r(&seconds, &parts);
+  std::array<char, 32> text{};
+  (void)std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%S", &parts);
+  return text.data();
+}
+
+RunRow Describe(const std::string& path) {
+  RunRow row{.name = BaseName(path), .path = path, .state = "unreadable"};
+  const Result<std::unique_ptr<trial::Trial>> trial = trial::Trial::Open(path);
+  if (!trial.ok()) {
+    row.problem = trial.status().message();
+    return row;
+  }
+  const format::RunInfo& info = (*trial)->info();
+  row.state = trial::RunStateName((*trial)->state());
+  row.started_wall_ns = info.started_wall_ns;
+  row.started = LocalTime(info.started_wall_ns);
+  for (const std::string& word : info.argv) {
+    row.command += (row.command.empty() ? "" : " ") + word;
+  }
+  const Result<std::vector<rules::Finding>> findings = rules::ReadFindings(path);
+  row.findings = findings.ok() ? static_cast<int64_t>(findings->size()) : 0;
+  return row;
+}
+
+void PrintJson(const std::vector<RunRow>& rows) {
+  nlohmann::json all = nlohmann::json::array();
+  for (const RunRow& row : rows) {
+    all.push_back(
+        {{"name", row.name},
+         {"path", row.path},
+         {"state", row.state},
+         {"started_wall_ns", row.started_wall_ns},
+         {"findings", row.findings},
+         {"command", row.command},
+         {"problem", row.problem.empty() ? nlohmann::json() : nlohmann::json(row.problem)}});
+  }
+  Print(all.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+void PrintTable(const std::vector<RunRow>& rows) {
+  size_t width = 4;
+  for (const RunRow& row : rows) {
+    width = std::max(width, row.name.size());
+  }
+  Print(fmt::format("{:<{}}  {:<10}  {:<19}  {:>8}  {}\n", "NAME", width, "STATE", "STARTED",
+                    "FINDINGS", "COMMAND"));
+  for (const RunRow& row : rows) {
+    Print(fmt::format("{:<{}}  {:<10}  {:<19}  {:>8}  {}\n", Printable(row.name), width, row.state,
+                      row.started, row.findings,
+                      Printable(row.problem.empty() ? row.command : row.problem)));
+  }
+}
+
+}  // namespace
+
+int LsVerb(const Arguments& arguments) {
+  const Result<Config> config = LoadConfig(arguments);
+  if (!config.ok()) {
+    return Fail(config.status());
+  }
+  const std::string folder =
+      arguments.runs.empty() ? config->GetText("storage.path") : arguments.runs.front();
+  const Result<std::vector<std::string>> runs = ListRuns(folder);
+  if (!runs.ok() && (runs.status().code() != StatusCode::kNotFound || !arguments.runs.empty())) {
+    return Fail(runs.status());
+  }
+  std::vector<RunRow> rows;
+  for (const std::string& path : runs.ok() ? *runs : std::vector<std::string>()) {
+    rows.push_back(Describe(path));
+  }
+  if (arguments.json) {
+    PrintJson(rows);
+  } else if (rows.empty()) {
+    Say("no runs in \"" + folder + "\"; start one: wheeltapper run -- python train.py");
+  } else {
+    PrintTable(rows);
+  }
+  return kExitOk;
+}
+
+}  // namespace wheeltapper::cli

@@ -1,0 +1,89 @@
+#include "render.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace wheeltapper::cli {
+namespace {
+
+const char* ColourOf(rules::Severity severity) {
+  switch (severity) {
+    case rules::Severity::kInfo:
+      return "\x1b[36m";
+    case rules::Severity::kWarning:
+      return "\x1b[33m";
+    case rules::Severity::kError:
+      return "\x1b[31m";
+    case rules::Severity::kCritical:
+      return "\x1b[1;31m";
+  }
+  return "";
+}
+
+void AddLine(std::string* out, const char* label, const std::string& text) {
+  *out += fmt::format("  {:<9} {}\n", label, Printable(text));
+}
+
+std::string Where(const rules::Finding& finding) {
+  std::string text = finding.tensor.value_or("");
+  if (finding.module) {
+    text += (text.empty() ? "layer " : ", layer ") + *finding.module;
+  }
+  const std::string steps = finding.last_step > finding.step
+                                ? fmt::format("steps {}–{}", finding.step, finding.last_step)
+                                : fmt::format("step {}", finding.step);
+  text += (text.empty() ? "" : ", ") + steps;
+  if (finding.rank) {
+    text += fmt::format(", rank {}", finding.rank->value);
+  }
+  if (finding.tensors.size() > 1) {
+    text += fmt::format(" ({} tensors)", finding.tensors.size());
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string Printable(const std::string& text) {
+  std::string clean = text;
+  std::replace_if(
+      clean.begin(), clean.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; }, '?');
+  return clean;
+}
+
+std::string RenderFinding(const rules::Finding& finding, bool colours) {
+  const std::string head =
+      fmt::format("{}[{}]", rules::SeverityName(finding.severity), finding.rule);
+  std::string out = colours ? fmt::format("{}{}\x1b[0m", ColourOf(finding.severity), head) : head;
+  out += ": " + Printable(finding.message);
+  out += finding.state == rules::FindingState::kResolved ? " (resolved)\n" : "\n";
+  AddLine(&out, "where", Where(finding));
+  if (finding.cause) {
+    AddLine(&out, "cause", *finding.cause);
+  }
+  if (finding.try_) {
+    AddLine(&out, "try", *finding.try_);
+  }
+  AddLine(&out, "more", "wheeltapper explain " + finding.rule);
+  return out;
+}
+
+std::string RenderDuration(int64_t ns) {
+  const double seconds = static_cast<double>(ns) / 1e9;
+  if (seconds < 1) {
+    return fmt::format("{:.0f} ms", seconds * 1e3);
+  }
+  if (seconds < 60) {
+    return fmt::format("{:.1f} s", seconds);
+  }
+  const auto whole = static_cast<int64_t>(seconds);
+  if (whole < 3600) {
+    return fmt::format("{} min {} s", whole / 60, whole % 60);
+  }
+  return fmt::format("{} h {} min", whole / 3600, whole % 3600 / 60);
+}
+
+std::string RenderPercent(double fraction) { return fmt::format("{:.2f} %", fraction * 100); }
+
+}  // namespace wheeltapper::cli

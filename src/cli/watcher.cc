@@ -1,0 +1,138 @@
+#include "watcher.h"
+
+#include <algorithm>
+#include <exception>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "wheeltapper/format/run_directory.h"
+#include "wheeltapper/format/run_reader.h"
+
+#include "context.h"
+#include "render.h"
+
+namespace wheeltapper::cli {
+namespace {
+
+constexpr TimeNs kDeliveryNs = 10'000'000'000;
+
+}  // namespace
+
+// Findings as they are opened and resolved, on stderr.
+class Watcher::Printer final : public rules::FindingSink {
+ public:
+  explicit Printer(bool colours) : colours_(colours) {}
+  void Opened(const rules::Finding& finding) override { Show(finding); }
+  void Updated(const rules::Finding& /*finding*/) override {}
+  void Resolved(const rules::Finding& finding) override {
+    Say(fmt::format("resolved at step {}: {}[{}]", finding.last_step,
+                    rules::SeverityName(finding.severity), finding.rule));
+  }
+
+ private:
+  void Show(const rules::Finding& finding) const {
+    std::string text = RenderFinding(finding, colours_);
+    text.pop_back();
+    Say(text);
+  }
+  bool colours_;
+};
+
+Watcher::Watcher(const Options& options, const Clock& clock) : options_(options), clock_(clock) {}
+
+// The router's thread ends before the job it may stop goes away; members die in reverse order.
+Watcher::~Watcher() = default;
+
+Result<std::unique_ptr<Watcher>> Watcher::Create(const Options& options, const Clock& clock) {
+  std::unique_ptr<Watcher> watcher(
+      new Watcher(options, clock));  // NOLINT(cppcoreguidelines-owning-memory): private
+  WT_ASSIGN_OR_RETURN(const std::vector<rules::RuleSelection> selection,
+                      rules::SelectRules(*options.config));
+  WT_ASSIGN_OR_RETURN(watcher->engine_, rules::RuleEngine::Create(selection, clock));
+  WT_ASSIGN_OR_RETURN(watcher->router_, actions::ActionRouter::Create(
+                                            *options.config, options.run_dir, options.job, clock));
+  watcher->printer_ = std::make_unique<Printer>(ColoursOn(STDERR_FILENO));
+  watcher->log_ = rules::MakeFindingsLog(options.run_dir);
+  // Durable first, then act, then tell.
+  watcher->engine_->AddSink(watcher->log_.get());
+  watcher->engine_->AddSink(watcher->router_.get());
+  watcher->engine_->AddSink(watcher->printer_.get());
+  return watcher;
+}
+
+void Watcher::Guard(const char* doing, const std::function<Status()>& body) {
+  if (broken_) {
+    return;
+  }
+  Status status;
+  try {
+    status = body();
+  } catch (const std::exception& error) {
+    status = InternalError(error.what());
+  }
+  if (!status.ok()) {
+    broken_ = true;
+    SayError(fmt::format("{}: {}; the job goes on unobserved", doing, status.message()));
+  }
+}
+
+Status Watcher::Observe() {
+  if (!trial_) {
+    WT_ASSIGN_OR_RETURN(trial_, trial::Trial::Open(options_.run_dir));
+  }
+  return engine_->Advance(*trial_);
+}
+
+void Watcher::Advance() {
+  Guard("evaluating rules", [this] { return Observe(); });
+}
+
+void Watcher::Finish(const std::string& state, int exit_code, const std::string& reason) {
+  Guard("bringing in the last steps",
+        [this]() -> Status { return format::RecoverRun(options_.run_dir).status(); });
+  Guard("evaluating rules at the end", [this]() -> Status {
+    WT_RETURN_IF_ERROR(Observe());
+    return engine_->Finish(*trial_);
+  });
+  Guard("delivering actions", [this] {
+    const Status left = router_->Drain(kDeliveryNs);
+    return left.code() == StatusCode::kDeadlineExceeded ? Status()
+                                                        : left;  // spooled: nothing is lost
+  });
+  const format::EndInfo end{
+      .state = state, .exit_code = exit_code, .reason = reason, .ended_wall_ns = clock_.WallNs()};
+  if (const Status written = format::WriteEnd(options_.run_dir, end); !written.ok()) {
+    SayError("marking the end of the run: " + written.message());
+  }
+}
+
+std::optional<rules::Severity> Watcher::WorstOpen() const {
+  std::optional<rules::Severity> worst;
+  for (const rules::Finding& finding : engine_->findings()) {
+    if (finding.state == rules::FindingState::kOpen && (!worst || finding.severity > *worst)) {
+      worst = finding.severity;
+    }
+  }
+  return worst;
+}
+
+std::vector<rules::Finding> Watcher::findings() const { return engine_->findings(); }
+
+std::string Watcher::Summary(int64_t elapsed_ns) const {
+  const auto count = static_cast<int64_t>(engine_->findings().size());
+  std::string text = fmt::format("{}, {}", RenderDuration(elapsed_ns),
+                                 count == 0 ? "no findings" : Plural(count, "finding"));
+  if (trial_) {
+    if (Result<std::vector<int64_t>> steps = trial_->Steps({}); steps.ok()) {
+      text += ", " + Plural(static_cast<int64_t>(steps->size()), "step");
+    }
+    if (Result<trial::Overhead> overhead = trial_->MeasuredOverhead();
+        overhead.ok() && overhead->elapsed_ns > 0) {
+      text += ", overhead " + RenderPercent(overhead->fraction);
+    }
+  }
+  return text;
+}
+
+}  // namespace wheeltapper::cli

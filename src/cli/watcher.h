@@ -1,0 +1,59 @@
+// The observing half of `run`: follows the run directory, evaluates rules, acts, reports. Nothing
+// in here may hurt the job: an error switches observation off and is said once.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "wheeltapper/actions/action.h"
+#include "wheeltapper/core/clock.h"
+#include "wheeltapper/core/config.h"
+#include "wheeltapper/core/status.h"
+#include "wheeltapper/rules/engine.h"
+
+namespace wheeltapper::cli {
+
+// Single-threaded.
+class Watcher {
+ public:
+  struct Options {
+    std::string run_dir;
+    const Config* config = nullptr;
+    actions::JobControl* job = nullptr;
+    bool quiet = false;
+  };
+  // Errors of the configuration (rules, actions), before the job starts.
+  static Result<std::unique_ptr<Watcher>> Create(const Options& options, const Clock& clock);
+  Watcher(const Watcher&) = delete;
+  Watcher& operator=(const Watcher&) = delete;
+  ~Watcher();
+
+  // Looks at what is new. Never fails: an error ends observation and is printed once.
+  void Advance();
+  // The job is over: brings in what it left, evaluates the rest, delivers actions, marks the end.
+  void Finish(const std::string& state, int exit_code, const std::string& reason);
+  // Worst severity of the findings open now; none when there are none.
+  [[nodiscard]] std::optional<rules::Severity> WorstOpen() const;
+  [[nodiscard]] std::vector<rules::Finding> findings() const;
+  // One line about the run: steps, findings, overhead.
+  [[nodiscard]] std::string Summary(int64_t elapsed_ns) const;
+
+ private:
+  class Printer;
+  explicit Watcher(const Options& options, const Clock& clock);
+  Status Observe();
+  void Guard(const char* doing, const std::function<Status()>& body);
+
+  Options options_;
+  const Clock& clock_;
+  std::unique_ptr<Printer> printer_;
+  std::unique_ptr<rules::FindingSink> log_;
+  std::unique_ptr<actions::ActionRouter> router_;
+  std::unique_ptr<rules::RuleEngine> engine_;
+  std::unique_ptr<trial::Trial> trial_;
+  bool broken_ = false;
+};
+
+}  // namespace wheeltapper::cli
