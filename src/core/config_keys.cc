@@ -297,6 +297,9 @@ const std::vector<ReservedVariable>& ReservedVariables() {
       new std::vector<ReservedVariable>{
           {"WHEELTAPPER_LOG", "Level of the messages inside the job: debug, info, warning, error."},
           {"WHEELTAPPER_STRICT", "1 in this project's tests: errors in the job are raised."},
+          {"WHEELTAPPER_RUN_DIR", "The run directory; `wheeltapper run` sets it for the job."},
+          {"WHEELTAPPER_PACKAGE_DIR",
+           "The folder of the Python package; `wheeltapper run` sets it for the job."},
           {"WHEELTAPPER_DISABLE", "1 switches Wheeltapper off in a job, whatever started it."},
       };
   return *kVariables;

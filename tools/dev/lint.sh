@@ -1,0 +1,59 @@
+# Sourced by ./dev: format, style, types and clang-tidy.
+
+cpp_files() { git -C "$WT_ROOT" ls-files -co --exclude-standard -- 'src/*.cc' 'src/*.h' 'python/*.cc' 'python/*.h' 'tests/*.cc' 'bench/*.cc'; }
+
+# lint_step NAME CMD…: one counted check.
+lint_step() {
+  local name=$1 start=$SECONDS
+  shift
+  if (cd "$WT_ROOT" && quietly "lint-$name" "$@"); then
+    add_counts "$name" $((SECONDS - start)) 1 0 0
+  else
+    add_counts "$name" $((SECONDS - start)) 0 1 0
+  fi
+}
+
+# Sources that differ from the last commit, or, in a clean tree, that the last commit changed.
+changed_sources() {
+  local base=HEAD
+  [[ -n $(git -C "$WT_ROOT" status --porcelain -- src python) ]] || base=HEAD~1
+  { git -C "$WT_ROOT" diff --name-only --diff-filter=d "$base" -- 'src/*.cc' 'python/*.cc' 2>/dev/null || true
+    git -C "$WT_ROOT" ls-files -o --exclude-standard -- 'src/*.cc' 'python/*.cc'; } | sort -u
+}
+
+run_tidy() {
+  local files
+  if [[ $1 == --all ]]; then
+    mapfile -t files < <(git -C "$WT_ROOT" ls-files -co --exclude-standard -- 'src/*.cc')
+  else
+    mapfile -t files < <(changed_sources)
+  fi
+  if ((${#files[@]} == 0)); then
+    say "./dev: no changed C++ file for clang-tidy"
+    return
+  fi
+  configure release || { add_counts tidy 0 0 1 0; return; }
+  say "./dev: clang-tidy on ${#files[@]} files"
+  lint_step tidy xargs -a <(printf '%s\n' "${files[@]}") -P 2 -n 4 clang-tidy --quiet -p build/release
+}
+
+run_lint() {
+  local how=${1:-changed}
+  [[ $how == changed || $how == --quick || $how == --all ]] || die 2 "lint: unknown argument \"$how\"" "use --quick or --all"
+  WT_PASSED=0 WT_FAILED=0 WT_SKIPPED=0
+  prepare_tools
+  mkdir -p "$WT_STATE/results"
+  lint_step tree python tools/check_tree.py
+  lint_step format xargs -a <(cpp_files) clang-format --dry-run --Werror
+  lint_step ruff ruff check .
+  lint_step ruff-format ruff format --check .
+  lint_step mypy mypy
+  [[ $how == --quick ]] || run_tidy "$how"
+  print_total lint
+}
+
+run_format() {
+  prepare_tools
+  cpp_files | (cd "$WT_ROOT" && xargs clang-format -i)
+  (cd "$WT_ROOT" && ruff format . && ruff check --fix-only .)
+}
