@@ -1,0 +1,117 @@
+// The vector kernels behind the statistics, one compiled version per instruction set, chosen at run
+// time.
+//
+// All are allocation-free, noexcept and thread-safe. Typed pointers are aligned to their element;
+// nothing more is asked unless said. The thread's floating-point mode is the default one
+// (float_environment.h).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "wheeltapper/tensor/dtype.h"
+
+namespace wheeltapper::tensor {
+
+// FastMoments takes multiples of this many elements: a multiple of two vectors on every target.
+inline constexpr size_t kFastMultiple = 64;
+// ExactMoments takes multiples of this many elements.
+inline constexpr size_t kExactMultiple = 16;
+
+// True for the dtypes that FastMoments reads without converting them to f32 first.
+constexpr bool HasFastMoments(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+// True for the dtypes whose every value is an f32 (WidenToF32 takes these).
+constexpr bool FitsF32(DType dtype) {
+  switch (dtype) {
+    case DType::kU32:
+    case DType::kI32:
+    case DType::kU64:
+    case DType::kI64:
+    case DType::kF64:
+    case DType::kC64:
+    case DType::kC128:
+      return false;
+    default:
+      return true;
+  }
+}
+
+struct FastInput {
+  const void* from = nullptr;
+  DType dtype = DType::kF32;  // HasFastMoments(dtype)
+  size_t count = 0;           // a multiple of kFastMultiple
+  // Differences are to these; both are already scaled.
+  float pivot = 0;
+  float abs_pivot = 0;
+  // A power of two that every element is multiplied by before it is summed. 1 for f16.
+  float scale = 1;
+  // Not null: the elements are also copied here by streaming stores; 64-byte aligned.
+  void* stream_to = nullptr;
+};
+
+// Meaningless but for abs_max_bits when that is ≥ 0x7f800000, i.e. there was a NaN or an infinity.
+struct FastSums {
+  double d = 0;       // Σ(x·scale − pivot)
+  double d2 = 0;      // Σ(x·scale − pivot)²
+  double abs_d = 0;   // Σ(|x·scale| − abs_pivot)
+  double abs_d2 = 0;  // Σ(|x·scale| − abs_pivot)²
+  float min = 0;
+  float max = 0;
+  uint32_t abs_min_bits = 0;  // f32 patterns without sign
+  uint32_t abs_max_bits = 0;
+  int64_t sign_bits = 0;  // elements with the sign bit set, −0 among them
+};
+
+// One pass in f32; sums are folded to f64 after 16 additions per lane.
+FastSums FastMoments(const FastInput& input) noexcept;
+
+// Moments of the finite elements, sums in f64, two passes.
+struct ExactSums {
+  int64_t finite = 0;
+  int64_t posinf = 0;
+  int64_t neginf = 0;
+  int64_t zeros = 0;
+  int64_t negative = 0;
+  double min = 0;  // the rest is meaningless when finite is 0
+  double max = 0;
+  double abs_min = 0;
+  double abs_max = 0;
+  double mean = 0;
+  double m2 = 0;
+  double abs_mean = 0;
+  double abs_m2 = 0;
+};
+// `count` is a multiple of kExactMultiple; pad with NaN.
+ExactSums ExactMoments(const double* values, size_t count) noexcept;
+
+// Zeros of either sign, and −0 alone. HasFastMoments(dtype).
+struct ZeroCounts {
+  int64_t zeros = 0;
+  int64_t negative_zeros = 0;
+};
+ZeroCounts CountZeros(const void* from, DType dtype, size_t count) noexcept;
+
+// log2 Π|x| of normal, finite, non-zero f32. `count` is a multiple of kFastMultiple and at most
+// 8192.
+double Log2AbsProduct(const float* values, size_t count) noexcept;
+
+// FitsF32(dtype). Exact. `from` is aligned to its element.
+void WidenToF32(const void* from, DType dtype, size_t count, float* to) noexcept;
+void WidenF32ToF64(const float* from, size_t count, double* to) noexcept;
+
+// Elements that the top 13 bits of their pattern do not tell from zero or from NaN.
+struct SpecialCounts {
+  int64_t positive_tiny = 0;  // 0 < |x| and the top 13 bits say zero
+  int64_t negative_tiny = 0;
+  int64_t posinf = 0;
+  int64_t neginf = 0;
+};
+SpecialCounts CountSpecials(const float* values, size_t count) noexcept;
+
+// `to` is 64-byte aligned. FlushStreams must follow before another thread may read.
+void StreamCopy(const void* from, void* to, size_t nbytes) noexcept;
+void FlushStreams() noexcept;
+
+}  // namespace wheeltapper::tensor

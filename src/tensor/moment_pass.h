@@ -1,0 +1,89 @@
+// Folds a tensor's elements, block by block in C order, into TensorStats.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "wheeltapper/tensor/dtype.h"
+#include "wheeltapper/tensor/stats.h"
+
+#include "kernels.h"
+#include "wide_integers.h"
+
+namespace wheeltapper::tensor {
+
+inline constexpr size_t kBlockBytes = 16384;  // a third of the smallest L1 cache in use
+
+// Elements per block: 4096 where f32 holds them, else as many as fit kBlockBytes as they are and as
+// f64.
+constexpr int64_t BlockElements(DType dtype, size_t item_size) {
+  if (FitsF32(dtype)) {
+    return kBlockBytes / sizeof(float);
+  }
+  return static_cast<int64_t>(kBlockBytes /
+                              (item_size > sizeof(double) ? item_size : sizeof(double)));
+}
+
+// 50 KiB, meant for the stack. Not thread-safe. The thread is in the default floating-point mode.
+class MomentPass {
+ public:
+  MomentPass(DType dtype, bool product) noexcept;
+
+  // Room for one block: where a strided tensor is gathered.
+  uint8_t* buffer() noexcept { return raw_.data(); }
+
+  // `count` = BlockElements for all blocks but the last. `block` may be misaligned. When `to` is
+  // not null the block's bytes are copied there, by streaming stores when `stream` (`to` is then
+  // 64-byte aligned).
+  void Add(const uint8_t* block, size_t count, uint8_t* to, bool stream) noexcept;
+  TensorStats Finish() noexcept;
+
+ private:
+  // Elements of a block that the fast kernel can read.
+  struct Source {
+    const uint8_t* data;
+    DType dtype;
+    uint8_t* stream_to;
+    [[nodiscard]] const uint8_t* at(size_t index) const { return data + index * ItemSize(dtype); }
+  };
+
+  const uint8_t* Aligned(const uint8_t* block, size_t count) noexcept;
+  void AddFast(const Source& source, size_t count) noexcept;
+  void AddExact(const uint8_t* block, size_t count) noexcept;
+  void AddIntegers(const uint8_t* block, size_t count) noexcept;
+  void EstimatePivots(const Source& source) noexcept;
+  TensorStats FastStats(const Source& source, size_t count) noexcept;
+  FastSums SumFast(const Source& source, size_t count, double* scale) noexcept;
+  [[nodiscard]] double FastProduct(const Source& source, size_t count,
+                                   const FastSums& sums) noexcept;
+  TensorStats WidenedStats(const Source& source, size_t first, size_t count) noexcept;
+  TensorStats ExactStats(const double* values, size_t count) noexcept;
+  TensorStats PaddedStats(size_t count) noexcept;
+  void Merge(const TensorStats& block) noexcept;
+
+  const DType dtype_;
+  const size_t item_size_;
+  const bool product_;
+  TensorStats total_;
+  TensorStats chunk_;
+  int64_t chunk_left_ = 0;
+  WideIntegers wide_;
+  double wide_log2_product_ = 0;
+  // In units of the data, like the elements of the blocks to come, it is hoped.
+  double pivot_ = 0;
+  double abs_pivot_ = 0;
+  double scale_ = 1;
+  alignas(64) std::array<uint8_t, kBlockBytes> raw_;
+  alignas(64) std::array<float, kBlockBytes / sizeof(float)> f32_;
+  alignas(64) std::array<double, kBlockBytes / sizeof(double)> f64_;
+};
+
+// Statistics of no elements at all.
+TensorStats EmptyStats(bool product) noexcept;
+// Sets prod_sign from the counts.
+void SetProductSign(TensorStats* stats) noexcept;
+// log2 Π|x| over the finite elements, any range.
+double Log2AbsProductOf(const double* values, size_t count) noexcept;
+
+}  // namespace wheeltapper::tensor
