@@ -6,7 +6,7 @@ readonly WT_TORCH="torch==2.13.0"
 readonly WT_PACKAGES=(
   build-essential ca-certificates ccache clang-14 cmake git libbenchmark-dev libclang-rt-14-dev
   libcli11-dev libcurl4-openssl-dev libfmt-dev libgmock-dev libgtest-dev libhwy-dev libisal-dev
-  libpcre2-dev libssl-dev libtomlplusplus-dev libzstd-dev ninja-build nlohmann-json3-dev patchelf
+  libpcre2-dev libssl-dev libtomlplusplus-dev libzstd-dev ninja-build nlohmann-json3-dev
   pkg-config python3-dev python3-venv
 )
 
@@ -21,22 +21,15 @@ die() {
 
 jobs_count() { printf '%s' "${WT_JOBS:-$(nproc)}"; }
 
-# One ./dev at a time changes the environment; the others wait. The lock ends with the process.
+# take_lock NAME FD: one ./dev at a time changes the environment (and one runs the tests); others wait.
+# The kernel drops the lock when the process ends, however it ends.
 take_lock() {
-  [[ -n ${WT_LOCKED:-} ]] && return
-  mkdir -p "$WT_STATE/stamps" "$WT_STATE/logs"
-  exec 9>"$WT_STATE/lock"
-  if ! flock --nonblock 9; then
-    say "./dev: waiting for another ./dev to finish"
-    flock 9
+  mkdir -p "$WT_STATE/stamps" "$WT_STATE/logs" "$WT_STATE/results"
+  eval "exec $2>\"\$WT_STATE/$1.lock\""
+  if ! flock --nonblock "$2"; then
+    say "./dev: waiting for another ./dev to finish ($1)"
+    flock "$2"
   fi
-  WT_LOCKED=1
-}
-
-# Closes the lock for a command that may outlive us or call ./dev itself.
-release_lock() {
-  [[ -n ${WT_LOCKED:-} ]] && exec 9>&-
-  WT_LOCKED=
 }
 
 stamp_is() { [[ -f $WT_STATE/stamps/$1 && $(<"$WT_STATE/stamps/$1") == "$2" ]]; }
@@ -46,7 +39,7 @@ set_stamp() { printf '%s\n' "$2" >"$WT_STATE/stamps/$1"; }
 quietly() {
   local log=$WT_STATE/logs/$1.log
   shift
-  "$@" >"$log" 2>&1 9>&- </dev/null && return
+  "$@" >"$log" 2>&1 8>&- 9>&- </dev/null && return
   local code=$?
   tail -n 60 "$log" >&2
   say "  (whole output: ${log#"$WT_ROOT"/})"
@@ -149,9 +142,10 @@ export_environment() {
 
 # Packages and Python environment, without building anything of ours.
 prepare_tools() {
-  take_lock
+  take_lock environment 9
   install_packages
   install_python_packages
+  exec 9>&-
   export_environment
 }
 
@@ -168,6 +162,9 @@ prepare_package() {
   local state
   state=$(package_state)
   stamp_is package "$state" && [[ -x $WT_VENV/bin/wheeltapper ]] && return
+  take_lock environment 9
+  state=$(package_state)
+  stamp_is package "$state" && [[ -x $WT_VENV/bin/wheeltapper ]] && { exec 9>&-; return; }
   say "./dev: building the package"
   quietly package "$WT_VENV/bin/python" -m pip install --disable-pip-version-check --no-input --no-deps \
     --no-build-isolation --force-reinstall -C build-dir="$WT_ROOT/build/package" \
@@ -175,9 +172,5 @@ prepare_package() {
     -C cmake.define.WT_WERROR=ON "$WT_ROOT" ||
     die 6 "building the package failed" "see the lines above"
   set_stamp package "$state"
-}
-
-exec_in_environment() {
-  release_lock
-  exec "$@"
+  exec 9>&-
 }

@@ -42,7 +42,6 @@ run_lint() {
   [[ $how == changed || $how == --quick || $how == --all ]] || die 2 "lint: unknown argument \"$how\"" "use --quick or --all"
   WT_PASSED=0 WT_FAILED=0 WT_SKIPPED=0
   prepare_tools
-  mkdir -p "$WT_STATE/results"
   lint_step tree python tools/check_tree.py
   lint_step format xargs -a <(cpp_files) clang-format --dry-run --Werror
   lint_step ruff ruff check .

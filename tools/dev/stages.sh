@@ -41,7 +41,7 @@ configure() {
 ctest_stage() {
   local name=$1 labels=$2 regex=$3 start=$4 xml=$WT_STATE/results/$1.xml
   ctest --test-dir "$WT_ROOT/build/$name" -L "$labels" -R "$regex" -j "$(jobs_count)" --no-tests=error \
-    --output-on-failure --output-junit "$xml" 9>&- </dev/null >"$WT_STATE/logs/ctest-$name.log" 2>&1 ||
+    --output-on-failure --output-junit "$xml" 8>&- </dev/null >"$WT_STATE/logs/ctest-$name.log" 2>&1 ||
     sed -n '/Test #.*\*\*\*/,$p' "$WT_STATE/logs/ctest-$name.log" | tail -n 400 >&2
   count_stage "$name" $((SECONDS - start)) "$xml"
 }
@@ -51,7 +51,7 @@ pytest_stage() {
   local name=$1 start=$2 xml=$WT_STATE/results/$1.xml
   shift 2
   (cd "$WT_ROOT" && WHEELTAPPER_STRICT=1 timeout 1200 "$WT_VENV/bin/python" -m pytest -q --no-header -p no:cacheprovider \
-    --junitxml="$xml" "$@" 9>&- </dev/null >"$WT_STATE/logs/pytest-$name.log" 2>&1) || tail -n 200 "$WT_STATE/logs/pytest-$name.log" >&2
+    --junitxml="$xml" "$@" 8>&- </dev/null >"$WT_STATE/logs/pytest-$name.log" 2>&1) || tail -n 200 "$WT_STATE/logs/pytest-$name.log" >&2
   count_stage "$name" $((SECONDS - start)) "$xml"
 }
 
@@ -131,7 +131,7 @@ run_tests() {
   (($# > 0)) || stages=("${WT_STAGES[@]}")
   WT_PASSED=0 WT_FAILED=0 WT_SKIPPED=0
   prepare_tools
-  mkdir -p "$WT_STATE/results"
+  take_lock test 8
   rm -f "$WT_STATE/results/"*.xml
   if ((${#modules[@]} > 0)); then
     stage_release "^($(IFS='|'; echo "${modules[*]}"))\."
