@@ -28,11 +28,11 @@ class JobControl {
 
 struct ActionRecord {
   TimeNs wall_ns = 0;
-  std::string action;  // "stop", "command", "webhook"
-  std::string finding_id;
-  std::string event;    // "opened", "resolved"
-  std::string outcome;  // "done", "retrying", "failed", "spooled", "suppressed"
-  std::string detail;
+  std::string action = {};  // "stop", "command", "webhook"
+  std::string finding_id = {};
+  std::string event = {};    // "opened", "resolved"
+  std::string outcome = {};  // "done", "retrying", "failed", "spooled", "suppressed"
+  std::string detail = {};
   int attempts = 0;
 };
 std::string ActionRecordToJson(const ActionRecord& record);

@@ -1,0 +1,132 @@
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <utility>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "wheeltapper/core/file.h"
+
+#include "delivery.h"
+
+namespace wheeltapper::actions {
+namespace {
+
+constexpr int kTemporaryFailure = 75;  // EX_TEMPFAIL of sysexits.h
+constexpr TimeNs kMillisecond = 1'000'000;
+
+// posix_spawn's two option objects, freed together.
+class SpawnAttributes {
+ public:
+  SpawnAttributes(int stdin_fd) {  // NOLINT(google-explicit-constructor)
+    posix_spawn_file_actions_init(&actions_);
+    posix_spawn_file_actions_adddup2(&actions_, stdin_fd, STDIN_FILENO);
+    posix_spawn_file_actions_addopen(&actions_, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    posix_spawn_file_actions_addopen(&actions_, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    posix_spawnattr_init(&attributes_);
+    sigset_t none;
+    sigemptyset(&none);
+    posix_spawnattr_setsigmask(&attributes_, &none);
+    posix_spawnattr_setpgroup(&attributes_, 0);
+    posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+  }
+  SpawnAttributes(const SpawnAttributes&) = delete;
+  SpawnAttributes& operator=(const SpawnAttributes&) = delete;
+  ~SpawnAttributes() {
+    posix_spawn_file_actions_destroy(&actions_);
+    posix_spawnattr_destroy(&attributes_);
+  }
+  posix_spawn_file_actions_t* actions() { return &actions_; }
+  posix_spawnattr_t* attributes() { return &attributes_; }
+
+ private:
+  posix_spawn_file_actions_t actions_{};
+  posix_spawnattr_t attributes_{};
+};
+
+class CommandDelivery final : public Delivery {
+ public:
+  CommandDelivery(CommandOptions options, const Clock& clock)
+      : options_(std::move(options)), clock_(clock) {}
+
+  Status Deliver(const Message& message) override {
+    // The body goes through an unnamed file: a command that never reads its input cannot block us.
+    FileDescriptor input(memfd_create("wheeltapper-finding", MFD_CLOEXEC));
+    if (!input.valid()) {
+      return ErrnoError(errno, "running the command: memfd");
+    }
+    WT_RETURN_IF_ERROR(WriteAt(input, 0, AsBytes(message.body)));
+    WT_ASSIGN_OR_RETURN(const pid_t pid, Start(input));
+    return Await(pid);
+  }
+
+ private:
+  Result<pid_t> Start(const FileDescriptor& input) {
+    std::vector<std::string> texts = options_.argv;
+    std::vector<char*> argv;
+    for (std::string& text : texts) {
+      argv.push_back(text.data());
+    }
+    argv.push_back(nullptr);
+    SpawnAttributes spawn(input.get());
+    pid_t pid = -1;
+    const int error =
+        posix_spawnp(&pid, argv.front(), spawn.actions(), spawn.attributes(), argv.data(), environ);
+    if (error != 0) {
+      return ErrnoError(error, "running the command \"" + options_.argv.front() + "\"");
+    }
+    return pid;
+  }
+
+  Status Await(pid_t pid) {
+    const FileDescriptor handle(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+    pollfd waiting{handle.get(), POLLIN, 0};
+    const TimeNs deadline = clock_.MonotonicNs() + options_.timeout_ns;
+    bool timed_out = false;
+    while (poll(&waiting, 1, RemainingMs(deadline)) <= 0) {
+      if (clock_.MonotonicNs() >= deadline) {
+        timed_out = true;
+        kill(-pid, SIGKILL);
+        break;
+      }
+    }
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (timed_out) {
+      return DeadlineExceededError("running the command: killed after " +
+                                   std::to_string(options_.timeout_ns / kMillisecond) + " ms");
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+      return {};
+    }
+    const std::string text = WIFEXITED(status) ? "exit code " + std::to_string(WEXITSTATUS(status))
+                                               : "signal " + std::to_string(WTERMSIG(status));
+    return WIFEXITED(status) && WEXITSTATUS(status) == kTemporaryFailure
+               ? UnavailableError("running the command: " + text)
+               : FailedPreconditionError("running the command: " + text);
+  }
+
+  [[nodiscard]] int RemainingMs(TimeNs deadline) const {
+    return static_cast<int>(
+        std::clamp<TimeNs>((deadline - clock_.MonotonicNs()) / kMillisecond + 1, 0, 3'600'000));
+  }
+
+  CommandOptions options_;
+  const Clock& clock_;
+};
+
+}  // namespace
+
+std::unique_ptr<Delivery> MakeCommandDelivery(const CommandOptions& options, const Clock& clock) {
+  return std::make_unique<CommandDelivery>(options, clock);
+}
+
+}  // namespace wheeltapper::actions

@@ -1,0 +1,64 @@
+#include <sstream>
+
+#include <nlohmann/json.hpp>
+
+#include "wheeltapper/actions/action.h"
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/format/run_directory.h"
+
+namespace wheeltapper::actions {
+namespace {
+
+using nlohmann::json;
+
+constexpr uint64_t kMaxLogBytes = uint64_t{1} << 30;
+
+std::string Text(const json& value, const char* key) {
+  const auto found = value.find(key);
+  return found != value.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+int64_t Whole(const json& value, const char* key) {
+  const auto found = value.find(key);
+  return found != value.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
+}
+
+}  // namespace
+
+std::string ActionRecordToJson(const ActionRecord& record) {
+  const json value = {{"wall_time_ns", record.wall_ns}, {"action", record.action},
+                      {"finding", record.finding_id},   {"event", record.event},
+                      {"outcome", record.outcome},      {"detail", record.detail},
+                      {"attempts", record.attempts}};
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+Result<std::vector<ActionRecord>> ReadActions(const std::string& run_dir) {
+  const std::string path = format::ActionsPath(run_dir);
+  std::vector<ActionRecord> records;
+  if (!PathExists(path)) {
+    return records;
+  }
+  WT_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path, kMaxLogBytes));
+  std::istringstream lines(text);
+  std::string line;
+  while (std::getline(lines, line)) {
+    const json value = json::parse(line, nullptr, false);
+    if (!value.is_object()) {
+      if (lines.peek() == std::istringstream::traits_type::eof()) {
+        break;  // a torn last line: the writer was killed
+      }
+      return DataLossError("reading \"" + path + "\": a line is no JSON object");
+    }
+    records.push_back({.wall_ns = Whole(value, "wall_time_ns"),
+                       .action = Text(value, "action"),
+                       .finding_id = Text(value, "finding"),
+                       .event = Text(value, "event"),
+                       .outcome = Text(value, "outcome"),
+                       .detail = Text(value, "detail"),
+                       .attempts = static_cast<int>(Whole(value, "attempts"))});
+  }
+  return records;
+}
+
+}  // namespace wheeltapper::actions

@@ -1,0 +1,296 @@
+// Opened / Resolved arrive on the watcher's thread. "stop" is carried out there and then.
+// Everything that can be slow is spooled to disk first and delivered by one thread, oldest first,
+// with exponential pauses between tries.
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <utility>
+
+#include "wheeltapper/actions/action.h"
+#include "wheeltapper/core/env.h"
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/core/mutex.h"
+#include "wheeltapper/core/thread.h"
+#include "wheeltapper/format/run_directory.h"
+
+#include "delivery.h"
+#include "routing.h"
+#include "spool.h"
+
+namespace wheeltapper::actions {
+namespace {
+
+constexpr int kMaxAttempts = 6;
+constexpr TimeNs kFirstPauseNs = 500'000'000;  // then doubled: 0.5, 1, 2, 4, 8 s
+constexpr TimeNs kIdleNs = 1'000'000'000;
+
+struct Pending {
+  uint64_t number = 0;  // in the spool
+  Message message;
+  int attempts = 0;
+  TimeNs due_ns = 0;
+};
+
+class Router final : public ActionRouter {
+ public:
+  Router(Routing routing, const Config& config, std::string run_dir, JobControl* job,
+         const Clock& clock)
+      : routing_(std::move(routing)),
+        run_dir_(std::move(run_dir)),
+        job_(job),
+        clock_(clock),
+        cooldown_(static_cast<TimeNs>(config.GetFloat("actions.cooldown_s") * 1e9)),
+        spool_(JoinPath(run_dir_, "actions")) {}
+  Router(const Router&) = delete;
+  Router& operator=(const Router&) = delete;
+  ~Router() override;
+
+  Status SetUp(const Config& config);
+  void Opened(const rules::Finding& finding) override;
+  void Updated(const rules::Finding& /*finding*/) override {}
+  void Resolved(const rules::Finding& finding) override;
+  Status Drain(TimeNs deadline_ns) override;
+
+ private:
+  Status SetUpWebhook(const Config& config);
+  void Stop(const rules::Finding& finding);
+  void Send(const std::string& action, const std::string& event, const rules::Finding& finding);
+  void Note(const ActionRecord& record);
+  void SendLoop();
+  // Takes the first message that is due; false when none is.
+  bool TakeDue(Pending* pending) WT_REQUIRES(mutex_);
+  void Settle(Pending pending, const Status& outcome);
+
+  // Constant after SetUp.
+  Routing routing_;
+  std::string run_dir_;
+  std::string run_name_;
+  JobControl* job_;
+  const Clock& clock_;
+  std::map<std::string, std::unique_ptr<Delivery>> deliveries_;
+
+  // The watcher thread's.
+  Cooldown cooldown_;
+
+  Mutex mutex_;
+  CondVar changed_;
+  Spool spool_ WT_GUARDED_BY(mutex_);
+  std::deque<Pending> queue_ WT_GUARDED_BY(mutex_);
+  bool busy_ WT_GUARDED_BY(mutex_) = false;
+  bool stopping_ WT_GUARDED_BY(mutex_) = false;
+
+  Mutex log_mutex_;  // actions.jsonl; never taken together with mutex_
+  Thread sender_;
+};
+
+Router::~Router() {
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.NotifyAll();
+  sender_.Join();
+}
+
+Status Router::SetUpWebhook(const Config& config) {
+  WebhookOptions options;
+  options.url = config.GetText("actions.webhook.url");
+  options.allow_private = config.GetBool("actions.webhook.allow_private");
+  options.timeout_ns = static_cast<TimeNs>(config.GetFloat("actions.webhook.timeout_s") * 1e9);
+  if (const std::string variable = config.GetText("actions.webhook.secret_env");
+      !variable.empty()) {
+    const std::optional<std::string> secret = GetEnv(variable);
+    if (!secret || secret->empty()) {
+      return InvalidArgumentError(
+          "actions.webhook.secret_env names the variable " + variable +
+          ", which is not set; set it, or leave the key out to send unsigned messages");
+    }
+    options.secret = *secret;
+  }
+  WT_ASSIGN_OR_RETURN(deliveries_["webhook"], MakeWebhookDelivery(options, clock_));
+  return {};
+}
+
+Status Router::SetUp(const Config& config) {
+  if (!config.GetText("actions.webhook.url").empty()) {
+    WT_RETURN_IF_ERROR(SetUpWebhook(config));
+  }
+  if (const std::vector<std::string> argv = config.GetTexts("actions.command.argv");
+      !argv.empty()) {
+    deliveries_["command"] = MakeCommandDelivery(
+        {.argv = argv,
+         .timeout_ns = static_cast<TimeNs>(config.GetFloat("actions.command.timeout_s") * 1e9)},
+        clock_);
+  }
+  const Result<format::RunInfo> info = format::ReadRunInfo(run_dir_);
+  run_name_ = info.ok() ? info->name : BaseName(run_dir_);
+  if (deliveries_.empty()) {
+    return {};
+  }
+  std::vector<std::string> damaged;
+  {
+    MutexLock lock(mutex_);
+    WT_ASSIGN_OR_RETURN(auto left, spool_.Load(&damaged));
+    for (auto& [number, message] : left) {
+      queue_.push_back({.number = number, .message = std::move(message)});
+    }
+  }
+  for (const std::string& path : damaged) {
+    Note({.action = "spool",
+          .outcome = "failed",
+          .detail = "unreadable message kept as " + path + ".damaged"});
+  }
+  return sender_.Start("wt-actions-send", [this] { SendLoop(); });
+}
+
+void Router::Note(const ActionRecord& record) {
+  ActionRecord stamped = record;
+  stamped.wall_ns = clock_.WallNs();
+  MutexLock lock(log_mutex_);
+  AppendLineDurably(format::ActionsPath(run_dir_), ActionRecordToJson(stamped))
+      .IgnoreError("a full disk must not keep an action from being carried out");
+}
+
+void Router::Stop(const rules::Finding& finding) {
+  if (job_ == nullptr) {
+    return;
+  }
+  const std::string reason = "stopped by rule " + finding.rule;
+  job_->RequestStop(reason, finding);
+  Note({.action = "stop",
+        .finding_id = finding.id,
+        .event = "opened",
+        .outcome = "done",
+        .detail = reason,
+        .attempts = 1});
+}
+
+void Router::Opened(const rules::Finding& finding) {
+  for (const std::string& action : routing_.ActionsFor(finding)) {
+    if (!cooldown_.Open(action, finding, clock_.MonotonicNs())) {
+      Note({.action = action,
+            .finding_id = finding.id,
+            .event = "opened",
+            .outcome = "suppressed",
+            .detail = "told within the cooldown already"});
+    } else if (action == "stop") {
+      Stop(finding);
+    } else {
+      Send(action, "opened", finding);
+    }
+  }
+}
+
+void Router::Resolved(const rules::Finding& finding) {
+  for (const std::string& action : routing_.ActionsFor(finding)) {
+    if (cooldown_.Resolve(action, finding) && action != "stop") {
+      Send(action, "resolved", finding);
+    }
+  }
+}
+
+void Router::Send(const std::string& action, const std::string& event,
+                  const rules::Finding& finding) {
+  Message message = MakeMessage(action, event, run_name_, finding);
+  Status spooled;
+  {
+    MutexLock lock(mutex_);
+    Result<uint64_t> number = spool_.Add(message);
+    spooled = number.status();
+    // Without room on disk it is still sent, only not kept over a crash.
+    queue_.push_back({.number = number.value_or(0), .message = std::move(message)});
+  }
+  changed_.NotifyAll();
+  if (!spooled.ok()) {
+    Note({.action = action,
+          .finding_id = finding.id,
+          .event = event,
+          .outcome = "retrying",
+          .detail = "not spooled: " + spooled.message()});
+  }
+}
+
+bool Router::TakeDue(Pending* pending) {
+  const TimeNs now = clock_.MonotonicNs();
+  const auto due = std::find_if(queue_.begin(), queue_.end(),
+                                [now](const Pending& p) { return p.due_ns <= now; });
+  if (due == queue_.end()) {
+    return false;
+  }
+  *pending = std::move(*due);
+  queue_.erase(due);
+  return true;
+}
+
+void Router::SendLoop() {
+  for (;;) {
+    Pending pending;
+    {
+      MutexLock lock(mutex_);
+      busy_ = false;
+      changed_.NotifyAll();
+      while (!stopping_ && !TakeDue(&pending)) {
+        changed_.WaitFor(mutex_, queue_.empty() ? kIdleNs : kFirstPauseNs / 10);
+      }
+      if (stopping_) {
+        return;
+      }
+      busy_ = true;
+    }
+    const auto delivery = deliveries_.find(pending.message.action);
+    const Status outcome = delivery == deliveries_.end()
+                               ? FailedPreconditionError("the action is no longer configured")
+                               : delivery->second->Deliver(pending.message);
+    Settle(std::move(pending), outcome);
+  }
+}
+
+void Router::Settle(Pending pending, const Status& outcome) {
+  ++pending.attempts;
+  const bool again = !outcome.ok() && IsRetryable(outcome.code());
+  const bool spooled = again && pending.attempts >= kMaxAttempts;
+  ActionRecord record{.action = pending.message.action,
+                      .finding_id = pending.message.finding_id,
+                      .event = pending.message.event,
+                      .outcome = outcome.ok() ? "done"
+                                 : again      ? (spooled ? "spooled" : "retrying")
+                                              : "failed",
+                      .detail = outcome.message(),
+                      .attempts = pending.attempts};
+  Note(record);
+  MutexLock lock(mutex_);
+  if (!again) {
+    spool_.Remove(pending.number).IgnoreError("delivered once more after a restart at worst");
+  } else if (!spooled) {
+    pending.due_ns = clock_.MonotonicNs() + (kFirstPauseNs << (pending.attempts - 1));
+    queue_.push_back(std::move(pending));
+  }
+}
+
+Status Router::Drain(TimeNs deadline_ns) {
+  const TimeNs give_up = clock_.MonotonicNs() + deadline_ns;
+  MutexLock lock(mutex_);
+  while (!queue_.empty() || busy_) {
+    const TimeNs left = give_up - clock_.MonotonicNs();
+    if (left <= 0) {
+      return DeadlineExceededError(
+          "delivering actions: " + std::to_string(queue_.size() + (busy_ ? 1 : 0)) +
+          " not delivered yet; they stay spooled");
+    }
+    changed_.WaitFor(mutex_, std::min<TimeNs>(left, kFirstPauseNs / 10));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ActionRouter>> ActionRouter::Create(const Config& config,
+                                                           const std::string& run_dir,
+                                                           JobControl* job, const Clock& clock) {
+  WT_ASSIGN_OR_RETURN(Routing routing, Routing::FromConfig(config));
+  auto router = std::make_unique<Router>(std::move(routing), config, run_dir, job, clock);
+  WT_RETURN_IF_ERROR(router->SetUp(config));
+  return std::unique_ptr<ActionRouter>(std::move(router));
+}
+
+}  // namespace wheeltapper::actions

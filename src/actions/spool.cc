@@ -1,0 +1,71 @@
+#include "spool.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "wheeltapper/core/file.h"
+
+namespace wheeltapper::actions {
+namespace {
+
+constexpr uint64_t kMaxMessageBytes = 64 << 20;
+constexpr std::string_view kSuffix = ".json";
+
+// The number in "000012.json"; 0 for any other name.
+uint64_t NumberOf(const std::string& name) {
+  if (!name.ends_with(kSuffix)) {
+    return 0;
+  }
+  uint64_t number = 0;
+  const char* end = name.data() + name.size() - kSuffix.size();
+  const auto [stop, error] = std::from_chars(name.data(), end, number);
+  return error == std::errc() && stop == end ? number : 0;
+}
+
+}  // namespace
+
+std::string Spool::PathOf(uint64_t number) const {
+  std::string digits = std::to_string(number);
+  digits.insert(0, digits.size() < 6 ? 6 - digits.size() : 0, '0');
+  return JoinPath(folder_, digits + std::string(kSuffix));
+}
+
+Result<std::vector<std::pair<uint64_t, Message>>> Spool::Load(std::vector<std::string>* damaged) {
+  std::vector<std::pair<uint64_t, Message>> messages;
+  if (!PathExists(folder_)) {
+    return messages;
+  }
+  WT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(folder_));
+  for (const std::string& name : names) {
+    const uint64_t number = NumberOf(name);
+    if (number == 0) {
+      continue;
+    }
+    next_ = std::max(next_, number + 1);
+    const std::string path = JoinPath(folder_, name);
+    const Result<std::string> text = ReadWholeFile(path, kMaxMessageBytes);
+    const Result<Message> message =
+        text.ok() ? MessageFromText(*text) : Result<Message>(text.status());
+    if (message.ok()) {
+      messages.emplace_back(number, *message);
+      continue;
+    }
+    RenameFile(path, path + ".damaged")
+        .IgnoreError("it stays where it is and is reported again next time");
+    damaged->push_back(path);
+  }
+  std::sort(messages.begin(), messages.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  return messages;
+}
+
+Result<uint64_t> Spool::Add(const Message& message) {
+  WT_RETURN_IF_ERROR(MakeDirectories(folder_));
+  const uint64_t number = next_++;
+  WT_RETURN_IF_ERROR(WriteFileAtomically(PathOf(number), MessageToText(message)));
+  return number;
+}
+
+Status Spool::Remove(uint64_t number) { return RemoveFile(PathOf(number)); }
+
+}  // namespace wheeltapper::actions

@@ -1,0 +1,280 @@
+#include <cstring>
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <unistd.h>
+
+#include "wheeltapper/actions/action.h"
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/format/run_directory.h"
+
+#include "address_guard.h"
+#include "delivery.h"
+#include "routing.h"
+#include "spool.h"
+
+namespace wheeltapper::actions {
+namespace {
+
+constexpr TimeNs kSecond = 1'000'000'000;
+
+std::string MakeFolder(const std::string& tag) {
+  static int count = 0;
+  const std::string path = testing::TempDir() + "/wt-actions-" + std::to_string(getpid()) + "-" +
+                           tag + std::to_string(count++);
+  EXPECT_TRUE(MakeDirectories(path).ok());
+  return path;
+}
+
+Config MustLoad(std::vector<ConfigFlag> flags) {
+  ConfigSources sources;
+  sources.flags = std::move(flags);
+  Result<Config> config = Config::Load(sources);
+  EXPECT_TRUE(config.ok()) << config.status().ToString();
+  return config.ok() ? *config : Config::Defaults();
+}
+
+rules::Finding MakeFinding(rules::Severity severity = rules::Severity::kError) {
+  rules::Finding finding;
+  finding.id = "exploding_tensor-1";
+  finding.rule = "exploding_tensor";
+  finding.severity = severity;
+  finding.tensor = "gradient/conv1.weight";
+  finding.message = "gradients grew";
+  return finding;
+}
+
+class CountingJob final : public JobControl {
+ public:
+  void RequestStop(const std::string& reason, const rules::Finding& /*finding*/) override {
+    ++stops;
+    last_reason = reason;
+  }
+  int stops = 0;
+  std::string last_reason;
+};
+
+TEST(HmacTest, MatchesTestCase2OfRfc4231) {
+  EXPECT_EQ(HmacSha256Hex("Jefe", "what do ya want for nothing?"),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+}
+
+bool PublicText(const char* text) {
+  sockaddr_in v4{};
+  v4.sin_family = AF_INET;
+  sockaddr_in6 v6{};
+  v6.sin6_family = AF_INET6;
+  sockaddr_storage any{};
+  if (inet_pton(AF_INET, text, &v4.sin_addr) == 1) {
+    std::memcpy(&any, &v4, sizeof(v4));
+  } else {
+    EXPECT_EQ(inet_pton(AF_INET6, text, &v6.sin6_addr), 1) << text;
+    std::memcpy(&any, &v6, sizeof(v6));
+  }
+  return IsPublicAddress(reinterpret_cast<const sockaddr*>(&any));
+}
+
+TEST(AddressGuardTest, RefusesEveryKindOfInternalAddress) {
+  for (const char* text : {"127.0.0.1",
+                           "127.255.255.255",
+                           "10.1.2.3",
+                           "172.16.0.1",
+                           "172.31.255.255",
+                           "192.168.1.1",
+                           "169.254.169.254",
+                           "100.64.0.1",
+                           "0.0.0.0",
+                           "224.0.0.1",
+                           "255.255.255.255",
+                           "198.18.0.1",
+                           "::1",
+                           "::",
+                           "fe80::1",
+                           "fc00::1",
+                           "fd12::1",
+                           "ff02::1",
+                           "::ffff:127.0.0.1",
+                           "::ffff:10.0.0.1",
+                           "64:ff9b::7f00:1",
+                           "2002:7f00:1::",
+                           "2001::1",
+                           "2001:db8::1"}) {
+    EXPECT_FALSE(PublicText(text)) << text;
+  }
+}
+
+TEST(AddressGuardTest, AdmitsPublicAddresses) {
+  for (const char* text :
+       {"1.1.1.1", "172.15.255.255", "172.32.0.1", "100.128.0.1", "11.0.0.1", "223.255.255.254",
+        "2606:4700::1111", "::ffff:8.8.8.8", "2002:0808:0808::"}) {
+    EXPECT_TRUE(PublicText(text)) << text;
+  }
+}
+
+TEST(AddressGuardTest, RefusesWhatIsNotIp) {
+  sockaddr_storage unix_socket{};
+  unix_socket.ss_family = AF_UNIX;
+  EXPECT_FALSE(IsPublicAddress(reinterpret_cast<const sockaddr*>(&unix_socket)));
+}
+
+TEST(RoutingTest, AStopIsForNamedRulesAndForSeveritiesAndAbove) {
+  const Result<Routing> by_level =
+      Routing::FromConfig(MustLoad({{"actions.stop.on", "error", "--stop-on"}}));
+  ASSERT_TRUE(by_level.ok());
+  EXPECT_EQ(by_level->ActionsFor(MakeFinding(rules::Severity::kCritical)),
+            std::vector<std::string>{"stop"});
+  EXPECT_TRUE(by_level->ActionsFor(MakeFinding(rules::Severity::kWarning)).empty());
+  const Result<Routing> by_rule =
+      Routing::FromConfig(MustLoad({{"actions.stop.on", "exploding_tensor", "--stop-on"}}));
+  ASSERT_TRUE(by_rule.ok());
+  EXPECT_EQ(by_rule->ActionsFor(MakeFinding(rules::Severity::kInfo)),
+            std::vector<std::string>{"stop"});
+}
+
+TEST(RoutingTest, AMistypedRuleIsAnErrorWithASuggestion) {
+  const Result<Routing> routing =
+      Routing::FromConfig(MustLoad({{"actions.stop.on", "exploding_tensr", "--stop-on"}}));
+  ASSERT_FALSE(routing.ok());
+  EXPECT_EQ(routing.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_NE(routing.status().message().find("did you mean \"exploding_tensor\""), std::string::npos)
+      << routing.status().message();
+}
+
+TEST(RoutingTest, ARulesOwnActionsReplaceTheGeneralOnes) {
+  const Result<Routing> routing =
+      Routing::FromConfig(MustLoad({{"actions.stop.on", "info", "--stop-on"},
+                                    {"rules.exploding_tensor.action", "none", "--set"}}));
+  ASSERT_TRUE(routing.ok()) << routing.status().ToString();
+  EXPECT_TRUE(routing->ActionsFor(MakeFinding()).empty());
+}
+
+TEST(RoutingTest, ARuleCannotAskForAnActionThatIsNotSetUp) {
+  const Result<Routing> routing =
+      Routing::FromConfig(MustLoad({{"rules.exploding_tensor.action", "webhook", "--set"}}));
+  ASSERT_FALSE(routing.ok());
+  EXPECT_NE(routing.status().message().find("actions.webhook.url"), std::string::npos);
+}
+
+TEST(CooldownTest, TheSameCauseIsToldOncePerCooldownAndResolvedOnlyWhenTold) {
+  Cooldown cooldown(300 * kSecond);
+  rules::Finding first = MakeFinding();
+  rules::Finding again = MakeFinding();
+  again.id = "exploding_tensor-2";
+  rules::Finding elsewhere = MakeFinding();
+  elsewhere.id = "exploding_tensor-3";
+  elsewhere.tensor = "gradient/conv2.weight";
+  EXPECT_TRUE(cooldown.Open("webhook", first, 0));
+  EXPECT_FALSE(cooldown.Open("webhook", again, 299 * kSecond));
+  EXPECT_TRUE(cooldown.Open("webhook", elsewhere, 299 * kSecond));
+  EXPECT_TRUE(cooldown.Resolve("webhook", first));
+  EXPECT_FALSE(cooldown.Resolve("webhook", first));
+  EXPECT_FALSE(cooldown.Resolve("webhook", again));
+  EXPECT_TRUE(cooldown.Open("webhook", again, 300 * kSecond));
+}
+
+TEST(SpoolTest, KeepsMessagesOverARestartInOrderAndSetsDamagedOnesAside) {
+  const std::string folder = MakeFolder("spool");
+  Spool before(folder);
+  for (const char* body : {"a", "b", "c"}) {
+    ASSERT_TRUE(
+        before.Add({.action = "webhook", .event = "opened", .finding_id = "x-1", .body = body})
+            .ok());
+  }
+  ASSERT_TRUE(before.Remove(2).ok());
+  ASSERT_TRUE(WriteFileAtomically(JoinPath(folder, "000004.json"), "{\"action\":\"web").ok());
+  Spool after(folder);
+  std::vector<std::string> damaged;
+  const auto left = after.Load(&damaged);
+  ASSERT_TRUE(left.ok());
+  ASSERT_EQ(left->size(), 2U);
+  EXPECT_EQ((*left)[0].second.body, "a");
+  EXPECT_EQ((*left)[1].second.body, "c");
+  EXPECT_EQ(damaged.size(), 1U);
+  EXPECT_TRUE(PathExists(JoinPath(folder, "000004.json.damaged")));
+  const Result<uint64_t> next =
+      after.Add({.action = "webhook", .event = "", .finding_id = "", .body = "d"});
+  ASSERT_TRUE(next.ok());
+  EXPECT_EQ(*next, 5U);  // a number is never used twice
+}
+
+TEST(CommandDeliveryTest, GetsTheBodyOnStandardInput) {
+  const std::string path = JoinPath(MakeFolder("command"), "got.json");
+  const auto command = MakeCommandDelivery({.argv = {"sh", "-c", "cat > " + path}}, SystemClock());
+  ASSERT_TRUE(
+      command
+          ->Deliver(
+              {.action = "command", .event = "opened", .finding_id = "x", .body = "{\"a\":1}"})
+          .ok());
+  EXPECT_EQ(*ReadWholeFile(path, 1000), "{\"a\":1}");
+}
+
+TEST(CommandDeliveryTest, AFailureIsFinalATemporaryFailureIsNot) {
+  const Message message{.action = "command", .event = "opened", .finding_id = "x", .body = "{}"};
+  const auto code = [&](const char* script) {
+    return MakeCommandDelivery({.argv = {"sh", "-c", script}}, SystemClock())
+        ->Deliver(message)
+        .code();
+  };
+  EXPECT_EQ(code("exit 3"), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(code("exit 75"), StatusCode::kUnavailable);
+  EXPECT_EQ(
+      MakeCommandDelivery({.argv = {"no-such-command-wt"}}, SystemClock())->Deliver(message).code(),
+      StatusCode::kNotFound);
+}
+
+TEST(CommandDeliveryTest, AHangingCommandIsKilledWithItsChildren) {
+  const auto command = MakeCommandDelivery(
+      {.argv = {"sh", "-c", "sleep 1000 & wait"}, .timeout_ns = kSecond / 10}, SystemClock());
+  EXPECT_EQ(
+      command->Deliver({.action = "command", .event = "", .finding_id = "", .body = "{}"}).code(),
+      StatusCode::kDeadlineExceeded);
+}
+
+TEST(ActionRouterTest, StopsTheJobOnceAndRecordsIt) {
+  const std::string run = MakeFolder("stop");
+  CountingJob job;
+  auto router = ActionRouter::Create(MustLoad({{"actions.stop.on", "error", "--stop-on"}}), run,
+                                     &job, SystemClock());
+  ASSERT_TRUE(router.ok()) << router.status().ToString();
+  rules::Finding finding = MakeFinding();
+  (*router)->Opened(finding);
+  finding.id = "exploding_tensor-2";
+  (*router)->Opened(finding);
+  EXPECT_EQ(job.stops, 1);
+  EXPECT_EQ(job.last_reason, "stopped by rule exploding_tensor");
+  const auto records = ReadActions(run);
+  ASSERT_TRUE(records.ok());
+  ASSERT_EQ(records->size(), 2U);
+  EXPECT_EQ((*records)[0].outcome, "done");
+  EXPECT_EQ((*records)[1].outcome, "suppressed");
+}
+
+TEST(ActionRouterTest, RunsTheCommandForOpenedAndResolved) {
+  const std::string run = MakeFolder("run");
+  const std::string out = JoinPath(run, "out");
+  auto router =
+      ActionRouter::Create(MustLoad({{"actions.command.argv", "sh,-c,cat >> " + out, "--set"}}),
+                           run, nullptr, SystemClock());
+  ASSERT_TRUE(router.ok()) << router.status().ToString();
+  (*router)->Opened(MakeFinding());
+  (*router)->Resolved(MakeFinding());
+  ASSERT_TRUE((*router)->Drain(20 * kSecond).ok());
+  const std::string text = *ReadWholeFile(out, 100000);
+  EXPECT_NE(text.find("\"event\":\"opened\""), std::string::npos);
+  EXPECT_NE(text.find("\"event\":\"resolved\""), std::string::npos);
+  EXPECT_NE(text.find("\"rule\":\"exploding_tensor\""), std::string::npos);
+}
+
+TEST(ActionRecordTest, ATornLastLineIsLeftOutAndADamagedMiddleIsAnError) {
+  const std::string run = MakeFolder("record");
+  const std::string line = ActionRecordToJson({.action = "stop", .outcome = "done"});
+  ASSERT_TRUE(WriteFileAtomically(format::ActionsPath(run), line + "\n{\"action\":\"we").ok());
+  ASSERT_TRUE(ReadActions(run).ok());
+  EXPECT_EQ(ReadActions(run)->size(), 1U);
+  ASSERT_TRUE(WriteFileAtomically(format::ActionsPath(run), "garbage\n" + line + "\n").ok());
+  EXPECT_EQ(ReadActions(run).status().code(), StatusCode::kDataLoss);
+}
+
+}  // namespace
+}  // namespace wheeltapper::actions
