@@ -1,11 +1,20 @@
 // The job's life, in one thread:
 //
-//   Start     block the signals of interest, open a signalfd for them, fork the command into its own process group, hand it
+//   Start     block the signals of interest, open a signalfd for them, fork the command into its
+//   own process group, hand it
 //             the terminal.
-//   Poll      wait on the signalfd and on an eventfd (RequestStop). SIGCHLD: reap or mirror a job-control stop. Others:
-//             forward. A requested stop: SIGTERM to the group, after the grace period SIGKILL, until the group is empty.
+//   Poll      wait on the signalfd and on an eventfd (RequestStop). SIGCHLD: reap or mirror a
+//   job-control stop. Others:
+//             forward. A requested stop: SIGTERM to the group, after the grace period SIGKILL,
+//             until the group is empty.
 //   the end   take the terminal back, restore the signal mask.
 #include "wheeltapper/supervisor/job.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <utility>
 
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -14,16 +23,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
-#include <cerrno>
-#include <csignal>
-#include <utility>
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/core/mutex.h"
 
 #include "spawn.h"
 #include "terminal.h"
-#include "wheeltapper/core/file.h"
-#include "wheeltapper/core/mutex.h"
 
 namespace wheeltapper::supervisor {
 namespace {
@@ -40,7 +44,8 @@ bool EndsTheUser(int number) {
 
 class RunningJob final : public Job {
  public:
-  RunningJob(JobOptions options, const Clock& clock) : options_(std::move(options)), clock_(clock) {}
+  RunningJob(JobOptions options, const Clock& clock)
+      : options_(std::move(options)), clock_(clock) {}
   RunningJob(const RunningJob&) = delete;
   RunningJob& operator=(const RunningJob&) = delete;
   ~RunningJob() override { Release(); }
@@ -132,8 +137,10 @@ Result<bool> RunningJob::Poll(TimeNs timeout_ns) {
 }
 
 Status RunningJob::WaitForEvents(TimeNs timeout_ns) {
-  std::array<pollfd, 2> fds = {pollfd{signals_.get(), POLLIN, 0}, pollfd{stop_event_.get(), POLLIN, 0}};
-  const auto timeout_ms = static_cast<int>(std::clamp<TimeNs>(timeout_ns / 1'000'000, 0, 3'600'000));
+  std::array<pollfd, 2> fds = {pollfd{signals_.get(), POLLIN, 0},
+                               pollfd{stop_event_.get(), POLLIN, 0}};
+  const auto timeout_ms =
+      static_cast<int>(std::clamp<TimeNs>(timeout_ns / 1'000'000, 0, 3'600'000));
   if (poll(fds.data(), fds.size(), timeout_ms) < 0 && errno != EINTR) {
     return ErrnoError(errno, "waiting for the command");
   }
@@ -149,7 +156,8 @@ void RunningJob::HandleSignals() {
     if (number == SIGCHLD || reaped_) {
       continue;
     }
-    // To the command alone, as if it had been signalled without a watcher; a terminal's Ctrl-C reaches its group directly.
+    // To the command alone, as if it had been signalled without a watcher; a terminal's Ctrl-C
+    // reaches its group directly.
     kill(pid_, number);
     exit_.interrupted = exit_.interrupted || EndsTheUser(number);
   }
@@ -173,7 +181,8 @@ void RunningJob::HandleChild() {
   }
 }
 
-// Ctrl-Z stopped the job's group. The shell watches the watcher, so stop as well, and go on together.
+// Ctrl-Z stopped the job's group. The shell watches the watcher, so stop as well, and go on
+// together.
 void RunningJob::MirrorStop(int number) {
   if (!terminal_.foreground() || (number != SIGTSTP && number != SIGTTIN && number != SIGTTOU)) {
     return;
@@ -211,7 +220,8 @@ void RunningJob::AdvanceStop() {
     exit_.stop_reason = stop_reason_;
     exit_.stop_rule = stop_rule_;
     kill_at_ns_ = clock_.MonotonicNs() + options_.grace_ns;
-    // Orphans of the group come to us from now on, so that none stays a zombie where nobody else reaps.
+    // Orphans of the group come to us from now on, so that none stays a zombie where nobody else
+    // reaps.
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     kill(-pid_, SIGTERM);
     kill(-pid_, SIGCONT);  // a stopped process would not see the SIGTERM

@@ -1,13 +1,13 @@
 #include "spawn.h"
 
-#include <fcntl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "wheeltapper/core/file.h"
 
@@ -43,10 +43,12 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
 }
 
 // Runs in the child: only async-signal-safe calls.
-[[noreturn]] void ExecChild(const SpawnOptions& options, char* const* argv, char* const* env, int report_fd) {
+[[noreturn]] void ExecChild(const SpawnOptions& options, char* const* argv, char* const* env,
+                            int report_fd) {
   setpgid(0, 0);
   if (options.take_terminal) {
-    // The parent does the same; whoever is first wins, so the job never reads the terminal as a background group.
+    // The parent does the same; whoever is first wins, so the job never reads the terminal as a
+    // background group.
     sigset_t ttou;
     sigemptyset(&ttou);
     sigaddset(&ttou, SIGTTOU);

@@ -1,8 +1,8 @@
 #include "terminal.h"
 
-#include <unistd.h>
-
 #include <csignal>
+
+#include <unistd.h>
 
 namespace wheeltapper::supervisor {
 namespace {

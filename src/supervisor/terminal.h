@@ -5,8 +5,8 @@
 
 namespace wheeltapper::supervisor {
 
-// Hands the terminal on stdin to the job's process group and takes it back. Does nothing when stdin is no terminal or the
-// watcher is itself in the background. Single-threaded.
+// Hands the terminal on stdin to the job's process group and takes it back. Does nothing when stdin
+// is no terminal or the watcher is itself in the background. Single-threaded.
 class Terminal {
  public:
   // Remembers whether the watcher is in the foreground now.

@@ -1,10 +1,10 @@
 #include "wheeltapper/supervisor/job.h"
 
+#include <csignal>
+
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <csignal>
 
 #include "wheeltapper/core/file.h"
 
@@ -94,9 +94,11 @@ TEST(JobTest, AddsToTheEnvironmentAndReplacesWhatWasThere) {
 
 TEST(JobTest, ForwardsASignalToTheCommandAndRemembersTheInterruption) {
   const std::string ready = TemporaryName("forward");
-  auto job = MustStart({"sh", "-c", "trap 'exit 55' TERM; : > " + ready + "; while :; do sleep 0.02; done"});
+  auto job = MustStart(
+      {"sh", "-c", "trap 'exit 55' TERM; : > " + ready + "; while :; do sleep 0.02; done"});
   WaitForFile(ready);
-  ASSERT_EQ(kill(getpid(), SIGTERM), 0);  // to the watcher: this process, which has it blocked and reads a signalfd
+  ASSERT_EQ(kill(getpid(), SIGTERM),
+            0);  // to the watcher: this process, which has it blocked and reads a signalfd
   const JobExit exit = RunToEnd(*job);
   EXPECT_EQ(exit.exit_code, 55);
   EXPECT_TRUE(exit.interrupted);
@@ -105,7 +107,8 @@ TEST(JobTest, ForwardsASignalToTheCommandAndRemembersTheInterruption) {
 
 TEST(JobTest, AStopIsSigtermFirstAndRecordsRuleAndReason) {
   const std::string ready = TemporaryName("stop");
-  auto job = MustStart({"sh", "-c", "trap 'exit 0' TERM; : > " + ready + "; while :; do sleep 0.02; done"});
+  auto job = MustStart(
+      {"sh", "-c", "trap 'exit 0' TERM; : > " + ready + "; while :; do sleep 0.02; done"});
   WaitForFile(ready);
   rules::Finding finding;
   finding.rule = "nonfinite";
@@ -122,8 +125,9 @@ TEST(JobTest, AStopIsSigtermFirstAndRecordsRuleAndReason) {
 TEST(JobTest, AStopKillsTheWholeGroupAfterTheGrace) {
   const std::string ready = TemporaryName("kill");
   // Neither the command nor its child honours SIGTERM.
-  auto job = MustStart({"sh", "-c", "trap '' TERM; sleep 1000 & echo $! > " + ready + ".part; mv " + ready + ".part " +
-                                        ready + "; while :; do sleep 0.02; done"},
+  auto job = MustStart({"sh", "-c",
+                        "trap '' TERM; sleep 1000 & echo $! > " + ready + ".part; mv " + ready +
+                            ".part " + ready + "; while :; do sleep 0.02; done"},
                        kSecond / 5);
   WaitForFile(ready);
   const Result<std::string> child = ReadWholeFile(ready, 100);
