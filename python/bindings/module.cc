@@ -1,4 +1,142 @@
-// The extension module `wheeltapper._native`. Each binding file adds its part here.
-#include <nanobind/nanobind.h>
+// The extension module wheeltapper._native: capture, trial and tensor reductions for Python. It
+// links no framework.
+#include <array>
+#include <cstdint>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
 
-NB_MODULE(_native, module) { module.attr("__version__") = WT_VERSION; }
+#include <unistd.h>
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "wheeltapper/core/clock.h"
+#include "wheeltapper/core/config.h"
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/format/journal.h"
+#include "wheeltapper/format/run_directory.h"
+#include "wheeltapper/format/run_reader.h"
+
+#include "array.h"
+#include "arrow.h"
+#include "gather.h"
+#include "reduce.h"
+#include "session.h"
+#include "status.h"
+#include "tap.h"
+#include "trial.h"
+
+namespace wheeltapper::python {
+namespace {
+
+namespace nb = nanobind;
+
+std::string HostName() {
+  std::array<char, 256> name{};
+  return gethostname(name.data(), name.size() - 1) == 0 ? std::string(name.data()) : std::string();
+}
+
+uint64_t RandomId() {
+  std::random_device device;
+  return (uint64_t{device()} << 32U) | device();
+}
+
+// Makes a run directory for a job that has no watcher, with its resolved configuration.
+void CreateRun(const std::string& run_dir, const std::string& name,
+               const std::vector<std::string>& argv, const std::string& cwd,
+               const std::map<std::string, std::string>& environment) {
+  Unwrap(WithoutGil([&]() -> Status {
+    WT_ASSIGN_OR_RETURN(const Config config, Config::Load(ConfigSources::Current()));
+    format::RunInfo info;
+    info.format_version = format::kFormatVersion;
+    info.min_reader = format::kMinReaderVersion;
+    info.name = name.empty() ? BaseName(run_dir) : name;
+    info.run_id = RandomId();
+    info.started_wall_ns = SystemClock().WallNs();
+    info.argv = argv;
+    info.cwd = cwd;
+    info.host = HostName();
+    info.wheeltapper_version = WT_VERSION;
+    info.environment = environment;
+    WT_RETURN_IF_ERROR(format::CreateRunDirectory(run_dir, info));
+    return WriteFileAtomically(format::ConfigPath(run_dir), config.ToJson());
+  }));
+}
+
+void EndRun(const std::string& run_dir, const std::string& state, int exit_code,
+            const std::string& reason) {
+  const format::EndInfo end{.state = state,
+                            .exit_code = exit_code,
+                            .reason = reason,
+                            .ended_wall_ns = SystemClock().WallNs()};
+  Unwrap(WithoutGil([&] { return format::WriteEnd(run_dir, end); }));
+}
+
+nb::dict Recover(const std::string& run_dir) {
+  const format::RecoveryReport report =
+      Unwrap(WithoutGil([&] { return format::RecoverRun(run_dir); }));
+  nb::dict out;
+  out["ranks_recovered"] = report.ranks_recovered;
+  out["ranks_alive"] = report.ranks_alive;
+  out["records_replayed"] = report.records_replayed;
+  out["steps_discarded"] = report.steps_discarded;
+  out["files_sealed"] = report.files_sealed;
+  nb::list skipped;
+  for (const format::SkippedBytes& place : report.skipped) {
+    skipped.append(nb::make_tuple(place.file, place.offset, place.nbytes, place.reason));
+  }
+  out["skipped"] = skipped;
+  return out;
+}
+
+nb::dict Fsck(const std::string& run_dir) {
+  const format::FsckReport report = Unwrap(WithoutGil([&] { return format::CheckRun(run_dir); }));
+  nb::dict out;
+  out["files_checked"] = report.files_checked;
+  out["records_checked"] = report.records_checked;
+  nb::list problems;
+  for (const format::FsckProblem& problem : report.problems) {
+    nb::dict one;
+    one["file"] = problem.file;
+    one["what"] = problem.what;
+    one["data_lost"] = problem.data_lost;
+    problems.append(one);
+  }
+  out["problems"] = problems;
+  return out;
+}
+
+void BindRuns(nb::module_& m) {
+  m.def("create_run", &CreateRun, nb::arg("run_dir"), nb::kw_only(), nb::arg("name") = "",
+        nb::arg("argv") = std::vector<std::string>(), nb::arg("cwd") = "",
+        nb::arg("environment") = std::map<std::string, std::string>(),
+        "Makes a run directory with run.json and the resolved configuration.");
+  m.def("end_run", &EndRun, nb::arg("run_dir"), nb::arg("state"), nb::arg("exit_code") = 0,
+        nb::arg("reason") = "", "Writes END: nothing will be added to the run.");
+  m.def("recover_run", &Recover, nb::arg("run_dir"),
+        "Makes a run whose writers are dead whole; what was done, as a dict.");
+  m.def("check_run", &Fsck, nb::arg("run_dir"), "Checks every file of a run; never writes.");
+}
+
+}  // namespace
+}  // namespace wheeltapper::python
+
+// NOLINTNEXTLINE(misc-use-internal-linkage)
+NB_MODULE(_native, m) {
+  // Sessions and plans live until the process is gone; nothing is to be reported then.
+  nanobind::set_leak_warnings(false);
+  m.doc() = "Wheeltapper's native half. Private: use the package `wheeltapper`.";
+  m.attr("__version__") = WT_VERSION;
+  wheeltapper::python::BindArray(m);
+  wheeltapper::python::BindTable(m);
+  wheeltapper::python::BindTap(m);
+  wheeltapper::python::BindSession(m);
+  wheeltapper::python::BindGather(m);
+  wheeltapper::python::BindTrial(m);
+  wheeltapper::python::BindReduce(m);
+  wheeltapper::python::BindRuns(m);
+}
