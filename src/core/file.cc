@@ -1,6 +1,7 @@
 #include "wheeltapper/core/file.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 
 #include <dirent.h>
@@ -93,8 +94,8 @@ Status WriteAt(const FileDescriptor& file, uint64_t offset, ByteSpan bytes) {
     if (put < 0 && errno == EINTR) {
       continue;
     }
-    if (put < 0) {
-      return ErrnoError(errno, "writing file");
+    if (put <= 0) {
+      return ErrnoError(put < 0 ? errno : EIO, "writing file");
     }
     offset += static_cast<uint64_t>(put);
     bytes = bytes.subspan(static_cast<size_t>(put));
@@ -108,8 +109,8 @@ Status WriteAll(const FileDescriptor& file, ByteSpan bytes) {
     if (put < 0 && errno == EINTR) {
       continue;
     }
-    if (put < 0) {
-      return ErrnoError(errno, "writing file");
+    if (put <= 0) {
+      return ErrnoError(put < 0 ? errno : EIO, "writing file");
     }
     bytes = bytes.subspan(static_cast<size_t>(put));
   }
@@ -146,29 +147,47 @@ Result<std::string> ReadWholeFile(const std::string& path, uint64_t max_bytes) {
   }
 }
 
-Status WriteFileAtomically(const std::string& path, std::string_view content) {
-  const std::string temporary = path + ".tmp." + std::to_string(getpid());
-  {
-    WT_ASSIGN_OR_RETURN(const FileDescriptor file,
-                        OpenFile(temporary, O_WRONLY | O_CREAT | O_TRUNC));
-    Status written = WriteAll(file, AsBytes(content));
-    if (written.ok() && fdatasync(file.get()) != 0) {
-      written = ErrnoError(errno, "syncing file");
-    }
-    if (!written.ok()) {
-      RemoveFile(temporary).IgnoreError(
-          "the write failed already; a leftover .tmp file is harmless");
-      return written.WithContext("\"" + path + "\"");
-    }
+namespace {
+
+Status WriteAndSync(const std::string& path, std::string_view content) {
+  WT_ASSIGN_OR_RETURN(const FileDescriptor file, OpenFile(path, O_WRONLY | O_CREAT | O_EXCL));
+  WT_RETURN_IF_ERROR(WriteAll(file, AsBytes(content)));
+  if (fdatasync(file.get()) != 0) {
+    return ErrnoError(errno, "syncing file");
   }
-  WT_RETURN_IF_ERROR(RenameFile(temporary, path));
+  return {};
+}
+
+}  // namespace
+
+Status WriteFileAtomically(const std::string& path, std::string_view content) {
+  // Threads and processes may write the same file at once: the last rename wins, whole.
+  static std::atomic<uint64_t> counter{0};
+  const std::string temporary = path + ".tmp." + std::to_string(getpid()) + "." +
+                                std::to_string(counter.fetch_add(1, std::memory_order_relaxed));
+  Status status = WriteAndSync(temporary, content);
+  if (status.ok()) {
+    status = RenameFile(temporary, path);
+  }
+  if (!status.ok()) {
+    RemoveFile(temporary).IgnoreError("the write failed already; a leftover .tmp file is harmless");
+    return status.WithContext("writing \"" + path + "\"");
+  }
   SyncFolder(ParentOf(path));
   return {};
 }
 
 Status AppendLineDurably(const std::string& path, std::string_view line) {
-  WT_ASSIGN_OR_RETURN(const FileDescriptor file, OpenFile(path, O_WRONLY | O_CREAT | O_APPEND));
-  std::string text(line);
+  WT_ASSIGN_OR_RETURN(const FileDescriptor file, OpenFile(path, O_RDWR | O_CREAT | O_APPEND));
+  WT_ASSIGN_OR_RETURN(const uint64_t size, FileSize(file));
+  std::string text;
+  if (size > 0) {
+    // A write that was cut off must not swallow this line too.
+    char last = 0;
+    WT_RETURN_IF_ERROR(ReadExactly(file, size - 1, &last, 1));
+    text = last == '\n' ? "" : "\n";
+  }
+  text += line;
   text += '\n';
   WT_RETURN_IF_ERROR(WriteAll(file, AsBytes(text)).WithContext("\"" + path + "\""));
   if (fdatasync(file.get()) != 0) {

@@ -110,6 +110,10 @@ StatusCode CodeFromErrno(int error_number) {
     case EAGAIN:
     case EINTR:
       return StatusCode::kUnavailable;
+    case EISDIR:
+      return StatusCode::kFailedPrecondition;
+    case ENAMETOOLONG:
+    case ELOOP:
     case EINVAL:
       return StatusCode::kInvalidArgument;
     default:

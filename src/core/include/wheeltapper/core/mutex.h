@@ -3,6 +3,7 @@
 // held.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -48,12 +49,13 @@ class WT_SCOPED_CAPABILITY MutexLock {
 
 class CondVar {
  public:
-  // Waits until notified or `timeout_ns` has passed; false on time-out. Wakes spuriously: test the
-  // condition in a loop.
+  // Waits until notified or `timeout_ns` has passed; false on time-out. At most three years, so
+  // that "for ever" does not overflow. Wakes spuriously: test the condition in a loop.
   bool WaitFor(Mutex& mutex, TimeNs timeout_ns) WT_REQUIRES(mutex) WT_NO_THREAD_SAFETY_ANALYSIS {
     std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
-    const bool woken = condition_.wait_for(lock, std::chrono::nanoseconds(timeout_ns)) ==
-                       std::cv_status::no_timeout;
+    constexpr TimeNs kLongest = 100'000'000'000'000'000;
+    const std::chrono::nanoseconds timeout(std::min(timeout_ns, kLongest));
+    const bool woken = condition_.wait_for(lock, timeout) == std::cv_status::no_timeout;
     lock.release();
     return woken;
   }

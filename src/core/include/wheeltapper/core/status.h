@@ -77,8 +77,8 @@ Status DataLossError(std::string message);
 Status UnimplementedError(std::string message);
 Status InternalError(std::string message);
 // From an errno value: ENOENT → NotFound, EEXIST → AlreadyExists, ENOSPC/ENOMEM/EDQUOT →
-// ResourceExhausted, EACCES/EROFS/EPERM → FailedPrecondition, EAGAIN/EINTR → Unavailable, else
-// Internal. Text: "<what>: <strerror>".
+// ResourceExhausted, EACCES/EROFS/EPERM/EISDIR → FailedPrecondition, EAGAIN/EINTR → Unavailable,
+// EINVAL/ENAMETOOLONG/ELOOP → InvalidArgument, else Internal. Text: "<what>: <strerror>".
 Status ErrnoError(int error_number, std::string_view what);
 
 // Ends the process: a Result without a value was dereferenced. Only a programming mistake gets

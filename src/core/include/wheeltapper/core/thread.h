@@ -12,8 +12,9 @@
 
 namespace wheeltapper {
 
-// A named, joinable thread with all signals blocked. Not thread-safe: one owner starts and joins
-// it.
+// A named, joinable thread with all signals blocked but faults of its own. Not thread-safe: one
+// owner starts and joins it. An exception that leaves the body ends the thread with one error line
+// in the log, never the process.
 class Thread {
  public:
   Thread() = default;
