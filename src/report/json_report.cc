@@ -1,0 +1,156 @@
+#include "json_report.h"
+
+#include <cmath>
+
+#include <nlohmann/json.hpp>
+
+#include "number_text.h"
+
+namespace wheeltapper::report {
+namespace {
+
+using nlohmann::json;
+
+// JSON has no NaN and no infinity: they are texts, never null and never dropped.
+json Number(double value) {
+  if (std::isfinite(value)) {
+    return value;
+  }
+  return std::isnan(value) ? "NaN" : (value > 0 ? "Infinity" : "-Infinity");
+}
+
+std::string Dump(const json& value) {
+  return value.dump(2, ' ', false, json::error_handler_t::replace);
+}
+
+json Points(const std::vector<SeriesPoint>& points) {
+  json steps = json::array();
+  json values = json::array();
+  for (const SeriesPoint& point : points) {
+    steps.push_back(point.step);
+    values.push_back(Number(point.value));
+  }
+  return {{"steps", std::move(steps)}, {"values", std::move(values)}};
+}
+
+json Series(const std::vector<NamedSeries>& all) {
+  json out = json::array();
+  for (const NamedSeries& series : all) {
+    json one = Points(series.points);
+    one["name"] = series.name;
+    one["mode"] = series.mode;
+    out.push_back(std::move(one));
+  }
+  return out;
+}
+
+json FindingsOf(const ReportData& data) {
+  json out = json::array();
+  for (const rules::Finding& finding : data.findings) {
+    out.push_back(json::parse(rules::FindingToJson(finding), nullptr, false));
+  }
+  return out;
+}
+
+json GapsOf(const std::vector<format::GapRow>& gaps) {
+  json out = json::array();
+  for (const format::GapRow& row : gaps) {
+    out.push_back({{"first_step", row.gap.first_step},
+                   {"last_step", row.gap.last_step},
+                   {"reason", static_cast<uint32_t>(row.gap.reason)},
+                   {"what", static_cast<uint32_t>(row.gap.what)},
+                   {"tensors_dropped", row.gap.tensors_dropped},
+                   {"bytes_dropped", row.gap.bytes_dropped}});
+  }
+  return out;
+}
+
+json TensorsOf(const ReportData& data) {
+  json out = json::array();
+  for (const TensorHealth& health : data.tensors) {
+    out.push_back({{"name", health.name},
+                   {"collection", health.collection},
+                   {"numel", health.numel},
+                   {"captures", health.captures},
+                   {"last_rms", Number(health.last_rms)},
+                   {"last_mean", Number(health.last_mean)},
+                   {"last_std", Number(health.last_std)},
+                   {"last_zero_share", Number(health.last_zero_share)},
+                   {"largest", Number(health.largest)},
+                   {"nonfinite", health.nonfinite},
+                   {"rms", Points(health.rms)}});
+  }
+  return out;
+}
+
+json OverheadOf(const trial::Overhead& overhead) {
+  return {{"fraction", Number(overhead.fraction)},
+          {"blocked_s", static_cast<double>(overhead.blocked_ns) / 1e9},
+          {"elapsed_s", static_cast<double>(overhead.elapsed_ns) / 1e9}};
+}
+
+json RanksOf(const ReportData& data) {
+  json out = json::array();
+  for (const format::RankInfo& rank : data.ranks) {
+    out.push_back({{"rank", rank.rank.value},
+                   {"host", rank.host},
+                   {"pid", rank.pid},
+                   {"device", rank.device},
+                   {"framework", rank.framework},
+                   {"model", rank.model_summary}});
+  }
+  return out;
+}
+
+// What `show` and the report have in common.
+json Summary(const ReportData& data) {
+  return {{"name", data.info.name},
+          {"path", data.path},
+          {"state", trial::RunStateName(data.state)},
+          {"exit_code", data.end ? json(data.end->exit_code) : json()},
+          {"reason", data.end && !data.end->reason.empty() ? json(data.end->reason) : json()},
+          {"command", data.info.argv},
+          {"host", data.info.host},
+          {"started", WallTimeText(data.info.started_wall_ns)},
+          {"ended", data.end ? json(WallTimeText(data.end->ended_wall_ns)) : json()},
+          {"steps", data.steps},
+          {"first_step", data.steps > 0 ? json(data.first_step) : json()},
+          {"last_step", data.steps > 0 ? json(data.last_step) : json()},
+          {"ranks", RanksOf(data)},
+          {"verdict", data.verdict.sentence},
+          {"level", data.verdict.level},
+          {"findings", data.findings.size()},
+          {"overhead", OverheadOf(data.overhead)},
+          {"gaps", GapsOf(data.gaps)}};
+}
+
+}  // namespace
+
+std::string JsonOf(const ReportData& data) {
+  json report = Summary(data);
+  report["findings"] = FindingsOf(data);
+  report["losses"] = Series(data.losses);
+  report["metrics"] = Series(data.metrics);
+  report["tensors"] = TensorsOf(data);
+  report["tensors_total"] = data.tensors_total;
+  report["step_time"] = {{"steps", data.time.steps},
+                         {"median_step_ms", static_cast<double>(data.time.step_ns) / 1e6},
+                         {"median_data_wait_ms", static_cast<double>(data.time.data_wait_ns) / 1e6},
+                         {"median_blocked_ms", static_cast<double>(data.time.blocked_ns) / 1e6},
+                         {"step_ms", Points(data.step_ms)}};
+  report["environment"] = data.info.environment;
+  report["wheeltapper_version"] = data.info.wheeltapper_version;
+  return Dump(report);
+}
+
+Result<std::string> ReportJson(trial::Trial& trial) {
+  WT_ASSIGN_OR_RETURN(const ReportData data, GatherReport(trial));
+  return JsonOf(data);
+}
+
+Result<std::string> SummaryJson(trial::Trial& trial) {
+  WT_ASSIGN_OR_RETURN(const ReportData data, GatherSummary(trial));
+  return Dump(Summary(data));
+}
+
+}  // namespace wheeltapper::report

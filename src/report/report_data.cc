@@ -1,0 +1,177 @@
+#include "report_data.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace wheeltapper::report {
+namespace {
+
+constexpr std::array kCollections = {"gradients", "weights", "biases", "activations"};
+// Scalars about Wheeltapper itself have places of their own in the report.
+constexpr std::string_view kOwnPrefix = "wheeltapper/";
+
+bool IsLoss(const format::NameInfo& info) {
+  if (std::find(info.collections.begin(), info.collections.end(), "losses") !=
+      info.collections.end()) {
+    return true;
+  }
+  return info.name.find("loss") != std::string::npos || info.name.find("Loss") != std::string::npos;
+}
+
+Status AddSeries(trial::Trial& trial, const std::string& name, Mode mode,
+                 std::vector<NamedSeries>* to) {
+  trial::SeriesQuery query;
+  query.mode = mode;
+  WT_ASSIGN_OR_RETURN(const std::vector<trial::ScalarPoint> points, trial.Scalars(name, query));
+  if (points.empty()) {
+    return {};
+  }
+  NamedSeries series{.name = name, .mode = std::string(ModeName(mode)), .points = {}};
+  for (const trial::ScalarPoint& point : points) {
+    series.points.push_back({point.key.step.value, point.value});
+  }
+  to->push_back(std::move(series));
+  return {};
+}
+
+Status GatherScalars(trial::Trial& trial, ReportData* data) {
+  WT_ASSIGN_OR_RETURN(const std::vector<Mode> modes, trial.Modes());
+  for (format::NameId id = 0; id < trial.names().size(); ++id) {
+    const format::NameInfo info = trial.names().info(id);
+    if (info.kind != format::DescKind::kScalar || info.name.rfind(kOwnPrefix, 0) == 0) {
+      continue;
+    }
+    for (const Mode mode : modes) {
+      WT_RETURN_IF_ERROR(
+          AddSeries(trial, info.name, mode, IsLoss(info) ? &data->losses : &data->metrics));
+    }
+  }
+  return {};
+}
+
+void AddPoint(const trial::StatsPoint& point, TensorHealth* health) {
+  const tensor::TensorStats& stats = point.stats;
+  ++health->captures;
+  health->numel = stats.numel;
+  health->nonfinite += stats.nonfinite_count();
+  health->last_rms = stats.rms();
+  health->last_mean = stats.mean;
+  health->last_std = stats.std(0);
+  health->last_zero_share =
+      stats.numel > 0 ? static_cast<double>(stats.zero_count) / static_cast<double>(stats.numel)
+                      : 0;
+  if (std::isfinite(stats.abs_max)) {
+    health->largest = std::max(health->largest, stats.abs_max);
+  }
+  health->rms.push_back(
+      {point.key.step.value, stats.nonfinite_count() > 0 ? std::nan("") : stats.rms()});
+}
+
+Status GatherTensors(trial::Trial& trial, ReportData* data) {
+  for (const char* collection : kCollections) {
+    trial::NameFilter filter;
+    filter.collection = collection;
+    WT_ASSIGN_OR_RETURN(const std::vector<std::string> names, trial.Names(filter));
+    for (const std::string& name : names) {
+      WT_ASSIGN_OR_RETURN(std::vector<trial::StatsPoint> points, trial.Stats(name, {}));
+      if (points.empty()) {
+        continue;
+      }
+      TensorHealth health;
+      health.name = name;
+      health.collection = collection;
+      for (const trial::StatsPoint& point : trial::MergeRanks(std::move(points))) {
+        AddPoint(point, &health);
+      }
+      data->tensors.push_back(std::move(health));
+    }
+  }
+  data->tensors_total = static_cast<int64_t>(data->tensors.size());
+  return {};
+}
+
+bool MoreNotable(const TensorHealth& a, const TensorHealth& b) {
+  return a.nonfinite != b.nonfinite ? a.nonfinite > b.nonfinite : a.largest > b.largest;
+}
+
+// Keeps the most notable ones, in their old order.
+void LimitTensors(ReportData* data) {
+  if (data->tensors.size() <= kMaxTensors) {
+    return;
+  }
+  std::vector<TensorHealth> ranked = data->tensors;
+  std::nth_element(ranked.begin(), ranked.begin() + kMaxTensors, ranked.end(), MoreNotable);
+  const TensorHealth& bar = ranked[kMaxTensors];
+  std::erase_if(data->tensors,
+                [&bar](const TensorHealth& health) { return !MoreNotable(health, bar); });
+}
+
+TimeNs Median(std::vector<TimeNs> values) {
+  if (values.empty()) {
+    return 0;
+  }
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+Status GatherTimes(trial::Trial& trial, ReportData* data) {
+  trial::SeriesQuery query;
+  query.mode = Mode::kTrain;
+  WT_ASSIGN_OR_RETURN(const std::vector<trial::StepPoint> points, trial.StepTimes(query));
+  std::vector<TimeNs> step;
+  std::vector<TimeNs> wait;
+  std::vector<TimeNs> blocked;
+  for (const trial::StepPoint& point : points) {
+    if (point.step_ns <= 0) {
+      continue;  // the first step has no predecessor to be timed from
+    }
+    step.push_back(point.step_ns);
+    wait.push_back(point.data_wait_ns);
+    blocked.push_back(point.blocked_ns);
+    data->step_ms.push_back({point.key.step.value, static_cast<double>(point.step_ns) / 1e6});
+  }
+  data->time = {.steps = static_cast<int64_t>(step.size()),
+                .step_ns = Median(step),
+                .data_wait_ns = Median(wait),
+                .blocked_ns = Median(blocked)};
+  return {};
+}
+
+}  // namespace
+
+Result<ReportData> GatherSummary(trial::Trial& trial) {
+  WT_RETURN_IF_ERROR(trial.Refresh());
+  ReportData data;
+  data.info = trial.info();
+  data.path = trial.path();
+  data.state = trial.state();
+  data.end = trial.end();
+  WT_ASSIGN_OR_RETURN(data.findings, rules::ReadFindings(trial.path()));
+  data.verdict = MakeVerdict(trial, data.findings);
+  WT_ASSIGN_OR_RETURN(const std::vector<Rank> ranks, trial.Ranks());
+  for (const Rank rank : ranks) {
+    const Result<format::RankInfo> info = format::ReadRankInfo(trial.path(), rank);
+    if (info.ok()) {
+      data.ranks.push_back(*info);
+    }
+  }
+  WT_ASSIGN_OR_RETURN(const std::vector<int64_t> steps, trial.Steps({}));
+  data.steps = static_cast<int64_t>(steps.size());
+  data.first_step = steps.empty() ? 0 : steps.front();
+  data.last_step = steps.empty() ? 0 : steps.back();
+  WT_ASSIGN_OR_RETURN(data.overhead, trial.MeasuredOverhead());
+  WT_ASSIGN_OR_RETURN(data.gaps, trial.Gaps());
+  return data;
+}
+
+Result<ReportData> GatherReport(trial::Trial& trial) {
+  WT_ASSIGN_OR_RETURN(ReportData data, GatherSummary(trial));
+  WT_RETURN_IF_ERROR(GatherScalars(trial, &data));
+  WT_RETURN_IF_ERROR(GatherTensors(trial, &data));
+  LimitTensors(&data);
+  WT_RETURN_IF_ERROR(GatherTimes(trial, &data));
+  return data;
+}
+
+}  // namespace wheeltapper::report

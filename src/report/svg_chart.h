@@ -1,0 +1,45 @@
+// Line charts as inline SVG: no script, colours from CSS classes, NaN and infinities marked,
+// extremes kept.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "report_data.h"
+
+namespace wheeltapper::report {
+
+struct ChartLine {
+  std::string label;
+  const std::vector<SeriesPoint>* points;
+};
+struct ChartMark {  // a vertical line
+  int64_t step;
+  std::string label;
+};
+
+struct ChartOptions {
+  std::string title;  // for screen readers
+  int width = 720;    // px of the viewBox; the chart scales with the page
+  int height = 220;
+  std::optional<double> threshold;  // a horizontal dashed line
+  std::vector<ChartMark> marks;
+};
+
+// A log scale is chosen when all finite values are positive and span more than three decades (and
+// said at the axis).
+std::string SvgChart(const std::vector<ChartLine>& lines, const ChartOptions& options);
+
+// A small line without axes. Points that are not finite show as red dots at the top.
+std::string SvgSparkline(const std::vector<SeriesPoint>& points);
+
+// At most 2 × buckets + (points that are not finite) of the points: of each bucket its smallest and
+// largest survive, in order of step; every point that is not finite survives.
+std::vector<SeriesPoint> Thin(const std::vector<SeriesPoint>& points, size_t buckets);
+
+// & < > " ' as entities; control characters dropped. Names come from the job and are not to be
+// trusted.
+std::string EscapeHtml(const std::string& text);
+
+}  // namespace wheeltapper::report

@@ -1,0 +1,161 @@
+#include "wheeltapper/report/report.h"
+
+#include <cmath>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "wheeltapper/core/file.h"
+
+#include "fake_trial.h"
+
+namespace wheeltapper::report {
+namespace {
+
+using nlohmann::json;
+
+class ReportTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    trial_.folder = testing::TempDir() + "/wt-report-" + std::to_string(getpid());
+    ASSERT_TRUE(MakeDirectories(trial_.folder).ok());
+    RemoveFile(format::FindingsPath(trial_.folder)).IgnoreError("there may be none");
+    trial_.run.name = "swift-otter-12";
+    trial_.run.argv = {"python", "train.py"};
+    trial_.run.started_wall_ns = 1'700'000'000'000'000'000;
+    trial_.run_end = format::EndInfo{.state = "finished",
+                                     .exit_code = 0,
+                                     .reason = "",
+                                     .ended_wall_ns = 1'700'000'060'000'000'000};
+    trial_.overhead = {.fraction = 0.0042, .blocked_ns = 42, .elapsed_ns = 10'000};
+    for (int64_t step = 0; step < 10; ++step) {
+      trial_.AddStep(step);
+      trial_.AddScalar("loss/CrossEntropyLoss", "losses", step,
+                       2.5 / static_cast<double>(step + 1));
+      tensor::TensorStats stats;
+      stats.numel = 100;
+      stats.mean = 0.1;
+      stats.m2 = 4;
+      stats.abs_max = 2;
+      trial_.AddStats("gradient/conv1.weight", "gradients", step, stats);
+    }
+  }
+  void WriteFinding(const rules::Finding& finding) {
+    ASSERT_TRUE(
+        AppendLineDurably(format::FindingsPath(trial_.folder), rules::FindingToJson(finding)).ok());
+  }
+  static rules::Finding MakeFinding() {
+    rules::Finding finding;
+    finding.id = "nonfinite-1";
+    finding.rule = "nonfinite";
+    finding.severity = rules::Severity::kCritical;
+    finding.tensor = "gradient/<b>conv1</b>.weight";
+    finding.module = "conv1";
+    finding.step = 7;
+    finding.last_step = 9;
+    finding.count = 3;
+    finding.message = "NaN first in gradient/<b>conv1</b>.weight at step 7";
+    finding.cause = "the learning rate is too high";
+    finding.try_ = "a learning rate ten times smaller";
+    finding.evidence.push_back(
+        {.label = "max |x|", .points = {{5, 1}, {6, 100}, {7, std::nan("")}}, .threshold = 1000});
+    return finding;
+  }
+  FakeTrial trial_;
+};
+
+TEST_F(ReportTest, TheVerdictOfASilentRunSaysSoWithStepsAndLoss) {
+  const Verdict verdict = MakeVerdict(trial_, {});
+  EXPECT_EQ(verdict.level, "healthy");
+  EXPECT_EQ(verdict.sentence,
+            "Healthy: no findings in 10 steps; loss/CrossEntropyLoss 2.5 → 0.25.");
+}
+
+TEST_F(ReportTest, TheVerdictIsTheWorstOpenFinding) {
+  rules::Finding warning = MakeFinding();
+  warning.severity = rules::Severity::kWarning;
+  rules::Finding resolved = MakeFinding();
+  resolved.state = rules::FindingState::kResolved;
+  resolved.severity = rules::Severity::kCritical;
+  const Verdict verdict = MakeVerdict(trial_, {resolved, warning});
+  EXPECT_EQ(verdict.level, "warning");
+  EXPECT_NE(verdict.sentence.find("(and 1 more finding)"), std::string::npos) << verdict.sentence;
+}
+
+TEST_F(ReportTest, ARunWithoutStepsIsNotCalledHealthy) {
+  trial_.times.clear();
+  EXPECT_EQ(MakeVerdict(trial_, {}).level, "no data");
+}
+
+TEST_F(ReportTest, HtmlIsOneFileThatFetchesAndRunsNothing) {
+  WriteFinding(MakeFinding());
+  const Result<std::string> html = ReportHtml(trial_);
+  ASSERT_TRUE(html.ok()) << html.status().ToString();
+  for (const char* part : {"<script", "http://", "https://", "src=", "@import", "url("}) {
+    EXPECT_EQ(html->find(part), std::string::npos) << part;
+  }
+  EXPECT_EQ(html->find("<b>conv1</b>"), std::string::npos)
+      << "a tensor's name must not become markup";
+  EXPECT_NE(html->find("&lt;b&gt;conv1&lt;/b&gt;"), std::string::npos);
+}
+
+TEST_F(ReportTest, HtmlHoldsFindingCauseAdviceEvidenceLayersAndTimes) {
+  WriteFinding(MakeFinding());
+  const Result<std::string> html = ReportHtml(trial_);
+  ASSERT_TRUE(html.ok());
+  for (const char* part :
+       {"the learning rate is too high", "a learning rate ten times smaller",
+        "first seen at step 7", "gradient/conv1.weight", "Median step 4.0 ms",
+        "25.00 % waiting for data", "0.42 %", "prefers-color-scheme:dark", "@media print"}) {
+    EXPECT_NE(html->find(part), std::string::npos) << part;
+  }
+}
+
+TEST_F(ReportTest, JsonHoldsTheSameAndKeepsNan) {
+  WriteFinding(MakeFinding());
+  trial_.AddScalar("loss/CrossEntropyLoss", "losses", 10, std::nan(""));
+  const Result<std::string> text = ReportJson(trial_);
+  ASSERT_TRUE(text.ok());
+  const json report = json::parse(*text);
+  EXPECT_EQ(report["findings"].size(), 1U);
+  EXPECT_EQ(report["losses"][0]["values"].back(), "NaN");
+  EXPECT_EQ(report["tensors"][0]["name"], "gradient/conv1.weight");
+  EXPECT_DOUBLE_EQ(report["step_time"]["median_step_ms"].get<double>(), 4.0);
+}
+
+TEST_F(ReportTest, SummaryHasTheKeysOfTheContract) {
+  const Result<std::string> text = SummaryJson(trial_);
+  ASSERT_TRUE(text.ok());
+  const json summary = json::parse(*text);
+  for (const char* key : {"name", "state", "exit_code", "steps", "verdict", "overhead", "gaps"}) {
+    EXPECT_TRUE(summary.contains(key)) << key;
+  }
+  EXPECT_EQ(summary["steps"], 10);
+  EXPECT_EQ(summary["exit_code"], 0);
+}
+
+TEST_F(ReportTest, WritesBothFilesIntoTheRun) {
+  const Result<std::string> path = WriteReport(trial_);
+  ASSERT_TRUE(path.ok()) << path.status().ToString();
+  EXPECT_EQ(*path, JoinPath(trial_.folder, "report/report.html"));
+  EXPECT_TRUE(PathExists(JoinPath(trial_.folder, "report/report.json")));
+}
+
+TEST_F(ReportTest, AHugeModelIsCutToTheNotableTensorsAndSaysSo) {
+  for (int i = 0; i < 1000; ++i) {
+    tensor::TensorStats stats;
+    stats.numel = 10;
+    stats.nan_count = i == 500 ? 1 : 0;
+    stats.abs_max = static_cast<double>(i) / 1000;
+    trial_.AddStats("layer" + std::to_string(i) + ".weight", "weights", 0, stats);
+  }
+  const Result<std::string> html = ReportHtml(trial_);
+  ASSERT_TRUE(html.ok());
+  EXPECT_NE(html->find("300 of 1001 tensors are shown"), std::string::npos);
+  EXPECT_NE(html->find("layer500.weight"), std::string::npos)
+      << "the one with a NaN must be among them";
+}
+
+}  // namespace
+}  // namespace wheeltapper::report
