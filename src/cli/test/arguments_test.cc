@@ -1,0 +1,72 @@
+#include "arguments.h"
+
+#include <gtest/gtest.h>
+
+#include "wheeltapper/cli/main.h"
+
+namespace wheeltapper::cli {
+namespace {
+
+TEST(ArgumentsTest, EverythingAfterTheDashesBelongsToTheCommand) {
+  const ParseOutcome outcome = ParseArguments(
+      {"run", "--name", "a", "--", "python", "train.py", "--name", "b", "--help", "--", "-q"});
+  ASSERT_FALSE(outcome.exit_code.has_value()) << outcome.text;
+  EXPECT_EQ(outcome.arguments.verb, Verb::kRun);
+  EXPECT_EQ(outcome.arguments.command,
+            (std::vector<std::string>{"python", "train.py", "--name", "b", "--help", "--", "-q"}));
+  ASSERT_EQ(outcome.arguments.flags.size(), 1U);
+  EXPECT_EQ(outcome.arguments.flags[0].key, "run.name");
+  EXPECT_EQ(outcome.arguments.flags[0].text, "a");
+}
+
+TEST(ArgumentsTest, SetTakesAnyKeyAndKeepsLaterEqualsSigns) {
+  const ParseOutcome outcome =
+      ParseArguments({"run", "--set", "capture.include=a=b", "--", "true"});
+  ASSERT_FALSE(outcome.exit_code.has_value()) << outcome.text;
+  ASSERT_EQ(outcome.arguments.flags.size(), 1U);
+  EXPECT_EQ(outcome.arguments.flags[0].key, "capture.include");
+  EXPECT_EQ(outcome.arguments.flags[0].text, "a=b");
+}
+
+struct Mistake {
+  std::vector<std::string> args;
+  const char* says;
+};
+
+TEST(ArgumentsTest, MistakesAreUsageErrorsThatSayHowToMendThem) {
+  const std::vector<Mistake> mistakes = {
+      {{"run"}, "needs a command after --"},
+      {{"run", "--"}, "needs a command after --"},
+      {{"rnu", "--", "true"}, "did you mean \"run\""},
+      {{"show", "--nonsense"}, "wheeltapper show --help"},
+      {{"show", "--", "true"}, "only `run` takes a command"},
+      {{"run", "--set", "budget", "--", "true"}, "KEY=VALUE"},
+      {{"export", "--table", "nothing"}, "nothing"},
+      {{"explain"}, "RULE"},
+      {{"run", "--json", "--", "true"}, "--json"},
+  };
+  for (const Mistake& mistake : mistakes) {
+    const ParseOutcome outcome = ParseArguments(mistake.args);
+    ASSERT_TRUE(outcome.exit_code.has_value()) << mistake.says;
+    EXPECT_EQ(*outcome.exit_code, kExitUsage);
+    EXPECT_FALSE(outcome.to_stdout);
+    EXPECT_NE(outcome.text.find(mistake.says), std::string::npos) << outcome.text;
+  }
+}
+
+TEST(ArgumentsTest, HelpAndVersionGoToStdoutWithZero) {
+  for (const std::vector<std::string>& args : {std::vector<std::string>{"--help"},
+                                               {"--version"},
+                                               {"run", "--help"},
+                                               {"findings", "--help"}}) {
+    const ParseOutcome outcome = ParseArguments(args);
+    ASSERT_TRUE(outcome.exit_code.has_value());
+    EXPECT_EQ(*outcome.exit_code, 0);
+    EXPECT_TRUE(outcome.to_stdout);
+    EXPECT_FALSE(outcome.text.empty());
+  }
+  EXPECT_NE(ParseArguments({"--help"}).text.find("fsck"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace wheeltapper::cli

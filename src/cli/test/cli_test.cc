@@ -1,0 +1,121 @@
+// The parts of the command line that need no run; tests/e2e drives the program itself.
+#include <limits>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "wheeltapper/cli/main.h"
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/format/run_directory.h"
+
+#include "context.h"
+#include "job_environment.h"
+#include "npz.h"
+#include "render.h"
+#include "run_name.h"
+
+namespace wheeltapper::cli {
+namespace {
+
+std::string MakeFolder(const std::string& tag) {
+  const std::string path = testing::TempDir() + "/wt-cli-" + std::to_string(getpid()) + "-" + tag;
+  EXPECT_TRUE(MakeDirectories(path).ok());
+  return path;
+}
+
+void MakeRun(const std::string& folder, const std::string& name, TimeNs started) {
+  format::RunInfo info;
+  info.format_version = format::kFormatVersion;
+  info.min_reader = format::kMinReaderVersion;
+  info.name = name;
+  info.run_id = 7;
+  info.started_wall_ns = started;
+  ASSERT_TRUE(format::CreateRunDirectory(JoinPath(folder, name), info).ok());
+}
+
+Config StoredIn(const std::string& folder) {
+  ConfigSources sources;
+  sources.flags = {{"storage.path", folder, "--set"}};
+  return *Config::Load(sources);
+}
+
+TEST(ResolveRunTest, TakesAPathANameAndByDefaultTheLatest) {
+  const std::string folder = MakeFolder("resolve");
+  MakeRun(folder, "old", 100);
+  MakeRun(folder, "new", 200);
+  const Config config = StoredIn(folder);
+  EXPECT_EQ(*ResolveRun(JoinPath(folder, "old"), config), JoinPath(folder, "old"));
+  EXPECT_EQ(*ResolveRun("old", config), JoinPath(folder, "old"));
+  EXPECT_EQ(*ResolveRun("", config), JoinPath(folder, "new"));
+}
+
+TEST(ResolveRunTest, AnUnknownNameIsAnErrorWithASuggestion) {
+  const std::string folder = MakeFolder("unknown");
+  MakeRun(folder, "swift-otter-12", 100);
+  const Result<std::string> run = ResolveRun("swift-oter-12", StoredIn(folder));
+  ASSERT_FALSE(run.ok());
+  EXPECT_EQ(run.status().code(), StatusCode::kNotFound);
+  EXPECT_NE(run.status().message().find("did you mean \"swift-otter-12\""), std::string::npos);
+  EXPECT_NE(
+      ResolveRun("", StoredIn(MakeFolder("empty"))).status().message().find("wheeltapper run --"),
+      std::string::npos);
+}
+
+TEST(RunNameTest, IsTwoWordsAndANumberForAnySeed) {
+  for (const uint64_t seed : {uint64_t{0}, uint64_t{1}, std::numeric_limits<uint64_t>::max()}) {
+    const std::string name = MakeRunName(seed);
+    EXPECT_EQ(std::count(name.begin(), name.end(), '-'), 2) << name;
+  }
+  EXPECT_NE(MakeRunName(1), MakeRunName(2));
+}
+
+TEST(RenderTest, ControlCharactersOfANameNeverReachTheTerminal) {
+  rules::Finding finding;
+  finding.rule = "nonfinite";
+  finding.tensor = "evil\x1b[2Jname";
+  finding.message = "line\nbreak";
+  const std::string text = RenderFinding(finding, false);
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  EXPECT_NE(text.find("line?break"), std::string::npos);
+}
+
+TEST(RenderTest, DurationsReadLikeDurations) {
+  EXPECT_EQ(RenderDuration(250'000'000), "250 ms");
+  EXPECT_EQ(RenderDuration(2'500'000'000), "2.5 s");
+  EXPECT_EQ(RenderDuration(125'000'000'000), "2 min 5 s");
+  EXPECT_EQ(RenderDuration(8'040'000'000'000), "2 h 14 min");
+}
+
+TEST(JobEnvironmentTest, PutsTheShimInFrontOfAPythonPath) {
+  setenv("PYTHONPATH", "/theirs", 1);  // NOLINT(concurrency-mt-unsafe): one thread
+  const auto environment = JobEnvironment("/run", "/package");
+  EXPECT_EQ(environment.at("PYTHONPATH"), "/package/_shim:/theirs");
+  EXPECT_EQ(environment.at("WHEELTAPPER_RUN_DIR"), "/run");
+}
+
+TEST(NpzTest, AFileAppearsOnlyWhenItIsFinished) {
+  const std::string path = JoinPath(MakeFolder("npz"), "out.npz");
+  Result<NpzWriter> npz = NpzWriter::Create(path);
+  ASSERT_TRUE(npz.ok());
+  const std::vector<float> values = {1, 2, 3};
+  const ByteSpan bytes(reinterpret_cast<const uint8_t*>(values.data()), 12);
+  ASSERT_TRUE(npz->Add("a/b", tensor::DType::kF32, {3}, bytes).ok());
+  EXPECT_FALSE(PathExists(path));
+  ASSERT_TRUE(npz->Finish().ok());
+  const std::string file = *ReadWholeFile(path, 1 << 20);
+  EXPECT_EQ(file.substr(0, 4), "PK\x03\x04");
+  EXPECT_NE(file.find("'descr': '<f4', 'fortran_order': False, 'shape': (3,)"), std::string::npos);
+}
+
+TEST(MainTest, VerbsOnAMissingRunAreUsageErrors) {
+  const std::string folder = "storage.path=" + MakeFolder("verbs");
+  for (const char* verb : {"show", "findings", "check", "report", "export", "fsck"}) {
+    EXPECT_EQ(Main({verb, "no-such-run", "--set", folder}), kExitUsage) << verb;
+  }
+  EXPECT_EQ(Main({"explain", "no_such_rule"}), kExitUsage);
+  EXPECT_EQ(Main({"findings", "--severity", "loud", "--set", folder}), kExitUsage);
+  EXPECT_EQ(Main({"show", "--set", "no.such.key=1"}), kExitUsage);
+}
+
+}  // namespace
+}  // namespace wheeltapper::cli
