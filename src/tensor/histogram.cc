@@ -4,30 +4,90 @@
 #include <cmath>
 #include <limits>
 
+#include "wheeltapper/core/bytes.h"
 #include "wheeltapper/tensor/sketch.h"
 
 #include "bins.h"
-#include "block_reader.h"
-#include "widen.h"
+#include "float_blocks.h"
+#include "float_environment.h"
+#include "kernels.h"
 
 namespace wheeltapper::tensor {
 namespace {
 
-constexpr int64_t kBlock = 2048;
+// Below this many elements clearing and folding the raw counts costs more than it saves.
+constexpr int64_t kRawFrom = 8192;
+// Before a 32-bit raw count can overflow.
+constexpr int64_t kFoldEvery = int64_t{1} << 31;
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 size_t SlotOf(int bin) { return static_cast<size_t>(bin + kBinOffset); }
 
-// Rounded to f32, but a finite value stays finite and a non-zero one stays non-zero.
-float ToF32(double value) {
-  constexpr float kMax = std::numeric_limits<float>::max();
-  constexpr float kTiny = std::numeric_limits<float>::denorm_min();
-  if (value == 0 || !std::isfinite(value)) {
-    return static_cast<float>(value);
+// Raw counts: kRawLanes counters per raw index side by side, so that equal neighbours do not wait
+// for one another's increment. (Separate tables a power of two apart would alias in the cache;
+// interleaved they cannot.)
+constexpr size_t kRawLanes = 4;
+
+void CountRaw(const float* values, size_t count, uint32_t* raw) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(values);
+  constexpr uint64_t kIndexMask = 0x1fff;
+  size_t i = 0;
+  for (; i + kRawLanes <= count; i += kRawLanes) {
+    const auto first = LoadUnaligned<uint64_t>(bytes + i * sizeof(float));
+    const auto second = LoadUnaligned<uint64_t>(bytes + (i + 2) * sizeof(float));
+    ++raw[((first >> kBinShift) & kIndexMask) * kRawLanes];
+    ++raw[(first >> (kBinShift + 32)) * kRawLanes + 1];
+    ++raw[((second >> kBinShift) & kIndexMask) * kRawLanes + 2];
+    ++raw[(second >> (kBinShift + 32)) * kRawLanes + 3];
   }
-  const double magnitude = std::clamp(std::fabs(value), double{kTiny}, double{kMax});
-  return static_cast<float>(std::copysign(magnitude, value));
+  for (; i < count; ++i) {
+    ++raw[(LoadUnaligned<uint32_t>(bytes + i * sizeof(float)) >> kBinShift) * kRawLanes];
+  }
+}
+
+template <typename Raw>
+int64_t RawCount(const Raw& raw, int index) {
+  const size_t first = static_cast<size_t>(index) * kRawLanes;
+  int64_t count = 0;
+  for (size_t lane = 0; lane < kRawLanes; ++lane) {
+    count += raw[first + lane];
+  }
+  return count;
+}
+
+// Raw counts in which different kinds of elements share an index: zeros with the smallest
+// denormals, infinities with NaN.
+struct RawSpecials {
+  int64_t around_positive_zero = 0;
+  int64_t around_negative_zero = 0;
+  int64_t nonfinite = 0;
+  bool operator==(const RawSpecials&) const = default;
+};
+
+template <typename Raw>
+RawSpecials SpecialsIn(const Raw& raw) {
+  RawSpecials specials;
+  specials.around_positive_zero = RawCount(raw, 0);
+  specials.around_negative_zero = RawCount(raw, kMagnitudeBins);
+  for (int index = kInfBin; index < kMagnitudeBins; ++index) {
+    specials.nonfinite += RawCount(raw, index) + RawCount(raw, index + kMagnitudeBins);
+  }
+  return specials;
+}
+
+template <typename Counts>
+void SplitSpecials(const RawSpecials& now, const RawSpecials& seen, const SpecialCounts& special,
+                   Counts* counts) {
+  const int64_t around_zero = now.around_positive_zero - seen.around_positive_zero +
+                              now.around_negative_zero - seen.around_negative_zero;
+  const int64_t nonfinite = now.nonfinite - seen.nonfinite;
+  (*counts)[SlotOf(0)] += around_zero - special.positive_tiny - special.negative_tiny;
+  (*counts)[SlotOf(kDenormalBin)] += special.positive_tiny;
+  (*counts)[SlotOf(-kDenormalBin)] += special.negative_tiny;
+  (*counts)[SlotOf(kInfBin)] += special.posinf;
+  (*counts)[SlotOf(-kInfBin)] += special.neginf;
+  (*counts)[SlotOf(kNaNBin)] += nonfinite - special.posinf - special.neginf;
 }
 
 // Lower edge of a bin of positive numbers.
@@ -85,16 +145,46 @@ double BinHigh(int16_t bin) noexcept {
 void Histogram::Clear() noexcept { counts_.fill(0); }
 
 void Histogram::Add(const TensorView& view) noexcept {
-  BlockReader reader(view);
-  std::array<uint8_t, kBlock * 16> buffer;
-  std::array<double, kBlock> values;
-  while (reader.remaining() > 0) {
-    const int64_t count = std::min(kBlock, reader.remaining());
-    WidenToF64(view.dtype, reader.Next(count, buffer.data()), count, values.data());
-    for (int64_t i = 0; i < count; ++i) {
-      ++counts_[SlotOf(BinOfF32(ToF32(values[static_cast<size_t>(i)])))];
+  const DefaultFloatEnvironment environment;
+  FloatBlocks<float> blocks(view);
+  const float* values = nullptr;
+  if (view.numel() < kRawFrom) {
+    while (const size_t count = blocks.Next(&values)) {
+      for (size_t i = 0; i < count; ++i) {
+        ++counts_[SlotOf(BinOfF32(values[i]))];
+      }
+    }
+    return;
+  }
+  raw_.fill(0);
+  int64_t unfolded = 0;
+  RawSpecials seen{};
+  while (const size_t count = blocks.Next(&values)) {
+    CountRaw(values, count, raw_.data());
+    const RawSpecials now = SpecialsIn(raw_);
+    if (now != seen) {
+      SplitSpecials(now, seen, CountSpecials(values, count), &counts_);
+      seen = now;
+    }
+    unfolded += static_cast<int64_t>(count);
+    if (unfolded >= kFoldEvery) {
+      FoldRaw();
+      unfolded = 0;
+      seen = {};
     }
   }
+  FoldRaw();
+}
+
+// The raw bins that hold ordinary numbers go to their bins; SplitSpecials has dealt with the
+// others.
+void Histogram::FoldRaw() noexcept {
+  for (int magnitude = 1; magnitude < kInfBin; ++magnitude) {
+    const int bin = magnitude < kFirstNormalBin ? kDenormalBin : magnitude;
+    counts_[SlotOf(bin)] += RawCount(raw_, magnitude);
+    counts_[SlotOf(-bin)] += RawCount(raw_, magnitude + kMagnitudeBins);
+  }
+  raw_.fill(0);
 }
 
 void Histogram::AddBin(int16_t bin, int64_t count) noexcept {

@@ -110,6 +110,15 @@ struct SpecialCounts {
 };
 SpecialCounts CountSpecials(const float* values, size_t count) noexcept;
 
+// Writes the patterns of those elements whose top 16 bits are `top`, in order, and returns how many
+// there are. `matches` has room for kMatchPadding more than `count`.
+inline constexpr size_t kMatchPadding = 64;
+size_t KeepMatching(const float* values, size_t count, uint32_t top, uint32_t* matches) noexcept;
+
+// The smallest element above `bound`, +Inf when there is none. NaN are passed over.
+float SmallestAbove(const float* values, size_t count, float bound) noexcept;
+double SmallestAbove(const double* values, size_t count, double bound) noexcept;
+
 // `to` is 64-byte aligned. FlushStreams must follow before another thread may read.
 void StreamCopy(const void* from, void* to, size_t nbytes) noexcept;
 void FlushStreams() noexcept;

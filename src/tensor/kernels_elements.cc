@@ -10,7 +10,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <type_traits>
 
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
@@ -18,6 +17,7 @@
 #include "wheeltapper/tensor/stats.h"
 
 #include "kernels.h"
+#include "load_f32-inl.h"
 #include "widen.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -25,24 +25,9 @@ namespace wheeltapper::tensor {
 namespace HWY_NAMESPACE {
 namespace {
 
-namespace hn = hwy::HWY_NAMESPACE;
-
-using DF = hn::ScalableTag<float>;
-using DI = hn::ScalableTag<int32_t>;
 using DD = hn::ScalableTag<double>;
 using DU8 = hn::ScalableTag<uint8_t>;
-using VF = hn::Vec<DF>;
 using VD = hn::Vec<DD>;
-
-template <typename T>
-HWY_INLINE VF LoadF32(const T* from) {
-  const hn::Rebind<T, DF> narrow;
-  if constexpr (std::is_integral_v<T>) {
-    return hn::ConvertTo(DF(), hn::PromoteTo(DI(), hn::LoadU(narrow, from)));
-  } else {
-    return hn::PromoteTo(DF(), hn::LoadU(narrow, from));
-  }
-}
 
 // The last elements are loaded from a padded copy, so that every element goes through the same
 // instructions.
@@ -52,13 +37,13 @@ void WidenVectors(const void* from, size_t count, float* to) {
   const size_t lanes = hn::Lanes(DF());
   size_t i = 0;
   for (; i + lanes <= count; i += lanes) {
-    hn::StoreU(LoadF32(values + i), DF(), to + i);
+    hn::StoreU(LoadAsF32(values + i), DF(), to + i);
   }
   if (i < count) {
     HWY_ALIGN T padded[HWY_MAX_BYTES / sizeof(float)] = {};
     HWY_ALIGN float widened[HWY_MAX_BYTES / sizeof(float)];
     std::memcpy(padded, values + i, (count - i) * sizeof(T));
-    hn::Store(LoadF32(padded), DF(), widened);
+    hn::Store(LoadAsF32(padded), DF(), widened);
     std::memcpy(to + i, widened, (count - i) * sizeof(float));
   }
 }
@@ -225,6 +210,53 @@ SpecialCounts CountSpecialsHere(const float* values, size_t count) {
   return {positive_tiny.total(), negative_tiny.total(), posinfs.total(), neginfs.total()};
 }
 
+size_t KeepMatchingHere(const float* values, size_t count, uint32_t top, uint32_t* matches) {
+  using DU = hn::ScalableTag<uint32_t>;
+  const auto wanted = hn::Set(DU(), top);
+  size_t kept = 0;
+  size_t i = 0;
+  for (; i + hn::Lanes(DU()) <= count; i += hn::Lanes(DU())) {
+    const auto bits = hn::BitCast(DU(), hn::LoadU(DF(), values + i));
+    const auto match = hn::Eq(hn::ShiftRight<16>(bits), wanted);
+    if (!hn::AllFalse(DU(), match)) {
+      kept += hn::CompressStore(bits, match, DU(), matches + kept);
+    }
+  }
+  for (; i < count; ++i) {
+    const auto bits = std::bit_cast<uint32_t>(values[i]);
+    if (bits >> 16 == top) {
+      matches[kept++] = bits;
+    }
+  }
+  return kept;
+}
+
+template <typename T>
+T SmallestAboveOf(const T* values, size_t count, T bound) {
+  const hn::ScalableTag<T> tag;
+  const auto limit = hn::Set(tag, bound);
+  const auto inf = hn::Set(tag, std::numeric_limits<T>::infinity());
+  auto smallest = inf;
+  size_t i = 0;
+  for (; i + hn::Lanes(tag) <= count; i += hn::Lanes(tag)) {
+    const auto x = hn::LoadU(tag, values + i);
+    smallest = hn::Min(smallest, hn::IfThenElse(hn::Gt(x, limit), x, inf));
+  }
+  T result = hn::GetLane(hn::MinOfLanes(tag, smallest));
+  for (; i < count; ++i) {
+    result = values[i] > bound ? std::min(result, values[i]) : result;
+  }
+  return result;
+}
+
+float SmallestAboveF32(const float* values, size_t count, float bound) {
+  return SmallestAboveOf(values, count, bound);
+}
+
+double SmallestAboveF64(const double* values, size_t count, double bound) {
+  return SmallestAboveOf(values, count, bound);
+}
+
 void StreamCopyHere(const uint8_t* from, uint8_t* to, size_t nbytes) {
   const size_t lanes = hn::Lanes(DU8());
   size_t i = 0;
@@ -256,6 +288,9 @@ HWY_EXPORT(WidenF32ToF64Here);
 HWY_EXPORT(CountZerosHere);
 HWY_EXPORT(Log2AbsProductHere);
 HWY_EXPORT(CountSpecialsHere);
+HWY_EXPORT(KeepMatchingHere);
+HWY_EXPORT(SmallestAboveF32);
+HWY_EXPORT(SmallestAboveF64);
 HWY_EXPORT(StreamCopyHere);
 HWY_EXPORT(TargetNameHere);
 }  // namespace
@@ -278,6 +313,18 @@ double Log2AbsProduct(const float* values, size_t count) noexcept {
 
 SpecialCounts CountSpecials(const float* values, size_t count) noexcept {
   return HWY_DYNAMIC_DISPATCH(CountSpecialsHere)(values, count);
+}
+
+size_t KeepMatching(const float* values, size_t count, uint32_t top, uint32_t* matches) noexcept {
+  return HWY_DYNAMIC_DISPATCH(KeepMatchingHere)(values, count, top, matches);
+}
+
+float SmallestAbove(const float* values, size_t count, float bound) noexcept {
+  return HWY_DYNAMIC_DISPATCH(SmallestAboveF32)(values, count, bound);
+}
+
+double SmallestAbove(const double* values, size_t count, double bound) noexcept {
+  return HWY_DYNAMIC_DISPATCH(SmallestAboveF64)(values, count, bound);
 }
 
 void StreamCopy(const void* from, void* to, size_t nbytes) noexcept {

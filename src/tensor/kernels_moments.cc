@@ -13,16 +13,13 @@
 #include <hwy/highway.h>
 
 #include "kernels.h"
+#include "load_f32-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace wheeltapper::tensor {
 namespace HWY_NAMESPACE {
 namespace {
 
-namespace hn = hwy::HWY_NAMESPACE;
-
-using DF = hn::ScalableTag<float>;
-using DI = hn::ScalableTag<int32_t>;
 using DD = hn::ScalableTag<double>;
 using DU8 = hn::ScalableTag<uint8_t>;
 using VF = hn::Vec<DF>;
@@ -31,13 +28,6 @@ using VD = hn::Vec<DD>;
 
 // Additions per f32 lane before the sums are folded into f64.
 constexpr size_t kRunLength = 16;
-
-HWY_INLINE VF LoadF32(const float* from) { return hn::LoadU(DF(), from); }
-template <typename T>
-HWY_INLINE VF LoadF32(const T* from) {
-  const hn::Rebind<T, DF> narrow;
-  return hn::PromoteTo(DF(), hn::LoadU(narrow, from));
-}
 
 HWY_INLINE double Total(VD v) { return hn::GetLane(hn::SumOfLanes(DD(), v)); }
 
@@ -138,8 +128,8 @@ HWY_NOINLINE FastSums FastMomentsOf(const FastInput& input) {
     Run even;
     Run odd;
     for (; i < end; i += 2 * lanes) {
-      const VF x0 = LoadF32(from + i);
-      const VF x1 = LoadF32(from + i + lanes);
+      const VF x0 = LoadAsF32(from + i);
+      const VF x1 = LoadAsF32(from + i + lanes);
       if constexpr (kStream) {
         StreamBytes(reinterpret_cast<const uint8_t*>(from + i), to + i * sizeof(T),
                     2 * lanes * sizeof(T));

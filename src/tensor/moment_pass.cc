@@ -44,6 +44,11 @@ double CenteredSquares(double d, double d2, double n) { return std::max(0.0, d2 
 // mean.
 bool Cancels(double d, double d2, double n) { return CenteredSquares(d, d2, n) < d2 / 4; }
 
+// The differences, and with them their rounding errors, are larger than the elements themselves.
+bool IsFar(float pivot, double scaled_abs_mean) {
+  return std::fabs(static_cast<double>(pivot)) > 2 * scaled_abs_mean;
+}
+
 double MeanOf(float pivot, double d, double n, double scale) {
   return (static_cast<double>(pivot) + d / n) / scale;
 }
@@ -122,8 +127,11 @@ void MomentPass::Add(const uint8_t* block, size_t count, uint8_t* to, bool strea
 TensorStats MomentPass::Finish() noexcept {
   TensorStats result = MergeStats(total_, chunk_);
   TensorStats wide = wide_.Finish();
-  wide.log2_abs_prod = product_ ? wide_log2_product_ : kNaN;
-  result = MergeStats(result, wide);
+  if (wide.numel > 0) {
+    wide.log2_abs_prod = product_ ? wide_log2_product_ : kNaN;
+    wide.prod_sign = product_ ? 1 : kNaN;
+    result = MergeStats(result, wide);
+  }
   if (product_) {
     SetProductSign(&result);
   }
@@ -202,7 +210,9 @@ FastSums MomentPass::SumFast(const Source& source, size_t count, double* scale) 
     }
     pivot_ = MeanOf(input.pivot, sums.d, n, scale_);
     abs_pivot_ = MeanOf(input.abs_pivot, sums.abs_d, n, scale_);
-    if (!Cancels(sums.d, sums.d2, n) && !Cancels(sums.abs_d, sums.abs_d2, n)) {
+    const bool far =
+        IsFar(input.pivot, abs_pivot_ * scale_) || IsFar(input.abs_pivot, abs_pivot_ * scale_);
+    if (!far && !Cancels(sums.d, sums.d2, n) && !Cancels(sums.abs_d, sums.abs_d2, n)) {
       break;
     }
   }

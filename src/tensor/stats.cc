@@ -13,9 +13,11 @@ double VarianceOf(double m2, int64_t count, int ddof) {
   return count > 0 && count > ddof ? m2 / static_cast<double>(count - ddof) : kNaN;
 }
 
-// Chan, Golub, LeVeque 1979, updating formula for the sum of squared deviations.
+// Chan, Golub, LeVeque 1979, updating formula for the sum of squared deviations. Only sums beyond
+// the range of f64 make a NaN, from ∞ − ∞: their squares are beyond it as well.
 double MergedM2(double m2_a, double m2_b, double delta, double weight) {
-  return m2_a + m2_b + delta * delta * weight;
+  const double merged = m2_a + m2_b + delta * delta * weight;
+  return std::isnan(merged) ? std::numeric_limits<double>::infinity() : merged;
 }
 
 // Moments, extremes and norms of two sets that both have finite elements.

@@ -45,7 +45,10 @@ struct Tolerance {
   long double mean = 1e-6L;
   long double moment = 1e-6L;
   long double log2_product = 1e-9L;
+  long double extreme = 0;
 };
+// A modulus is rounded, other extremes are exact.
+Tolerance ToleranceFor(DType dtype);
 
 // Empty when `stats` agrees with the reference, else what does not.
 std::string Disagreement(const TensorStats& stats, const ReferenceStats& reference,
