@@ -1,0 +1,285 @@
+"""The capture session of this process: at most one, for one rank, started when first needed.
+
+`wheeltapper run` names the run directory in WHEELTAPPER_RUN_DIR; a job that uses the package
+without it gets a run directory of its own under `./wheeltapper-runs/`. DataLoader workers and
+forked children of a captured process have no session.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wheeltapper._fuse import FUSE
+from wheeltapper.errors import AlreadyExistsError, WheeltapperError
+
+if TYPE_CHECKING:
+    from wheeltapper import _native
+
+MODES = ("train", "eval", "predict", "global")
+TRAIN, EVAL, PREDICT, GLOBAL = range(4)
+STOP_DEADLINE_S = 5.0
+
+# Phases of the rank page (format/rank_segment.h).
+PHASE_RUNNING, PHASE_DATA_WAIT, PHASE_FORWARD, PHASE_BACKWARD, PHASE_OPTIMIZER = range(1, 6)
+
+_RANK_VARIABLES = (
+    ("RANK", "WORLD_SIZE"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+)
+
+
+def find_rank() -> tuple[int, int]:
+    """(rank, world size): from torch.distributed when it is up, else from the launcher's variables."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return int(distributed.get_rank()), int(distributed.get_world_size())
+    for rank_name, size_name in _RANK_VARIABLES:
+        rank = os.environ.get(rank_name, "")
+        if rank.isdigit():
+            size = os.environ.get(size_name, "")
+            return int(rank), int(size) if size.isdigit() else int(rank) + 1
+    return 0, 1
+
+
+def in_worker() -> bool:
+    """True in a DataLoader worker process."""
+    data = sys.modules.get("torch.utils.data")
+    return data is not None and data.get_worker_info() is not None
+
+
+class RankSession:
+    """One rank's capture and what Python must know about the step that is open."""
+
+    def __init__(self, native: _native.Session, run_dir: str, *, rank: int, owns_run: bool) -> None:
+        self.native = native
+        self.run_dir = run_dir
+        self.rank = rank
+        self.owns_run = owns_run
+        self.mode: int | None = None  # set by `wheeltapper.mode`
+        self.armed = native.armed(TRAIN)
+        self.backward_seen = False  # since the last finished step
+        self.round_open = False  # an optimizer has stepped in the open step
+        self.explicit_steps = False  # the script calls wheeltapper.step()
+        self.data_wait_ns = 0
+        self.hooks_ns = 0
+        # Says whether the watched model is in eval mode; set by the framework's part.
+        self.in_eval: Callable[[], bool] | None = None
+        # Called after each finished training step with whether the next one is armed.
+        self.on_finished: Callable[[bool], None] | None = None
+        # Called before the session stops, to finish a step that is still open.
+        self.on_closing: Callable[[], None] | None = None
+        self._scalars: dict[str, int] = {}
+
+    def scalar_id(self, name: str, role: str) -> int:
+        """The id of a scalar, registered when it is new."""
+        known = self._scalars.get(name)
+        if known is None:
+            known = self._scalars[name] = self.native.register_scalar(name, role)
+        return known
+
+    def present_mode(self) -> int:
+        """The mode of what happens now: `wheeltapper.mode`, else eval while the model is in eval mode."""
+        if self.mode is not None:
+            return self.mode
+        return EVAL if self.in_eval is not None and self.in_eval() else TRAIN
+
+    def present_step(self) -> int:
+        """The step that a value logged now belongs to.
+
+        The coming step when a backward pass has run since the last one finished, else the last
+        finished one.
+        """
+        coming: int = self.native.global_step
+        return coming if self.backward_seen or self.round_open else max(coming - 1, 0)
+
+    def log(self, values: dict[str, float], *, step: int | None = None, mode: int | None = None) -> None:
+        """Records scalars of their own, visible at once."""
+        ids = [self.scalar_id(name, role_of_scalar(name)) for name in values]
+        at = self.present_step() if step is None else step
+        self.native.log(ids, list(values.values()), at, self.present_mode() if mode is None else mode)
+
+    def meta(self, kind: str, **fields: Any) -> None:
+        """Records a JSON object with this "kind"."""
+        self.native.meta(json.dumps({"kind": kind, **fields}, default=str))
+
+    def finish_step(self, mode: int) -> None:
+        """Closes the open step of `mode`."""
+        self.armed = self.native.finish_step(mode, self.data_wait_ns, self.hooks_ns)
+        self.data_wait_ns = 0
+        self.hooks_ns = 0
+        if mode == TRAIN:
+            self.backward_seen = False
+            self.round_open = False
+        else:
+            self.armed = self.native.armed(TRAIN)
+        if self.on_finished is not None:
+            self.on_finished(self.armed)
+        if FUSE.strict and self.native.last_error is not None:
+            raise WheeltapperError(self.native.last_error)
+
+    def close(self) -> None:
+        """Ends the rank: the last open step, a traceback when there is one, seal."""
+        if self.on_closing is not None:
+            self.on_closing()
+        error = getattr(sys, "last_value", None)
+        if error is not None:
+            self.meta(
+                "exception",
+                type=type(error).__name__,
+                message=str(error),
+                traceback="".join(traceback.format_exception(error)),
+                step=self.native.global_step,
+            )
+        self.native.stop(STOP_DEADLINE_S)
+        if self.owns_run and self.rank == 0:
+            from wheeltapper import _native
+
+            _native.end_run(self.run_dir, "finished" if error is None else "failed", int(error is not None))
+
+
+def role_of_scalar(name: str) -> str:
+    """Losses go into the collection "losses", everything else into "metrics"."""
+    return "loss" if "loss" in name.lower() else "metric"
+
+
+class _Process:
+    """The state of this process; reset in forked children."""
+
+    def __init__(self) -> None:
+        self.session: RankSession | None = None
+        self.closed = os.environ.get("WHEELTAPPER_DISABLE") == "1"
+        self.exit_registered = False
+
+
+_PROCESS = _Process()
+
+
+def running() -> RankSession | None:
+    """The session when it has been started."""
+    return _PROCESS.session
+
+
+def under_watcher() -> bool:
+    """True when `wheeltapper run` started this job."""
+    return bool(os.environ.get("WHEELTAPPER_RUN_DIR"))
+
+
+def start() -> RankSession | None:
+    """The session, started when this process may have one; None otherwise.
+
+    A session that cannot start (no space, the rank is taken) leaves its reason in
+    `RUN/logs/attach-<pid>.txt` and is not tried again.
+    """
+    if _PROCESS.session is not None or _PROCESS.closed:
+        return _PROCESS.session
+    if in_worker():
+        return None
+    _PROCESS.closed = True  # until it has worked
+    run_dir = os.environ.get("WHEELTAPPER_RUN_DIR", "")
+    try:
+        _PROCESS.session = _start_in(run_dir)
+    except Exception as error:
+        note(f"capture did not start: {error}")
+        if FUSE.strict:
+            raise
+        return None
+    _PROCESS.closed = False
+    register_exit()
+    return _PROCESS.session
+
+
+def _start_in(run_dir: str) -> RankSession:
+    from wheeltapper import _native
+
+    rank, world_size = find_rank()
+    owns_run = not run_dir
+    if owns_run:
+        run_dir = _make_run(world_size)
+    torch = sys.modules.get("torch")
+    framework = "" if torch is None else f"torch {torch.__version__}"
+    native = _native.Session.start(run_dir, rank, world_size, framework, "cpu")
+    session = RankSession(native, run_dir, rank=rank, owns_run=owns_run)
+    FUSE.on_blown = lambda text: session.meta("fuse", message=text)
+    return session
+
+
+def _make_run(world_size: int) -> str:
+    """A run directory of this job's own; all ranks of one launcher share it."""
+    from wheeltapper import _native
+
+    runs = Path("wheeltapper-runs")
+    script = Path(sys.argv[0]).stem if sys.argv and sys.argv[0] not in {"", "-c", "-m"} else "session"
+    if world_size > 1:
+        suffix = f"{os.getppid()}-{os.environ.get('MASTER_PORT', '0')}"
+    else:
+        suffix = time.strftime("%Y%m%d-%H%M%S") + f"-{os.getpid()}"
+    runs.mkdir(parents=True, exist_ok=True)
+    ignore = runs / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n", encoding="utf-8")
+    run_dir = str((runs / f"{script}-{suffix}").absolute())
+    try:
+        _native.create_run(
+            run_dir,
+            argv=list(sys.argv),
+            cwd=str(Path.cwd()),
+            environment={"python": sys.version.split()[0]},
+        )
+    except AlreadyExistsError:
+        pass  # another rank was first
+    return run_dir
+
+
+def note(text: str) -> None:
+    """Leaves a line for the watcher; the script's own output is not ours to write to."""
+    run_dir = os.environ.get("WHEELTAPPER_RUN_DIR")
+    if not run_dir:
+        return
+    try:
+        logs = Path(run_dir, "logs")
+        logs.mkdir(exist_ok=True)
+        with (logs / f"attach-{os.getpid()}.txt").open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except OSError:
+        pass  # a run directory that cannot be written shows elsewhere
+
+
+def register_exit() -> None:
+    """Has the session closed at exit. The shim calls it first of all, so that it runs last."""
+    if not _PROCESS.exit_registered:
+        _PROCESS.exit_registered = True
+        atexit.register(close)
+
+
+def close() -> None:
+    """Ends the session of this process for good. Idempotent."""
+    session, _PROCESS.session = _PROCESS.session, None
+    _PROCESS.closed = True
+    if session is None:
+        return
+    try:
+        session.close()
+    except Exception as error:
+        note(f"capture did not end cleanly: {error}")
+        if FUSE.strict:
+            raise
+
+
+def _after_fork_in_child() -> None:
+    if _PROCESS.session is not None:
+        _PROCESS.session = None
+        _PROCESS.closed = True
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

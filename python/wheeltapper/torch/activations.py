@@ -1,0 +1,185 @@
+"""Outputs of leaf modules, and inputs and outputs of the whole model, on armed steps only.
+
+One global forward hook exists while the open step is armed, and none otherwise. Each tensor is
+taken once per step, from the first training forward that gradients flow through: later
+micro-batches, evaluation, and the recomputation of checkpointed blocks add nothing.
+
+torch.compile and hooks that come and go do not mix (each change recompiles): the hook is removed
+for good when the first compilation starts, before anything is traced, and a gap says so.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.compiler import is_compiling
+from torch.nn.modules.module import register_module_forward_hook
+
+from wheeltapper import _native, _session
+from wheeltapper._fuse import FUSE
+from wheeltapper.torch.names import Model, walk
+from wheeltapper.torch.tensors import PLAIN_TYPES, dtype_name, plain, shape_of
+
+if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+
+_NOT_TAKEN = -1
+
+
+@dataclass
+class _Watched:
+    """One module whose forward is of interest."""
+
+    module: weakref.ref[nn.Module]
+    path: str
+    root: weakref.ref[nn.Module]
+    is_root: bool
+    is_leaf: bool
+    step: int = -1  # the step it was last taken in
+    ids: dict[str, int] = field(default_factory=dict)
+
+
+def _tensors(prefix: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """(name, tensor) of a module's output or inputs, one level deep."""
+    if isinstance(value, torch.Tensor):
+        yield prefix, value
+        return
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        tensors = [part for part in value if isinstance(part, torch.Tensor)]
+        for index, part in enumerate(tensors):
+            yield (f"{prefix}:{index}" if len(tensors) > 1 else prefix), part
+
+
+class Activations:
+    """The forward hook and what it knows about modules."""
+
+    def __init__(
+        self,
+        find_model: Callable[[nn.Module], None],
+        start: Callable[[], _session.RankSession | None],
+    ) -> None:
+        # Asked once about each module that no model has been found for.
+        self._find_model = find_model
+        # Starts the session: the first training forward is the first sign of a training job.
+        self._start = start
+        self._watched: dict[int, _Watched | None] = {}
+        self._handle: RemovableHandle | None = None
+        self._gather = _native.GatherPlan(PLAIN_TYPES, plain)
+        self.compiled = False
+
+    def add_model(self, model: Model) -> None:
+        """Watches the leaves and the root of a model."""
+        root = model.root()
+        if root is None:
+            return
+        for path, module in walk(root):
+            is_root = module is root
+            is_leaf = not module._modules and not is_root
+            if is_leaf or is_root:
+                name = model.prefix + path if path else model.label
+                self._watched[id(module)] = _Watched(
+                    weakref.ref(module), name, weakref.ref(root), is_root, is_leaf
+                )
+
+    def arm(self, armed: bool) -> None:
+        """The open step is (not) to be captured."""
+        if armed and self._handle is None and not self.compiled:
+            self._handle = register_module_forward_hook(self._hook)
+        elif not armed and self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def on_compile(self) -> None:
+        """A compilation starts: no hook may be there while it traces, nor come later."""
+        first = not self.compiled
+        self.compiled = True
+        self.arm(False)
+        session = _session.running()
+        if first and session is not None:
+            self._record_gap(session)
+
+    def report_compiled(self, session: _session.RankSession) -> None:
+        """Notes the gap of a compilation that came before the session."""
+        if self.compiled:
+            self._record_gap(session)
+
+    def _record_gap(self, session: _session.RankSession) -> None:
+        for watched in self._watched.values():
+            if watched is not None and watched.is_root:
+                session.native.unsupported(
+                    session.native.register_tensor(f"output/{watched.path}", role="output", root=True)
+                )
+        session.meta(
+            "notice",
+            message="outputs of modules are not captured: the job uses torch.compile",
+        )
+
+    def _hook(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if is_compiling() or FUSE.blown:
+            return
+        try:
+            self._take(module, inputs, output)
+        except Exception as error:  # noqa: BLE001 - the observed must never be hurt
+            FUSE.report(error)
+
+    def _take(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        started = time.perf_counter_ns()
+        if not torch.is_grad_enabled():
+            return
+        session = _session.running()
+        if session is None:
+            trains = module.training and isinstance(output, torch.Tensor) and output.requires_grad
+            session = self._start() if trains else None
+            if session is None:
+                return
+        watched = self._watched.get(id(module))
+        if watched is None or watched.module() is not module:
+            watched = self._look_up(module)
+            if watched is None:
+                return
+        root = watched.root()
+        step = session.native.global_step
+        if watched.step == step or root is None or not root.training:
+            return
+        watched.step = step
+        inside = 0
+        for name, tensor in _tensors(f"output/{watched.path}", output):
+            inside += self._record(session, watched, name, tensor, "output")
+        if watched.is_root:
+            for name, tensor in _tensors(f"input/{watched.path}", inputs):
+                inside += self._record(session, watched, name, tensor, "input")
+        session.hooks_ns += time.perf_counter_ns() - started - inside
+
+    def _look_up(self, module: nn.Module) -> _Watched | None:
+        if id(module) in self._watched and self._watched[id(module)] is None:
+            return None
+        self._find_model(module)
+        watched = self._watched.get(id(module))
+        if watched is None or watched.module() is not module:
+            self._watched[id(module)] = None
+            return None
+        return watched
+
+    def _record(
+        self, session: _session.RankSession, watched: _Watched, name: str, tensor: torch.Tensor, role: str
+    ) -> int:
+        known = watched.ids.get(name)
+        if known is None:
+            known = session.native.register_tensor(
+                name, role=role, dtype=dtype_name(tensor), shape=shape_of(tensor), root=watched.is_root
+            )
+            if session.native.take(known, _session.TRAIN) == 0:
+                known = _NOT_TAKEN
+            watched.ids[name] = known
+        if known == _NOT_TAKEN:
+            return 0
+        self._gather.record_one(session.native, tensor, known)
+        return self._gather.session_ns

@@ -1,0 +1,122 @@
+"""Losses: what backward() starts from, and what torch.nn's loss modules return.
+
+Values gather until the step ends and are recorded as their mean over the step's micro-batches:
+`loss/backward`, `loss/<class name>`. Losses of evaluation are recorded once, with mode eval, when
+training goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from typing import Any
+
+import torch
+from torch.compiler import is_compiling
+
+from wheeltapper import _session
+from wheeltapper._fuse import FUSE
+from wheeltapper.torch.tensors import number
+
+
+class LossBook:
+    """Sums of the losses since the last step, by name."""
+
+    def __init__(self) -> None:
+        self.training: dict[str, list[float]] = {}
+        self.evaluation: dict[str, list[float]] = {}
+        # Results of GradScaler.scale → the loss before scaling.
+        self._unscaled: dict[int, tuple[weakref.ref[torch.Tensor], float]] = {}
+
+    def note_scaled(self, scaled: Any, loss: Any) -> None:
+        """Remembers the unscaled value behind a scaled loss."""
+        if isinstance(scaled, torch.Tensor) and isinstance(loss, torch.Tensor):
+            value = number(loss)
+            if value is not None:
+                self._unscaled[id(scaled)] = (weakref.ref(scaled), value)
+
+    def add_backward(self, tensors: Any, *, seeded: bool) -> None:
+        """A backward pass starts from `tensors`; not a loss when it was given gradients."""
+        if seeded:
+            return
+        for tensor in tensors if isinstance(tensors, list | tuple) else (tensors,):
+            if not isinstance(tensor, torch.Tensor):
+                continue
+            value = self._value(tensor)
+            if value is not None:
+                _add(self.training, "loss/backward", value)
+
+    def _value(self, loss: torch.Tensor) -> float | None:
+        remembered = self._unscaled.pop(id(loss), None)
+        if remembered is not None and remembered[0]() is loss:
+            return remembered[1]
+        return number(loss)
+
+    def add_module(self, module: torch.nn.Module, output: Any, *, training: bool) -> None:
+        """A loss module has returned."""
+        value = number(output) if isinstance(output, torch.Tensor) else None
+        if value is not None:
+            book = self.training if training else self.evaluation
+            _add(book, f"loss/{type(module).__name__}", value)
+
+    def take_training(self) -> dict[str, float]:
+        """The means since the last step; the book is empty afterwards."""
+        self._unscaled.clear()
+        return _means(self.training)
+
+    def take_evaluation(self) -> dict[str, float]:
+        """The means of the evaluation that has ended."""
+        return _means(self.evaluation)
+
+
+def _add(book: dict[str, list[float]], name: str, value: float) -> None:
+    entry = book.get(name)
+    if entry is None:
+        book[name] = [value, 1]
+    else:
+        entry[0] += value
+        entry[1] += 1
+
+
+def _means(book: dict[str, list[float]]) -> dict[str, float]:
+    means = {name: total / count for name, (total, count) in book.items()}
+    book.clear()
+    return means
+
+
+class LossHook:
+    """Forward hook of one loss module. A saved module does not need Wheeltapper to be loaded."""
+
+    def __init__(self, book: LossBook) -> None:
+        self._book = book
+
+    def __call__(self, module: torch.nn.Module, _inputs: Any, output: Any) -> None:
+        """Adds the output to the book; invisible to torch.compile."""
+        if is_compiling():
+            return
+        try:
+            session = _session.running()
+            if session is None:
+                return
+            mode = session.mode
+            if mode is None:
+                trains = isinstance(output, torch.Tensor) and output.requires_grad
+                mode = _session.TRAIN if trains else _session.EVAL
+            self._book.add_module(module, output, training=mode == _session.TRAIN)
+        except Exception as error:  # noqa: BLE001 - the observed must never be hurt
+            FUSE.report(error)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles as a function of the standard library that does nothing."""
+        return getattr, (contextlib.nullcontext, "__exit__")
+
+    def __deepcopy__(self, _memo: Any) -> LossHook:
+        """A copied module is watched like the original."""
+        return self
+
+
+def watch_loss(module: Any, book: LossBook) -> None:
+    """Hooks a loss module, once."""
+    hooks = getattr(module, "_forward_hooks", None)
+    if hooks is not None and not any(isinstance(hook, LossHook) for hook in hooks.values()):
+        module.register_forward_hook(LossHook(book))
