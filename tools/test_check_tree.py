@@ -139,7 +139,9 @@ class CheckTreeTest(unittest.TestCase):
                 self.assertIn(check, {problem.check for problem in found})
                 self.assertTrue(any(part in problem.text for problem in found), found)
                 where = {problem.path for problem in found}
-                self.assertTrue(any(path.startswith(place) or check == "architecture" for place in where), where)
+                self.assertTrue(
+                    any(path.startswith(place) or check == "architecture" for place in where), where
+                )
 
     def test_every_check_has_a_planted_fault(self) -> None:
         planted = {fault[0] for fault in FAULTS}
@@ -151,7 +153,13 @@ class CheckTreeTest(unittest.TestCase):
                 self.assertEqual(problems_of({**HEALTHY, path: content}), [])
 
     def test_two_files_with_cli11_are_one_too_many(self) -> None:
-        found = problems_of({**HEALTHY, "src/cli/a.cc": "#include <CLI/CLI.hpp>\n", "src/cli/b.cc": "#include <CLI/App.hpp>\n"})
+        found = problems_of(
+            {
+                **HEALTHY,
+                "src/cli/a.cc": "#include <CLI/CLI.hpp>\n",
+                "src/cli/b.cc": "#include <CLI/App.hpp>\n",
+            }
+        )
         self.assertEqual([problem.path for problem in found], ["src/cli/a.cc", "src/cli/b.cc"])
 
     def test_missing_readme_and_missing_map_are_seen(self) -> None:
@@ -161,7 +169,12 @@ class CheckTreeTest(unittest.TestCase):
         self.assertIn("the file is missing", " ".join(map(str, problems_of(without_map))))
 
     def test_ignored_files_are_not_checked_but_new_ones_are(self) -> None:
-        files = {**HEALTHY, ".gitignore": "/build/\n", "build/x.cc": "std::mutex m;\n", "src/core/x.cc": "std::mutex m;\n"}
+        files = {
+            **HEALTHY,
+            ".gitignore": "/build/\n",
+            "build/x.cc": "std::mutex m;\n",
+            "src/core/x.cc": "std::mutex m;\n",
+        }
         self.assertEqual([problem.path for problem in problems_of(files, git=True)], ["src/core/x.cc"])
 
     def test_an_exception_without_its_file_is_a_problem(self) -> None:
