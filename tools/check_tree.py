@@ -73,9 +73,7 @@ BANS: tuple[Ban, ...] = (
 SLEEP = re.compile(r"\bsleep_(?:for|until)\s*\(|(?<![\w.>])u?sleep\s*\(|\bnanosleep\s*\(")
 
 VAGUE = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "managers", "stuff"}
-VAGUE_TYPE = re.compile(
-    r"\b(?:class|struct)\s+(?:WT_\w+(?:\([^)]*\))?\s+)?(\w+(?:Manager|Utils?|Helpers?))\b"
-)
+VAGUE_TYPE = re.compile(r"\b(?:class|struct)\s+(?:WT_\w+(?:\([^)]*\))?\s+)?(\w+(?:Manager|Utils?|Helpers?))\b")
 
 LIMITS = {".cc": 500, ".h": 300, ".py": 400}
 TEST_LIMIT = 800
@@ -131,9 +129,7 @@ class Tree:
         else:
             skip = {"build", "dist", ".wt", "__pycache__"}
             listed = [
-                str(path.relative_to(root))
-                for path in root.rglob("*")
-                if not skip & set(path.relative_to(root).parts)
+                str(path.relative_to(root)) for path in root.rglob("*") if not skip & set(path.relative_to(root).parts)
             ]
         tree = cls(root, sorted({name for name in listed if name and (root / name).is_file()}))
         for name in tree.of(prefix="src/", suffix="/CMakeLists.txt"):
@@ -173,9 +169,7 @@ def parse_module(cmake: str) -> Module | None:
         else:
             lists.setdefault(current, []).append(word)
     layer = lists.get("LAYER", ["-1"])[0]
-    return Module(
-        found.group(1), int(layer), tuple(lists.get("DEPS", ())), tuple(lists.get("PRIVATE_DEPS", ()))
-    )
+    return Module(found.group(1), int(layer), tuple(lists.get("DEPS", ())), tuple(lists.get("PRIVATE_DEPS", ())))
 
 
 _SKIPPED = re.compile(
@@ -217,18 +211,14 @@ def check_fences(tree: Tree) -> Iterator[Problem]:
                 if header.startswith(prefix) and not path.startswith(allowed):
                     yield Problem(path, number, "fence", f"<{header}> is not allowed here: {why}")
             if header == "nlohmann/json.hpp" and path.endswith(".h"):
-                yield Problem(
-                    path, number, "fence", "<nlohmann/json.hpp> costs 7 s per includer: keep it in a .cc"
-                )
+                yield Problem(path, number, "fence", "<nlohmann/json.hpp> costs 7 s per includer: keep it in a .cc")
             if header.startswith("CLI/"):
                 cli11.append((path, number))
     if len({path for path, _ in cli11 if path.startswith("src/cli/")}) > 1 or any(
         not path.startswith("src/cli/") for path, _ in cli11
     ):
         for path, number in cli11:
-            yield Problem(
-                path, number, "fence", "CLI11 costs 18 s per includer: one file of src/cli includes it"
-            )
+            yield Problem(path, number, "fence", "CLI11 costs 18 s per includer: one file of src/cli includes it")
 
 
 def check_calls(tree: Tree) -> Iterator[Problem]:
@@ -268,9 +258,7 @@ def check_names(tree: Tree) -> Iterator[Problem]:
         for number, line in tree.code(path):
             found = VAGUE_TYPE.search(line)
             if found:
-                yield Problem(
-                    path, number, "vague name", f"`{found.group(1)}`: name the type after what it does"
-                )
+                yield Problem(path, number, "vague name", f"`{found.group(1)}`: name the type after what it does")
 
 
 def check_length(tree: Tree) -> Iterator[Problem]:
@@ -307,9 +295,7 @@ def check_includes(tree: Tree) -> Iterator[Problem]:
                     continue
                 wanted = found.group(1)
                 if in_interface:
-                    yield Problem(
-                        path, number, "include", f"an interface header includes {wanted}: add it to DEPS"
-                    )
+                    yield Problem(path, number, "include", f"an interface header includes {wanted}: add it to DEPS")
                 elif wanted not in module.private_deps:
                     yield Problem(
                         path, number, "include", f"{wanted} is not declared: add it to PRIVATE_DEPS (or DEPS)"
@@ -335,13 +321,9 @@ def check_architecture(tree: Tree) -> Iterator[Problem]:
             rows[found.group(1)] = (number, found.group(0))
     for name, module in tree.modules.items():
         if name not in rows:
-            yield Problem(
-                path, 1, "architecture", f"module {name} is missing: add a row {module_row(module)}"
-            )
+            yield Problem(path, 1, "architecture", f"module {name} is missing: add a row {module_row(module)}")
         elif rows[name][1] != module_row(module):
-            yield Problem(
-                path, rows[name][0], "architecture", f"row is out of date: should be {module_row(module)}"
-            )
+            yield Problem(path, rows[name][0], "architecture", f"row is out of date: should be {module_row(module)}")
         if f"src/{name}/README.md" not in tree.files:
             yield Problem(f"src/{name}/README.md", 1, "architecture", "the module has no README")
     for name in rows.keys() - tree.modules.keys():

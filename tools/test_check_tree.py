@@ -139,9 +139,7 @@ class CheckTreeTest(unittest.TestCase):
                 self.assertIn(check, {problem.check for problem in found})
                 self.assertTrue(any(part in problem.text for problem in found), found)
                 where = {problem.path for problem in found}
-                self.assertTrue(
-                    any(path.startswith(place) or check == "architecture" for place in where), where
-                )
+                self.assertTrue(any(path.startswith(place) or check == "architecture" for place in where), where)
 
     def test_every_check_has_a_planted_fault(self) -> None:
         planted = {fault[0] for fault in FAULTS}

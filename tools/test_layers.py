@@ -95,21 +95,15 @@ class LayersTest(unittest.TestCase):
     def test_dependency_on_a_higher_layer_stops_configuring(self) -> None:
         self.write("src/format/CMakeLists.txt", "wheeltapper_module(format LAYER 1 SOURCES f.cc DEPS tensor)")
         self.write("src/format/f.cc", "")
-        self.assert_refused(
-            self.configure(), "layering: 'format' (layer 1) may not depend on 'tensor' (layer 1)"
-        )
+        self.assert_refused(self.configure(), "layering: 'format' (layer 1) may not depend on 'tensor' (layer 1)")
 
     def test_dependency_on_a_later_module_stops_configuring(self) -> None:
         self.write("src/tensor/CMakeLists.txt", TENSOR.format(deps="DEPS core format"))
-        self.assert_refused(
-            self.configure(), "'tensor' depends on 'format', which is no module or is declared after"
-        )
+        self.assert_refused(self.configure(), "'tensor' depends on 'format', which is no module or is declared after")
 
     def test_misspelt_argument_stops_configuring(self) -> None:
         # Behind LAYER's single value, an unknown word would otherwise be lost.
-        self.write(
-            "src/tensor/CMakeLists.txt", "wheeltapper_module(tensor LAYER 1 DEP core SOURCES shape.cc)"
-        )
+        self.write("src/tensor/CMakeLists.txt", "wheeltapper_module(tensor LAYER 1 DEP core SOURCES shape.cc)")
         self.assert_refused(self.configure(), "unknown arguments: DEP;core")
 
     def test_module_without_layer_stops_configuring(self) -> None:
@@ -132,9 +126,8 @@ class LayersTest(unittest.TestCase):
     def test_unguarded_read_of_a_guarded_field_does_not_compile(self) -> None:
         self.write(
             "src/tensor/shape.cc",
-            SHAPE_CC
-            + '#include "wheeltapper/core/mutex.h"\nnamespace wheeltapper {\nclass Count {\n public:\n'
-            "  int Read() { return value_; }\n  int Locked() { MutexLock lock(mutex_); return value_; }\n private:\n"
+            SHAPE_CC + '#include "wheeltapper/core/mutex.h"\nnamespace wheeltapper {\nclass Count {\n'
+            " public:\n  int Read() { return value_; }\n  int Locked() { MutexLock lock(mutex_); return value_; }\n private:\n"
             "  Mutex mutex_;\n  int value_ WT_GUARDED_BY(mutex_) = 0;\n};\n}\n",
         )
         outcome = self.build()
@@ -142,9 +135,7 @@ class LayersTest(unittest.TestCase):
         self.assertEqual(outcome[1].count("requires holding mutex"), 1)
 
     def test_dropped_status_does_not_compile(self) -> None:
-        self.write(
-            "src/tensor/shape.cc", SHAPE_CC + "namespace wheeltapper { static void Drop() { Check(); } }\n"
-        )
+        self.write("src/tensor/shape.cc", SHAPE_CC + "namespace wheeltapper { static void Drop() { Check(); } }\n")
         self.assert_refused(self.build(), "ignoring return value of function declared with 'nodiscard'")
 
     def test_dropped_result_does_not_compile(self) -> None:
