@@ -155,12 +155,26 @@ class RadixSelection {
         return static_cast<double>(std::bit_cast<Float>(bits));
       }
     }
+    if (selected_ == kSignBit && HasPositiveZero()) {
+      return 0;
+    }
     const auto selected = std::bit_cast<Float>(selected_);
     Float next = std::numeric_limits<Float>::infinity();
     ForEachBlock([&](const Float* values, size_t count) {
       next = std::min(next, SmallestAbove(values, count, selected));
     });
     return static_cast<double>(next);
+  }
+
+  // +0 follows −0 in the order of patterns but is not above it.
+  [[nodiscard]] bool HasPositiveZero() const {
+    bool found = false;
+    ForEachBlock([&](const Float* values, size_t count) {
+      for (size_t i = 0; i < count; ++i) {
+        found = found || std::bit_cast<Bits>(values[i]) == 0;
+      }
+    });
+    return found;
   }
 
   // Digits in the order of the values they begin.
