@@ -127,7 +127,8 @@ class LayersTest(unittest.TestCase):
         self.write(
             "src/tensor/shape.cc",
             SHAPE_CC + '#include "wheeltapper/core/mutex.h"\nnamespace wheeltapper {\nclass Count {\n'
-            " public:\n  int Read() { return value_; }\n  int Locked() { MutexLock lock(mutex_); return value_; }\n private:\n"
+            " public:\n  int Read() { return value_; }\n"
+            "  int Locked() { MutexLock lock(mutex_); return value_; }\n private:\n"
             "  Mutex mutex_;\n  int value_ WT_GUARDED_BY(mutex_) = 0;\n};\n}\n",
         )
         outcome = self.build()

@@ -167,9 +167,9 @@ prepare_package() {
   stamp_is package "$state" && [[ -x $WT_VENV/bin/wheeltapper ]] && { exec 9>&-; return; }
   say "./dev: building the package"
   quietly package "$WT_VENV/bin/python" -m pip install --disable-pip-version-check --no-input --no-deps \
-    --no-build-isolation --force-reinstall -C build-dir="$WT_ROOT/build/package" \
-    -C cmake.define.CMAKE_CXX_COMPILER_LAUNCHER=ccache -C cmake.define.CMAKE_C_COMPILER_LAUNCHER=ccache \
-    -C cmake.define.WT_WERROR=ON "$WT_ROOT" ||
+    --no-build-isolation --force-reinstall --config-settings=build-dir="$WT_ROOT/build/package" \
+    --config-settings=cmake.define.CMAKE_CXX_COMPILER_LAUNCHER=ccache --config-settings=cmake.define.CMAKE_C_COMPILER_LAUNCHER=ccache \
+    --config-settings=cmake.define.WT_WERROR=ON "$WT_ROOT" ||
     die 6 "building the package failed" "see the lines above"
   set_stamp package "$state"
   exec 9>&-

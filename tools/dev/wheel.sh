@@ -6,8 +6,8 @@ build_wheel() {
   rm -rf "$raw" && mkdir -p "$raw" "$WT_ROOT/dist"
   say "./dev: building the wheel"
   quietly wheel python -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation -w "$raw" \
-    -C build-dir="$WT_ROOT/build/package" \
-    -C cmake.define.CMAKE_CXX_COMPILER_LAUNCHER=ccache -C cmake.define.CMAKE_C_COMPILER_LAUNCHER=ccache "$WT_ROOT" ||
+    --config-settings=build-dir="$WT_ROOT/build/package" \
+    --config-settings=cmake.define.CMAKE_CXX_COMPILER_LAUNCHER=ccache --config-settings=cmake.define.CMAKE_C_COMPILER_LAUNCHER=ccache "$WT_ROOT" ||
     die 6 "building the wheel failed" "see the lines above"
   rm -f "$WT_ROOT"/dist/wheeltapper-*.whl
   quietly auditwheel auditwheel repair --strip -w "$WT_ROOT/dist" "$raw"/wheeltapper-*.whl ||
