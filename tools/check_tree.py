@@ -60,7 +60,7 @@ BANS: tuple[Ban, ...] = (
     _ban(r"(?<![\w.>])_exit\s*\(", ("src/supervisor/", "src/rules/", "src/actions/"),
          "_exit is for a forked child between fork and exec only"),
     _ban(r"\bstd::j?thread\b(?!::)|\bpthread_create\b",
-         ("src/core/thread.cc", "src/core/include/wheeltapper/core/thread.h"), "start threads with wheeltapper/core/thread.h"),
+         ("src/core/thread.cc", "src/core/include/wheeltapper/core/thread.h"), "start threads with core/thread.h"),
     _ban(r"(?:\.|->)detach\s*\(\s*\)|\bpthread_detach\b", (), "every thread has an owner that joins it"),
     _ban(r"::now\s*\(|\bclock_gettime\s*\(|\bgettimeofday\s*\(|(?<![\w.>])(?:std::)?time\s*\(\s*(?:nullptr|NULL|0)\s*\)",
          ("src/core/clock.cc",), "take a Clock (wheeltapper/core/clock.h)"),
