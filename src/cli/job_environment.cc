@@ -20,22 +20,6 @@ std::string ProgramFolder() {
 
 bool IsPackage(const std::string& folder) { return PathExists(folder + "/_shim/sitecustomize.py"); }
 
-// <prefix>/lib/python3.11/site-packages/wheeltapper for any Python version.
-std::string InPrefix(const std::string& prefix) {
-  for (const char* lib : {"/lib", "/lib64"}) {
-    const Result<std::vector<std::string>> names = ListDirectory(prefix + lib);
-    for (const std::string& name : names.ok() ? *names : std::vector<std::string>()) {
-      for (const char* packages : {"/site-packages", "/dist-packages"}) {
-        const std::string folder = prefix + lib + "/" + name + packages + "/wheeltapper";
-        if (name.rfind("python", 0) == 0 && IsPackage(folder)) {
-          return folder;
-        }
-      }
-    }
-  }
-  return "";
-}
-
 }  // namespace
 
 Result<std::string> FindPackageFolder() {
@@ -47,19 +31,14 @@ Result<std::string> FindPackageFolder() {
     }
     return *given;
   }
+  // The program lies in <package>/bin.
   const std::string program = ProgramFolder();
-  const std::string prefix = program.substr(0, program.find_last_of('/'));
-  // Installed beside site-packages, or inside the package itself (a repaired wheel keeps programs
-  // there).
-  for (const std::string& candidate :
-       {InPrefix(prefix), program, prefix, prefix + "/wheeltapper"}) {
-    if (!candidate.empty() && IsPackage(candidate)) {
-      return candidate;
-    }
+  const std::string package = program.substr(0, program.find_last_of('/'));
+  if (!IsPackage(package)) {
+    return NotFoundError("the Python package wheeltapper was not found around \"" + program +
+                         "\"; install it with pip, or set WHEELTAPPER_PACKAGE_DIR to its folder");
   }
-  return NotFoundError(
-      "the Python package wheeltapper was not found beside \"" + program +
-      "\"; install it there with pip, or set WHEELTAPPER_PACKAGE_DIR to its folder");
+  return package;
 }
 
 std::map<std::string, std::string> JobEnvironment(const std::string& run_dir,

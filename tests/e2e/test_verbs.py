@@ -1,0 +1,205 @@
+"""The verbs that look at runs, and bad input to all of them."""
+
+from __future__ import annotations
+
+import csv
+import http.server
+import io
+import json
+import shutil
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TRAIN, Run, as_json, program
+
+Watch = Callable[..., Run]
+EVERY_STEP = ("--set", "capture.every=1")
+
+
+@pytest.fixture(scope="session")
+def run(watched: Watch) -> Run:
+    return watched(TRAIN, flags=(*EVERY_STEP, "--set", "capture.gradients=raw", "--set", "capture.weights=hist"))
+
+
+def test_ls_lists_runs_with_state_and_command(run: Run) -> None:
+    rows = as_json(program("ls", str(run.path.parent), "--json", cwd=run.path.parent))
+    assert [row["state"] for row in rows] == ["finished"]
+    assert "train_script.py" in rows[0]["command"]
+    assert "finished" in program("ls", str(run.path.parent), cwd=run.path.parent).out
+
+
+def test_show_prints_what_json_holds(run: Run) -> None:
+    text = program("show", str(run.path), cwd=run.path.parent).out
+    for part in ("verdict", "overhead", "gaps", "30 (0 to 29)"):
+        assert part in text
+
+
+def test_check_gives_the_findings_of_the_live_evaluation(watched: Watch) -> None:
+    live = watched(TRAIN, "--nan-at", "12", flags=EVERY_STEP)
+    outcome = program("check", str(live.path), "--json", cwd=live.path.parent)
+    assert outcome.code == 1
+
+    def key(finding: dict[str, object]) -> tuple[object, ...]:
+        return (finding["rule"], finding["tensor"], finding["step"], finding["severity"])
+
+    assert sorted(map(key, json.loads(outcome.out)), key=str) == sorted(map(key, live.findings()), key=str)
+
+
+def test_check_of_a_healthy_run_ends_with_0(run: Run) -> None:
+    outcome = program("check", str(run.path), cwd=run.path.parent)
+    assert outcome.code == 0
+    assert "no findings" in outcome.out
+
+
+def test_a_custom_rule_in_python_runs_over_a_finished_run(run: Run, tmp_path: Path) -> None:
+    rule = tmp_path / "my_rule.py"
+    rule.write_text(
+        "import wheeltapper\n"
+        "class SmallWeights(wheeltapper.Rule):\n"
+        "    def invoke_at_step(self, step):\n"
+        "        return self.base_trial.tensor('0.weight').reduction_value(step, 'l2') > 0.0\n"
+    )
+    outcome = program("check", str(run.path), "--rules", "nonfinite", "--rule", f"{rule}:SmallWeights", "--json", cwd=tmp_path)
+    assert outcome.code == 1, outcome
+    assert any("SmallWeights" in finding["rule"] for finding in json.loads(outcome.out))
+
+
+@pytest.mark.parametrize("body", ["raise RuntimeError('broken')", "import os; os._exit(3)", "while True: pass"])
+def test_a_custom_rule_that_fails_is_an_errored_rule_never_a_finding(run: Run, tmp_path: Path, body: str) -> None:
+    rule = tmp_path / "bad_rule.py"
+    rule.write_text(
+        f"import wheeltapper\nclass Bad(wheeltapper.Rule):\n    def invoke_at_step(self, step):\n        {body}\n"
+    )
+    outcome = program(
+        "check", str(run.path), "--rules", "nonfinite", "--rule", f"{rule}:Bad", "--set", "rules.custom_deadline_s=1",
+        cwd=tmp_path, limit=120,
+    )
+    assert outcome.code == 0, outcome
+    assert "failed" in outcome.err
+
+
+def test_rules_and_explain_come_from_one_table(tmp_path: Path) -> None:
+    rules = as_json(program("rules", "--json", cwd=tmp_path))
+    names = {rule["name"] for rule in rules}
+    assert {
+        "nonfinite", "exploding_tensor", "vanishing_gradient", "loss_not_decreasing", "overfit", "overtraining",
+        "dead_relu", "weight_update_ratio", "unchanged_tensor",
+    } <= names
+    for rule in rules:
+        text = program("explain", rule["name"], cwd=tmp_path).out
+        for parameter in rule["parameters"]:
+            assert f"rules.{rule['name']}.{parameter['name']}" in text
+
+
+def test_export_csv_parquet_and_npz_agree(run: Run, tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    rows = list(csv.DictReader(io.StringIO(program("export", str(run.path), cwd=tmp_path).out)))
+    parquet = tmp_path / "stats.parquet"
+    npz = tmp_path / "stats.npz"
+    assert program("export", str(run.path), "--format", "parquet", "-o", str(parquet), cwd=tmp_path).code == 0
+    assert program("export", str(run.path), "--format", "npz", "-o", str(npz), cwd=tmp_path).code == 0
+    table = pyarrow.parquet.read_table(parquet)
+    archive = np.load(npz)
+    assert len(rows) == table.num_rows == len(archive["l2"]) > 0
+    assert [float(row["l2"]) for row in rows] == table.column("l2").to_pylist() == archive["l2"].tolist()
+
+
+def test_export_of_raw_tensors_is_what_numpy_reads(run: Run, tmp_path: Path) -> None:
+    import wheeltapper
+
+    npz = tmp_path / "tensors.npz"
+    outcome = program("export", str(run.path), "--table", "tensors", "--format", "npz", "-o", str(npz), cwd=tmp_path)
+    assert outcome.code == 0, outcome
+    archive = np.load(npz)
+    trial = wheeltapper.open(str(run.path))
+    expected = trial.tensor("gradient/0.weight").value(5)
+    assert np.array_equal(archive["gradient/0.weight/train/5/r0"], expected)
+
+
+def test_fsck_finds_a_flipped_bit_in_every_kind_of_file(run: Run, tmp_path: Path) -> None:
+    files = [path for folder in ("scalars", "stats", "tensors", "blobs") for path in (run.path / folder).iterdir()]
+    assert len(files) >= 4
+    for victim in files:
+        copy = tmp_path / victim.parent.name
+        shutil.copytree(run.path, copy)
+        target = copy / victim.relative_to(run.path)
+        data = bytearray(target.read_bytes())
+        data[len(data) // 3] ^= 0x10
+        target.write_bytes(bytes(data))
+        outcome = program("fsck", str(copy), cwd=tmp_path)
+        assert outcome.code == 1, (victim, outcome)
+        assert victim.name in outcome.out
+    assert program("fsck", str(run.path), cwd=tmp_path).code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["run", "--set", "capture.evry=3", "--", "true"], "did you mean"),
+        (["run", "--set", "capture.include=[", "--", "true"], "capture.include"),
+        (["run", "--set", "budget=lots", "--", "true"], "budget"),
+        (["run", "--rules", "exploding_tensr", "--", "true"], "exploding_tensor"),
+        (["run", "--stop-on", "loud", "--", "true"], "severity"),
+        (["run", "--run-dir", "/proc/nothing/here", "--", "true"], "/proc/nothing"),
+        (["run", "--", "no-such-command-at-all"], "no-such-command-at-all"),
+        (["run"], "wheeltapper run -- python train.py"),
+        (["show", "no-such-run"], "no-such-run"),
+        (["findings", "--severity", "loud"], "loud"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_mistakes_are_usage_errors_that_say_what_and_how(tmp_path: Path, args: list[str], says: str) -> None:
+    outcome = program(*args, cwd=tmp_path)
+    assert outcome.code == 2, outcome
+    assert outcome.out == ""
+    assert says in outcome.err
+
+
+def test_a_run_of_a_newer_version_is_refused_with_advice(run: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "newer"
+    shutil.copytree(run.path, copy)
+    info = json.loads((copy / "run.json").read_text())
+    info["min_reader"] = 999
+    (copy / "run.json").write_text(json.dumps(info))
+    for verb in ("show", "check", "report", "export"):
+        outcome = program(verb, str(copy), cwd=tmp_path)
+        assert outcome.code == 2
+        assert "newer" in outcome.err
+
+
+def test_a_webhook_gets_the_finding(tmp_path: Path) -> None:
+    bodies: list[dict[str, object]] = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        outcome = program(
+            "run", "--name", "hooked", "--set", f"actions.webhook.url=http://127.0.0.1:{server.server_port}/",
+            "--set", "actions.webhook.allow_private=true", *EVERY_STEP, "--", sys.executable, str(TRAIN), "--nan-at", "5",
+            cwd=tmp_path,
+        )
+    finally:
+        server.shutdown()
+    assert outcome.code == 0
+    assert any(body["event"] == "opened" and body["finding"]["rule"] == "nonfinite" for body in bodies)  # type: ignore[index]
+
+
+def test_every_query_prints_json(run: Run) -> None:
+    for verb in ("ls", "show", "findings", "check", "rules", "report", "fsck", "config"):
+        args = [] if verb in ("rules", "config") else [str(run.path.parent if verb == "ls" else run.path)]
+        json.loads(program(verb, *args, "--json", cwd=run.path.parent).out)
+    json.loads(program("explain", "nonfinite", "--json", cwd=run.path.parent).out)
