@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,10 +20,13 @@ struct RuleSelection {
   std::string name;
   std::map<std::string, std::string> parameters;
   std::optional<Severity> severity;
-  std::string python_file;  // not empty: a user's rule, FILE.py:CLASS
+  std::string python_file;  // not empty: a user's rule, "FILE.py:CLASS", or "FILE.py" for all in it
+  double python_deadline_s = 5;     // time one step may take it
+  int64_t python_memory_mb = 1024;  // address space of its process
 };
 
-// Which rules run, from `rules.select`, `rules.ignore` and `[rules.<name>]`. InvalidArgument with a
+// Which rules run, from `rules.select` ("all", "default" or names), `rules.ignore`, `rules.custom`
+// and `[rules.<name>]`, in the order of BuiltinRules(), then the user's. InvalidArgument with a
 // suggestion for an unknown rule or parameter.
 Result<std::vector<RuleSelection>> SelectRules(const Config& config);
 
@@ -35,7 +39,15 @@ struct RuleStatus {
   int64_t findings = 0;
 };
 
+// The user's rule of one `--rule FILE.py:CLASS` or one entry of `rules.custom`.
+Result<RuleSelection> SelectPythonRule(const Config& config, const std::string& python_file);
+
 // Single-threaded. Findings go to every sink in order; the sinks outlive the engine.
+//
+// The same batches give the same findings whether they arrive live in small portions or all at once
+// from a finished run: nothing in a finding depends on the clock. Each rank has its own instance of
+// each rule; a finding merges the ranks, whichever is read first. With several ranks only the
+// number in an id may depend on the order of reading.
 class RuleEngine {
  public:
   static Result<std::unique_ptr<RuleEngine>> Create(const std::vector<RuleSelection>& rules,

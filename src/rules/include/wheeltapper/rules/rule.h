@@ -3,11 +3,11 @@
 // process, see python_rules.h).
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "wheeltapper/core/status.h"
@@ -75,11 +75,12 @@ struct Observation {
   std::optional<std::string> tensor;
   std::optional<std::string> module;
   format::StepKey key;
-  std::string message;
+  std::string message;  // one sentence without the full stop: the engine may add a count
   std::optional<std::string> cause;
   std::optional<std::string> try_;
   std::vector<Evidence> evidence;
   std::optional<Severity> severity;  // overrides the rule's
+  std::optional<Step> since = {};    // first step that shows it, when that was before `key`
 };
 
 // What a rule sees besides the batch: names, and a way to report.

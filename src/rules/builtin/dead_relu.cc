@@ -1,0 +1,301 @@
+// Layers that no longer answer: a ReLU whose output is zero, or a module whose gradient is exactly
+// zero while others learn.
+//
+// Only statistics of a whole output are known, not of each unit. If the share of active elements of
+// a layer is a, then by Markov's inequality at most a share a/i of its units is active in a share i
+// of the samples or more; so at least 1 − a/i of them are dead, and a < i·(1 − l) proves that more
+// than l are. That is what is tested: never a false alarm, at the price of missing layers where
+// just half of the units are dead and the others are busy.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "builtin/builtin.h"
+#include "growth.h"
+#include "model_description.h"
+#include "robust.h"
+#include "stats_index.h"
+#include "tensor_names.h"
+
+namespace wheeltapper::rules {
+namespace {
+
+constexpr std::array<ParameterSpec, 5> kParameters = {{
+    {"tensor_regex", ParameterType::kRegex, "",
+     "Outputs to look at (SageMaker: `.*relu_output`); unset: the outputs of every ReLU module.",
+     kSageMaker},
+    {"threshold_inactivity", ParameterType::kNumber, "1.0",
+     "A unit is dead when it is active (> 0) for less than this share of samples, in percent.",
+     kSageMaker},
+    {"threshold_layer", ParameterType::kNumber, "50.0",
+     "Share of dead units in a layer that is reported, in percent.", kSageMaker},
+    {"patience", ParameterType::kInteger, "3", "Captured steps in a row before it is reported.",
+     kOurs},
+    {"zero_gradient_steps", ParameterType::kInteger, "10",
+     "Also report a module whose own gradients are all exactly zero for so many captured steps; "
+     "0 = never.",
+     kOurs},
+}};
+
+const RuleInfo kInfo = {
+    .name = "dead_relu",
+    .title = "Dead ReLU",
+    .summary =
+        "A layer whose ReLU outputs only zeros, so that it and the layers before it cannot "
+        "learn.",
+    .smdebug_name = "DeadRelu",
+    .severity = Severity::kError,
+    .on_by_default = true,
+    .warm_up_steps = 3,
+    .parameters = kParameters,
+    .needs = {.collections = {"activations", "gradients"}},
+    .what_it_means =
+        "The outputs of a ReLU are zero on `patience` captured steps in a row for more than "
+        "`threshold_layer` percent of its units. No gradient passes a ReLU that is off: the layer "
+        "never recovers by itself, and everything before it stops learning. Where outputs are not "
+        "captured (or the ReLU is a function, not a module) the exactly zero gradients of a layer "
+        "give it away, after `zero_gradient_steps` captured steps.",
+    .false_alarms =
+        "Experts of a mixture that get no tokens, branches that are switched off, adapters in "
+        "their very first steps have exactly zero gradients. Units are judged by a bound that "
+        "holds for every distribution of activity over units, so a reported share is proven, and "
+        "some dead layers are missed.",
+    .how_to_fix =
+        "Lower the learning rate (a large step often drives the bias far negative), start biases "
+        "at 0, use He initialisation, or use LeakyReLU or GELU.",
+};
+
+bool IsReluType(const std::string& type) { return type == "ReLU" || type == "ReLU6"; }
+
+class DeadRelu final : public Rule {
+ public:
+  explicit DeadRelu(const Parameters& parameters)
+      : choice_(TensorChoice::Make("", parameters.Text("tensor_regex"))),
+        inactivity_(parameters.Number("threshold_inactivity") / 100),
+        layer_(parameters.Number("threshold_layer") / 100),
+        patience_(parameters.Integer("patience")),
+        zero_gradient_steps_(parameters.Integer("zero_gradient_steps")) {}
+
+  Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
+    WT_RETURN_IF_ERROR(choice_.status());
+    model_.Add(batch.metas);
+    index_.Fill(batch);
+    Remember(batch, context.names());
+    bool judged = false;
+    const bool outputs = JudgeOutputs(batch, context, &judged);
+    const bool gradients = zero_gradient_steps_ > 0 && JudgeGradients(batch, context, &judged);
+    if (judged && !outputs && !gradients) {
+      context.Clear("", batch.key);
+    }
+    return {};
+  }
+
+ private:
+  struct OutputTrack {
+    int64_t streak = 0;
+    int64_t since_step = 0;
+    std::vector<EvidencePoint> active;
+  };
+  struct ModuleGradient {
+    std::string tensor;  // the first parameter's gradient
+    size_t order = 0;
+    bool all_zero = true;
+  };
+
+  // The first and latest value of what pushes a ReLU off: biases and weights by their mean.
+  void Remember(const format::StepBatch& batch, const format::NameTable& names) {
+    for (const format::StatsRow& row : batch.stats) {
+      if (roles_.Of(names, row.name).kind == TensorKind::kParameter) {
+        first_mean_.try_emplace(row.name, row.stats.mean);
+        latest_mean_[row.name] = row.stats.mean;
+      }
+    }
+  }
+
+  bool IsRelu(const format::NameTable& names, format::NameId id) {
+    if (!choice_->empty()) {
+      return choice_->Has(names.info(id));
+    }
+    const TensorRole& role = roles_.Of(names, id);
+    const ModuleDescription* module =
+        role.kind == TensorKind::kOutput ? model_.Module(role.subject) : nullptr;
+    return module != nullptr && IsReluType(module->type);
+  }
+
+  bool JudgeOutputs(const format::StepBatch& batch, RuleContext& context, bool* judged) {
+    std::vector<std::pair<size_t, const format::StatsRow*>> dead;
+    for (const format::StatsRow& row : batch.stats) {
+      if (!IsRelu(context.names(), row.name) || row.stats.finite() == 0) {
+        continue;
+      }
+      *judged = true;
+      if (Add(batch.key.step.value, row)) {
+        const std::string& path = roles_.Of(context.names(), row.name).subject;
+        dead.emplace_back(model_.OrderOfModule(path).value_or(row.name), &row);
+      }
+    }
+    // The first dead layer starves the ones after it.
+    std::sort(dead.begin(), dead.end());
+    for (const auto& [order, row] : dead) {
+      ReportOutput(batch.key, *row, context);
+    }
+    return !dead.empty();
+  }
+
+  // True when the output has been dead long enough.
+  bool Add(int64_t step, const format::StatsRow& row) {
+    const auto active =
+        static_cast<double>(row.stats.finite() - row.stats.zero_count - row.stats.negative_count);
+    const double share = active / static_cast<double>(row.stats.finite());
+    OutputTrack& track = outputs_[row.name];
+    constexpr size_t kEvidencePoints = 64;
+    if (track.active.size() == kEvidencePoints) {
+      track.active.erase(track.active.begin());
+    }
+    track.active.push_back({.step = step, .value = share});
+    // Nothing active at all proves it for any thresholds.
+    if (share > 0 && share >= inactivity_ * (1 - layer_)) {
+      track.streak = 0;
+      return false;
+    }
+    track.since_step = track.streak == 0 ? step : track.since_step;
+    return ++track.streak >= patience_;
+  }
+
+  void ReportOutput(const format::StepKey& key, const format::StatsRow& row, RuleContext& context) {
+    const std::string& name = context.names().info(row.name).name;
+    const std::string path = roles_.Of(context.names(), row.name).subject;
+    const OutputTrack& track = outputs_.at(row.name);
+    const ModuleDescription* layer = model_.LastWithParametersBefore(path);
+    const int64_t active = row.stats.finite() - row.stats.zero_count - row.stats.negative_count;
+    Observation observation{
+        .cause_key = "",
+        .tensor = name,
+        .module = path,
+        .key = key,
+        .message = fmt::format(
+            "{}{} is dead: {} of {} outputs are active at step {}, and so at {} captured steps "
+            "since step {}",
+            path, layer == nullptr ? "" : " (after " + layer->path + ")", CountForPeople(active),
+            CountForPeople(row.stats.finite()), key.step.value, track.streak, track.since_step),
+        .cause = "its inputs are negative for every sample, so no gradient passes",
+        .try_ = "lower the learning rate, start biases at 0, or use LeakyReLU or GELU",
+        .evidence = {{.label = "share of active outputs of " + path,
+                      .points = track.active,
+                      .threshold = inactivity_ * (1 - layer_)}},
+        .severity = {},
+        .since = Step{track.since_step}};
+    if (layer != nullptr) {
+      ExplainLayer(*layer, context.names(), &observation);
+    }
+    context.Observe(std::move(observation));
+  }
+
+  void ExplainLayer(const ModuleDescription& layer, const format::NameTable& names,
+                    Observation* observation) const {
+    for (const std::string& parameter : layer.parameters) {
+      const std::string full = parameter.find('.') == std::string::npos && !layer.path.empty()
+                                   ? layer.path + "." + parameter
+                                   : parameter;
+      const format::NameId* id = names.Find(full);
+      if (id == nullptr || !full.ends_with("bias") || !latest_mean_.contains(*id)) {
+        continue;
+      }
+      const double latest = latest_mean_.at(*id);
+      const double first = first_mean_.at(*id);
+      if (latest >= 0) {
+        continue;
+      }
+      const bool from_start = first <= latest / 2;
+      observation->cause = fmt::format(
+          "{} averages {}{}, so the ReLU's input is negative for every sample", full,
+          NumberForPeople(latest),
+          from_start ? " from the start" : " (" + NumberForPeople(first) + " at the start)");
+      observation->try_ =
+          from_start ? fmt::format("start {} at 0", full)
+                     : fmt::format("lower the learning rate: an update drove {} negative", full);
+    }
+  }
+
+  // Modules with exactly zero gradients while a later one learns. The last of them in forward order
+  // is the one that blocks.
+  bool JudgeGradients(const format::StepBatch& batch, RuleContext& context, bool* judged) {
+    std::unordered_map<std::string, ModuleGradient> modules;
+    bool alive = false;
+    for (const format::StatsRow& row : batch.stats) {
+      const TensorRole& role = roles_.Of(context.names(), row.name);
+      if (role.kind != TensorKind::kGradient) {
+        continue;
+      }
+      *judged = true;
+      const bool zero = row.stats.zero_count == row.stats.numel;
+      alive = alive || !zero;
+      const auto [slot, is_new] = modules.try_emplace(
+          ModuleOfParameter(role.subject),
+          ModuleGradient{.tensor = context.names().info(row.name).name,
+                         .order = model_.OrderOfParameter(role.subject).value_or(row.name),
+                         .all_zero = true});
+      slot->second.all_zero = slot->second.all_zero && zero;
+    }
+    const std::pair<const std::string, ModuleGradient>* blocking = nullptr;
+    for (const auto& entry : modules) {
+      int64_t& streak = zero_streaks_[entry.first];
+      streak = entry.second.all_zero && alive ? streak + 1 : 0;
+      if (streak >= zero_gradient_steps_ &&
+          (blocking == nullptr || entry.second.order > blocking->second.order)) {
+        blocking = &entry;
+      }
+    }
+    if (blocking != nullptr) {
+      ReportGradient(batch.key, *blocking, context);
+    }
+    return blocking != nullptr;
+  }
+
+  void ReportGradient(const format::StepKey& key,
+                      const std::pair<const std::string, ModuleGradient>& entry,
+                      RuleContext& context) const {
+    const auto& [path, gradient] = entry;
+    context.Observe(
+        {.cause_key = "",
+         .tensor = gradient.tensor,
+         .module = path,
+         .key = key,
+         .message = fmt::format(
+             "{} does not learn: its gradients are exactly zero for {} captured steps "
+             "up to step {}, while later layers learn",
+             path.empty() ? gradient.tensor : path, zero_streaks_.at(path), key.step.value),
+         .cause = "what follows it is switched off for every sample: a dead ReLU, or a "
+                  "mask",
+         .try_ = "capture activations to see which; start biases at 0, lower the "
+                 "learning rate, or use LeakyReLU or GELU",
+         .evidence = {},
+         .severity = Severity::kWarning});
+  }
+
+  const Result<TensorChoice> choice_;
+  const double inactivity_;
+  const double layer_;
+  const int64_t patience_;
+  const int64_t zero_gradient_steps_;
+  TensorRoles roles_;
+  ModelDescription model_;
+  StatsIndex index_;
+  std::unordered_map<format::NameId, OutputTrack> outputs_;
+  std::unordered_map<std::string, int64_t> zero_streaks_;
+  std::unordered_map<format::NameId, double> first_mean_;
+  std::unordered_map<format::NameId, double> latest_mean_;
+};
+
+}  // namespace
+
+const RuleType kDeadRelu = {&kInfo, [](const Parameters& parameters) -> std::unique_ptr<Rule> {
+                              return std::make_unique<DeadRelu>(parameters);
+                            }};
+
+}  // namespace wheeltapper::rules

@@ -1,0 +1,200 @@
+// Values that explode while they are still finite: each tensor is compared with its own history on
+// a logarithmic scale. SageMaker's ExplodingTensor reports NaN and infinity only; that is the
+// parameter `nonfinite` here, because the rule nonfinite says more about them.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <unordered_map>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "builtin/builtin.h"
+#include "growth.h"
+#include "robust.h"
+#include "tensor_names.h"
+
+namespace wheeltapper::rules {
+namespace {
+
+constexpr size_t kHistory = 64;
+// Medians and MADs of fewer values say little.
+constexpr size_t kLeastHistory = 3;
+// Spread of log10(rms) that is always granted, in decades: quiet tensors are not judged by a MAD of
+// zero.
+constexpr double kSpreadFloorDecades = 0.1;
+constexpr double kDeviations = 6;
+
+constexpr std::array<ParameterSpec, 6> kParameters = {{
+    {"collection_names", ParameterType::kText, "",
+     "Collections to look at, separated by commas; nothing chosen: everything.", kSageMaker},
+    {"tensor_regex", ParameterType::kRegex, "", "Names to look at, in addition.", kSageMaker},
+    {"only_nan", ParameterType::kBool, "false", "With `nonfinite`: NaN counts, infinity does not.",
+     kSageMaker},
+    {"nonfinite", ParameterType::kBool, "false",
+     "Report NaN and infinity here too, as SageMaker's rule does (the rule nonfinite does so with "
+     "the origin).",
+     kOurs},
+    {"growth_factor", ParameterType::kNumber, "1000",
+     "How many times the median of its own history a tensor's rms must reach; 0 = never.", kOurs},
+    {"absolute_threshold", ParameterType::kNumber, "1000000",
+     "And the largest |x| must be above this.", kOurs},
+}};
+
+const RuleInfo kInfo = {
+    .name = "exploding_tensor",
+    .title = "Exploding tensor",
+    .summary = "A tensor's values jump far above their own history, before they become NaN.",
+    .smdebug_name = "ExplodingTensor",
+    .severity = Severity::kError,
+    .on_by_default = true,
+    .warm_up_steps = 3,
+    .parameters = kParameters,
+    .needs = {.collections = {"weights", "gradients", "activations", "losses", "optimizer"}},
+    .what_it_means =
+        "The root mean square of a tensor is more than `growth_factor` times the median of its "
+        "last 64 captured steps, more than six robust deviations (of its logarithm) away from it, "
+        "and its largest element is above `absolute_threshold`. Training that does this usually "
+        "ends in NaN within a few steps.",
+    .false_alarms =
+        "Data on a scale of millions whose magnitude changes by factors of a thousand from batch "
+        "to batch. Inputs are left out unless chosen.",
+    .how_to_fix =
+        "Lower the learning rate, add warm-up, clip gradients by norm, check the weight "
+        "initialisation and the scale of the data.",
+};
+
+class ExplodingTensor final : public Rule {
+ public:
+  explicit ExplodingTensor(const Parameters& parameters)
+      : choice_(TensorChoice::Make(parameters.Text("collection_names"),
+                                   parameters.Text("tensor_regex"))),
+        only_nan_(parameters.Bool("only_nan")),
+        nonfinite_(parameters.Bool("nonfinite")),
+        growth_factor_(parameters.Number("growth_factor")),
+        absolute_threshold_(parameters.Number("absolute_threshold")) {}
+
+  Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
+    WT_RETURN_IF_ERROR(choice_.status());
+    growth_.Add(batch, context.names());
+    bool exploding = false;
+    bool bad = false;
+    for (const format::StatsRow& row : batch.stats) {
+      if (!Chosen(context.names(), row.name)) {
+        continue;
+      }
+      bad = (nonfinite_ && ReportNonfinite(batch.key, row, context)) || bad;
+      exploding = (growth_factor_ > 0 && ReportGrowth(batch.key, row, context)) || exploding;
+    }
+    if (!exploding && !batch.stats.empty()) {
+      context.Clear("growth", batch.key);
+    }
+    if (!bad && !batch.stats.empty()) {
+      context.Clear("nonfinite", batch.key);
+    }
+    return {};
+  }
+
+ private:
+  bool Chosen(const format::NameTable& names, format::NameId id) {
+    if (!choice_->empty()) {
+      return choice_->Has(names.info(id));
+    }
+    return roles_.Of(names, id).kind != TensorKind::kInput;
+  }
+
+  bool ReportNonfinite(const format::StepKey& key, const format::StatsRow& row,
+                       RuleContext& context) {
+    const int64_t count = only_nan_ ? row.stats.nan_count : row.stats.nonfinite_count();
+    if (count == 0) {
+      return false;
+    }
+    const std::string& name = context.names().info(row.name).name;
+    context.Observe(
+        {.cause_key = "nonfinite",
+         .tensor = name,
+         .module = ModuleOf(roles_.Of(context.names(), row.name)),
+         .key = key,
+         .message = fmt::format("{} holds {} {} of {} values at step {}", name,
+                                CountForPeople(count), only_nan_ ? "NaN" : "non-finite values",
+                                CountForPeople(row.stats.numel), key.step.value),
+         .cause = {},
+         .try_ = "`wheeltapper explain nonfinite`: the rule nonfinite names the origin",
+         .evidence = {},
+         .severity = {}});
+    return true;
+  }
+
+  bool ReportGrowth(const format::StepKey& key, const format::StatsRow& row, RuleContext& context) {
+    const double rms = row.stats.rms();
+    if (!(rms > 0) || !std::isfinite(rms)) {
+      return false;
+    }
+    const double level = std::log10(rms);
+    History& history = histories_[row.name];
+    const std::vector<double> before = history.levels.AllBut(0);
+    history.levels.Add(level);
+    history.steps.Add(static_cast<double>(key.step.value));
+    if (before.size() < kLeastHistory || row.stats.abs_max <= absolute_threshold_) {
+      return false;
+    }
+    const double median = Median(before);
+    const double allowed = std::max(std::log10(growth_factor_),
+                                    kDeviations * (RobustSigma(before) + kSpreadFloorDecades));
+    if (level - median <= allowed) {
+      return false;
+    }
+    const std::string& name = context.names().info(row.name).name;
+    context.Observe({.cause_key = "growth",
+                     .tensor = name,
+                     .module = ModuleOf(roles_.Of(context.names(), row.name)),
+                     .key = key,
+                     .message = fmt::format(
+                         "{} reaches {} at step {}; its rms is {} times the median of the {} "
+                         "captured steps before",
+                         name, NumberForPeople(row.stats.abs_max), key.step.value,
+                         NumberForPeople(std::pow(10.0, level - median)), before.size()),
+                     .cause = growth_.LearningRateCause() + " for this model, or gradients are not "
+                                                            "clipped",
+                     .try_ = growth_.LearningRateAdvice(),
+                     .evidence = {EvidenceOf(name, history, std::pow(10.0, median))},
+                     .severity = {}});
+    return true;
+  }
+
+  struct History {
+    Window levels{kHistory};  // log10 of the rms
+    Window steps{kHistory};
+  };
+
+  [[nodiscard]] Evidence EvidenceOf(const std::string& name, const History& history,
+                                    double median) const {
+    Evidence evidence{
+        .label = "rms of " + name, .points = {}, .threshold = median * growth_factor_};
+    const std::vector<double> levels = history.levels.AllBut(0);
+    const std::vector<double> steps = history.steps.AllBut(0);
+    for (size_t i = 0; i < levels.size(); ++i) {
+      evidence.points.push_back(
+          {.step = static_cast<int64_t>(steps[i]), .value = std::pow(10.0, levels[i])});
+    }
+    return evidence;
+  }
+
+  const Result<TensorChoice> choice_;
+  const bool only_nan_;
+  const bool nonfinite_;
+  const double growth_factor_;
+  const double absolute_threshold_;
+  TensorRoles roles_;
+  GrowthTracker growth_;
+  std::unordered_map<format::NameId, History> histories_;
+};
+
+}  // namespace
+
+const RuleType kExplodingTensor = {&kInfo,
+                                   [](const Parameters& parameters) -> std::unique_ptr<Rule> {
+                                     return std::make_unique<ExplodingTensor>(parameters);
+                                   }};
+
+}  // namespace wheeltapper::rules

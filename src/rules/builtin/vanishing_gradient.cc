@@ -1,0 +1,243 @@
+// Gradients so small that layers stop learning.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <unordered_map>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "builtin/builtin.h"
+#include "model_description.h"
+#include "robust.h"
+#include "tensor_names.h"
+
+namespace wheeltapper::rules {
+namespace {
+
+// A gradient this many times above the threshold shows that the loss still has something to teach.
+constexpr double kAliveFactor = 1000;
+// Fewer layers have no slope worth the name.
+constexpr size_t kLeastLayers = 4;
+
+constexpr std::array<ParameterSpec, 4> kParameters = {{
+    {"threshold", ParameterType::kNumber, "0.0000001",
+     "A gradient whose mean |g| is below this has vanished.", kSageMaker},
+    {"patience", ParameterType::kInteger, "5",
+     "Captured steps in a row before it is reported (SageMaker: 1).", kOurs},
+    {"ignore_converged", ParameterType::kBool, "true",
+     "Say nothing when every gradient of the model is small: that is convergence.", kOurs},
+    {"decay_decades", ParameterType::kNumber, "6",
+     "Also report when mean |g| falls by this many powers of ten from the last layer to the first; "
+     "0 = never.",
+     kOurs},
+}};
+
+const RuleInfo kInfo = {
+    .name = "vanishing_gradient",
+    .title = "Vanishing gradient",
+    .summary =
+        "Gradients so small that layers stop learning, or that fade from the last layer to "
+        "the first.",
+    .smdebug_name = "VanishingGradient",
+    .severity = Severity::kWarning,
+    .on_by_default = true,
+    .warm_up_steps = 5,
+    .parameters = kParameters,
+    .needs = {.collections = {"gradients"}},
+    .what_it_means =
+        "The mean |g| of a gradient is below `threshold`, or falls by `decay_decades` powers of "
+        "ten over the depth of the network (a straight line through log10 mean |g| of the weight "
+        "matrices, which must fit), for `patience` captured steps in a row, while other layers "
+        "still receive a gradient. The layers named learn nothing.",
+    .false_alarms =
+        "Gradients that are zero on purpose. A network that has converged has small gradients "
+        "everywhere: it is left alone unless `ignore_converged` is false. Gradients that are "
+        "exactly zero in a network whose other gradients are healthy come from a dead layer or a "
+        "mask, which dead_relu reports. With a loss divided by a large constant, lower the "
+        "threshold by the same factor.",
+    .how_to_fix =
+        "Use residual connections, normalisation, ReLU-like activations in place of sigmoid or "
+        "tanh, and an initialisation that suits them (He for ReLU, Xavier for tanh).",
+};
+
+struct GradientLevel {
+  format::NameId id = 0;
+  std::string name;
+  std::string parameter;
+  double mean_abs = 0;
+  size_t order = 0;
+  bool is_matrix = false;
+};
+
+class VanishingGradient final : public Rule {
+ public:
+  explicit VanishingGradient(const Parameters& parameters)
+      : threshold_(parameters.Number("threshold")),
+        patience_(parameters.Integer("patience")),
+        ignore_converged_(parameters.Bool("ignore_converged")),
+        decay_decades_(parameters.Number("decay_decades")) {}
+
+  Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
+    model_.Add(batch.metas);
+    const std::vector<GradientLevel> levels = LevelsOf(batch, context.names());
+    if (levels.empty()) {
+      return {};
+    }
+    JudgeSmall(levels, batch.key, context);
+    if (decay_decades_ > 0) {
+      JudgeDecay(levels, batch.key, context);
+    }
+    return {};
+  }
+
+ private:
+  std::vector<GradientLevel> LevelsOf(const format::StepBatch& batch,
+                                      const format::NameTable& names) {
+    std::vector<GradientLevel> levels;
+    for (const format::StatsRow& row : batch.stats) {
+      const TensorRole& role = roles_.Of(names, row.name);
+      if (role.kind != TensorKind::kGradient || row.stats.finite() == 0) {
+        continue;
+      }
+      levels.push_back({.id = row.name,
+                        .name = names.info(row.name).name,
+                        .parameter = role.subject,
+                        .mean_abs = row.stats.abs_mean(),
+                        .order = model_.OrderOfParameter(role.subject).value_or(row.name),
+                        .is_matrix = names.info(row.name).shape.size() >= 2});
+    }
+    std::sort(levels.begin(), levels.end(),
+              [](const GradientLevel& a, const GradientLevel& b) { return a.order < b.order; });
+    return levels;
+  }
+
+  // Exact zeros count as vanished only beside other vanished gradients: alone they are the mark of
+  // a dead layer or a mask.
+  void JudgeSmall(const std::vector<GradientLevel>& levels, const format::StepKey& key,
+                  RuleContext& context) {
+    double largest = 0;
+    bool fading = false;
+    for (const GradientLevel& level : levels) {
+      largest = std::max(largest, level.mean_abs);
+      fading = fading || (level.mean_abs > 0 && level.mean_abs < threshold_);
+    }
+    ever_alive_ = ever_alive_ || largest >= kAliveFactor * threshold_;
+    const bool converged = ever_alive_ && largest < kAliveFactor * threshold_;
+    const bool all_zero = largest == 0;
+    const bool judge = !ignore_converged_ || ((fading || all_zero) && !converged);
+    bool any = false;
+    for (const GradientLevel& level : levels) {
+      int64_t& streak = streaks_[level.id];
+      streak = judge && level.mean_abs < threshold_ ? streak + 1 : 0;
+      if (streak < patience_) {
+        continue;
+      }
+      any = true;
+      context.Observe(
+          {.cause_key = "small",
+           .tensor = level.name,
+           .module = ModuleOfParameter(level.parameter),
+           .key = key,
+           .message = fmt::format("{}: mean |g| is {} at step {}, below {} for {} captured steps",
+                                  level.name, NumberForPeople(level.mean_abs), key.step.value,
+                                  NumberForPeople(threshold_), streak),
+           .cause = "the gradient fades on its way back through the layers after it",
+           .try_ = "use ReLU-like activations, normalisation or residual connections; "
+                   "check the initialisation",
+           .evidence = {EvidenceOf(levels)},
+           .severity = {}});
+    }
+    if (!any) {
+      context.Clear("small", key);
+    }
+  }
+
+  // log10 mean |g| of the weight matrices as a straight line over depth.
+  void JudgeDecay(const std::vector<GradientLevel>& levels, const format::StepKey& key,
+                  RuleContext& context) {
+    std::vector<const GradientLevel*> layers;
+    for (const GradientLevel& level : levels) {
+      if (level.is_matrix && level.mean_abs > 0) {
+        layers.push_back(&level);
+      }
+    }
+    const double decades = layers.size() < kLeastLayers ? 0 : FittedRise(layers);
+    decay_streak_ = decades >= decay_decades_ ? decay_streak_ + 1 : 0;
+    if (decay_streak_ < patience_) {
+      context.Clear("decay", key);
+      return;
+    }
+    const GradientLevel& first = *layers.front();
+    context.Observe({.cause_key = "decay",
+                     .tensor = first.name,
+                     .module = ModuleOfParameter(first.parameter),
+                     .key = key,
+                     .message = fmt::format(
+                         "Gradients fade by {} powers of ten from {} to {}: mean |g| {} → {} over "
+                         "{} layers at step {}",
+                         NumberForPeople(decades), layers.back()->name, first.name,
+                         NumberForPeople(layers.back()->mean_abs), NumberForPeople(first.mean_abs),
+                         layers.size(), key.step.value),
+                     .cause = "each layer passes on only a part of the gradient",
+                     .try_ = "use residual connections or normalisation; replace sigmoid and tanh",
+                     .evidence = {EvidenceOf(levels)},
+                     .severity = {}});
+  }
+
+  // Decades gained from the first to the last layer by the least-squares line; 0 when the line
+  // explains less than two thirds of the variance.
+  static double FittedRise(const std::vector<const GradientLevel*>& layers) {
+    const auto n = static_cast<double>(layers.size());
+    double sum_x = 0;
+    double sum_y = 0;
+    double sum_xx = 0;
+    double sum_xy = 0;
+    double sum_yy = 0;
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const auto x = static_cast<double>(i);
+      const double y = std::log10(layers[i]->mean_abs);
+      sum_x += x;
+      sum_y += y;
+      sum_xx += x * x;
+      sum_xy += x * y;
+      sum_yy += y * y;
+    }
+    const double var_x = sum_xx - sum_x * sum_x / n;
+    const double var_y = sum_yy - sum_y * sum_y / n;
+    const double cov = sum_xy - sum_x * sum_y / n;
+    constexpr double kLeastFit = 2.0 / 3.0;
+    const bool fits = var_y > 0 && cov * cov / (var_x * var_y) >= kLeastFit;
+    return fits ? cov / var_x * (n - 1) : 0;
+  }
+
+  [[nodiscard]] Evidence EvidenceOf(const std::vector<GradientLevel>& levels) const {
+    Evidence evidence{
+        .label = "mean |g| by depth, first layer = 0", .points = {}, .threshold = threshold_};
+    constexpr size_t kMostPoints = 200;
+    const size_t stride = levels.size() / kMostPoints + 1;
+    for (size_t i = 0; i < levels.size(); i += stride) {
+      evidence.points.push_back({.step = static_cast<int64_t>(i), .value = levels[i].mean_abs});
+    }
+    return evidence;
+  }
+
+  const double threshold_;
+  const int64_t patience_;
+  const bool ignore_converged_;
+  const double decay_decades_;
+  TensorRoles roles_;
+  ModelDescription model_;
+  bool ever_alive_ = false;
+  std::unordered_map<format::NameId, int64_t> streaks_;
+  int64_t decay_streak_ = 0;
+};
+
+}  // namespace
+
+const RuleType kVanishingGradient = {&kInfo,
+                                     [](const Parameters& parameters) -> std::unique_ptr<Rule> {
+                                       return std::make_unique<VanishingGradient>(parameters);
+                                     }};
+
+}  // namespace wheeltapper::rules

@@ -1,0 +1,223 @@
+// How large each update is beside the weight it changes.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <deque>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "builtin/builtin.h"
+#include "growth.h"
+#include "robust.h"
+#include "stats_index.h"
+#include "tensor_names.h"
+
+namespace wheeltapper::rules {
+namespace {
+
+// Of the per-parameter history when num_steps reaches far back.
+constexpr size_t kMostHistory = 1024;
+
+constexpr std::array<ParameterSpec, 6> kParameters = {{
+    {"num_steps", ParameterType::kInteger, "",
+     "Compare with the weight at least this many steps ago; unset: the captured step before.",
+     kSageMaker},
+    {"large_threshold", ParameterType::kNumber, "10", "Update over weight above this is too large.",
+     kSageMaker},
+    {"small_threshold", ParameterType::kNumber, "0.00000001",
+     "Update over weight below this is too small.", kSageMaker},
+    {"epsilon", ParameterType::kNumber, "0.000000001", "Added to the weight's norm.", kSageMaker},
+    {"least_rms", ParameterType::kNumber, "0.001",
+     "Weights with a smaller rms are not judged too fast: they start at or near zero.", kOurs},
+    {"patience", ParameterType::kInteger, "10",
+     "Captured steps in a row with too small an update before it is reported.", kOurs},
+}};
+
+const RuleInfo kInfo = {
+    .name = "weight_update_ratio",
+    .title = "Weight update ratio",
+    .summary = "Updates far too large or far too small for the weights they change.",
+    .smdebug_name = "WeightUpdateRatio",
+    .severity = Severity::kWarning,
+    .on_by_default = true,
+    .warm_up_steps = 1,
+    .parameters = kParameters,
+    .needs = {.collections = {"weights"}},
+    .what_it_means =
+        "The l2 norm of what a step added to a parameter, over the parameter's own l2 norm. About "
+        "0.001 per step is usual; above `large_threshold` the step overwrites what was learned, "
+        "below `small_threshold` nothing is learned. The update's norm comes from the tensor "
+        "update/<parameter> where it is captured. Otherwise it is bounded from below by the "
+        "change of the norm and of the mean (max(|‖w‖ − ‖w′‖|, √n·|mean − mean′|)), which can show "
+        "that an update was too large, never that it was too small.",
+    .false_alarms =
+        "Parameters that start at zero have an infinite ratio at first: `least_rms` leaves them "
+        "out. At the end of a learning rate schedule updates are tiny on purpose: too small counts "
+        "only while the parameter's gradient is not tiny itself and the recorded learning rate is "
+        "not zero.",
+    .how_to_fix =
+        "Too large: lower the learning rate or add warm-up. Too small: raise it, check that the "
+        "optimizer's parameter group has the learning rate you think, and that the dtype can hold "
+        "the sum (bfloat16 rounds small updates away).",
+};
+
+struct WeightState {
+  int64_t step = 0;
+  tensor::TensorStats stats;
+};
+
+class WeightUpdateRatio final : public Rule {
+ public:
+  explicit WeightUpdateRatio(const Parameters& parameters)
+      : num_steps_(parameters.empty("num_steps") ? std::nullopt
+                                                 : std::optional(parameters.Integer("num_steps"))),
+        large_(parameters.Number("large_threshold")),
+        small_(parameters.Number("small_threshold")),
+        epsilon_(parameters.Number("epsilon")),
+        least_rms_(parameters.Number("least_rms")),
+        patience_(parameters.Integer("patience")) {}
+
+  Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
+    growth_.Add(batch, context.names());
+    index_.Fill(batch);
+    large_now_ = small_now_ = judged_ = false;
+    for (const format::StatsRow& row : batch.stats) {
+      if (roles_.Of(context.names(), row.name).kind == TensorKind::kParameter) {
+        JudgeParameter(batch, row, context);
+      }
+    }
+    if (judged_ && !large_now_) {
+      context.Clear("large", batch.key);
+    }
+    if (judged_ && !small_now_) {
+      context.Clear("small", batch.key);
+    }
+    return {};
+  }
+
+ private:
+  // The newest state at least num_steps old, or simply the newest.
+  [[nodiscard]] const WeightState* Before(const std::deque<WeightState>& history,
+                                          int64_t step) const {
+    for (auto state = history.rbegin(); state != history.rend(); ++state) {
+      if (!num_steps_ || state->step <= step - *num_steps_) {
+        return &*state;
+      }
+    }
+    return nullptr;
+  }
+
+  void JudgeParameter(const format::StepBatch& batch, const format::StatsRow& row,
+                      RuleContext& context) {
+    const std::string name = context.names().info(row.name).name;
+    const format::StatsRow* update = index_.Find(context.names(), "update/" + name);
+    std::deque<WeightState>& history = histories_[row.name];
+    const WeightState* before = Before(history, batch.key.step.value);
+    if (update != nullptr) {
+      judged_ = true;
+      const double ratio = update->stats.l2() / (row.stats.l2() + epsilon_);
+      JudgeLarge(batch.key, name, ratio, row.stats.rms(), context);
+      JudgeSmall(batch.key, name, ratio, context);
+    } else if (before != nullptr) {
+      judged_ = true;
+      const double root_n = std::sqrt(static_cast<double>(row.stats.numel));
+      const double least_update = std::max(std::abs(row.stats.l2() - before->stats.l2()),
+                                           root_n * std::abs(row.stats.mean - before->stats.mean));
+      JudgeLarge(batch.key, name, least_update / (before->stats.l2() + epsilon_),
+                 before->stats.rms(), context);
+    }
+    history.push_back({.step = batch.key.step.value, .stats = row.stats});
+    const size_t keep = num_steps_ ? kMostHistory : 1;
+    if (history.size() > keep) {
+      history.pop_front();
+    }
+  }
+
+  void JudgeLarge(const format::StepKey& key, const std::string& name, double ratio, double rms,
+                  RuleContext& context) {
+    if (!(ratio > large_) || !(rms >= least_rms_)) {
+      return;
+    }
+    large_now_ = true;
+    context.Observe({.cause_key = "large",
+                     .tensor = name,
+                     .module = ModuleOfParameter(name),
+                     .key = key,
+                     .message = fmt::format("{} changed by {} times its own norm up to step {} "
+                                            "(more than {} is too large)",
+                                            name, NumberForPeople(ratio), key.step.value,
+                                            NumberForPeople(large_)),
+                     .cause = growth_.LearningRateCause(),
+                     .try_ = growth_.LearningRateAdvice(),
+                     .evidence = EvidenceOf(context.names(), name),
+                     .severity = Severity::kError});
+  }
+
+  void JudgeSmall(const format::StepKey& key, const std::string& name, double ratio,
+                  RuleContext& context) {
+    const format::StatsRow* gradient = index_.Find(context.names(), "gradient/" + name);
+    // A gradient this small explains a small update.
+    constexpr double kTinyGradientRms = 1e-6;
+    const bool gradient_is_alive = gradient != nullptr && gradient->stats.rms() > kTinyGradientRms;
+    const bool rate_is_zero = growth_.learning_rate() == 0.0;
+    int64_t& streak = small_streaks_[name];
+    streak = ratio < small_ && gradient_is_alive && !rate_is_zero ? streak + 1 : 0;
+    if (streak < patience_) {
+      return;
+    }
+    small_now_ = true;
+    context.Observe(
+        {.cause_key = "small",
+         .tensor = name,
+         .module = ModuleOfParameter(name),
+         .key = key,
+         .message = fmt::format(
+             "{} changes by only {} of its own norm per step, for {} captured steps up "
+             "to step {} (less than {} teaches nothing)",
+             name, NumberForPeople(ratio), streak, key.step.value, NumberForPeople(small_)),
+         .cause = "the learning rate is too low for this parameter",
+         .try_ = "raise the learning rate of its parameter group",
+         .evidence = EvidenceOf(context.names(), "update/" + name),
+         .severity = {}});
+  }
+
+  [[nodiscard]] std::vector<Evidence> EvidenceOf(const format::NameTable& names,
+                                                 const std::string& name) const {
+    const format::NameId* id = names.Find(name);
+    if (id == nullptr) {
+      return {};
+    }
+    Growth growth;
+    growth.name = *id;
+    growth.tensor = name;
+    Evidence evidence = growth_.EvidenceOf(growth);
+    return evidence.points.empty() ? std::vector<Evidence>() : std::vector{std::move(evidence)};
+  }
+
+  const std::optional<int64_t> num_steps_;
+  const double large_;
+  const double small_;
+  const double epsilon_;
+  const double least_rms_;
+  const int64_t patience_;
+  TensorRoles roles_;
+  GrowthTracker growth_;
+  StatsIndex index_;
+  std::unordered_map<format::NameId, std::deque<WeightState>> histories_;
+  std::unordered_map<std::string, int64_t> small_streaks_;
+  bool large_now_ = false;
+  bool small_now_ = false;
+  bool judged_ = false;
+};
+
+}  // namespace
+
+const RuleType kWeightUpdateRatio = {&kInfo,
+                                     [](const Parameters& parameters) -> std::unique_ptr<Rule> {
+                                       return std::make_unique<WeightUpdateRatio>(parameters);
+                                     }};
+
+}  // namespace wheeltapper::rules

@@ -1,0 +1,118 @@
+// findings.jsonl: one JSON line per change of a finding, appended and flushed to disk. The latest
+// line of an id is the finding. A line counts once its newline is there, or once it parses: what a
+// crash left half-written at the end is dropped, anything else that does not parse is DataLoss.
+#include <cerrno>
+#include <map>
+#include <unordered_map>
+#include <utility>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/core/log.h"
+#include "wheeltapper/format/run_directory.h"
+#include "wheeltapper/rules/engine.h"
+#include "wheeltapper/rules/finding.h"
+
+namespace wheeltapper::rules {
+namespace {
+
+constexpr uint64_t kMaxLogBytes = uint64_t{256} << 20;
+
+// Makes the file end in a newline: completes a whole last line, cuts off a torn one.
+Status RepairTail(const std::string& path) {
+  if (!PathExists(path)) {
+    return {};
+  }
+  WT_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path, kMaxLogBytes));
+  if (text.empty() || text.back() == '\n') {
+    return {};
+  }
+  const size_t last_line = text.rfind('\n') + 1;  // 0 when there is no newline
+  WT_ASSIGN_OR_RETURN(const FileDescriptor file, OpenFile(path, O_WRONLY));
+  if (FindingFromJson(std::string_view(text).substr(last_line)).ok()) {
+    return WriteAt(file, text.size(), AsBytes("\n"));
+  }
+  if (ftruncate(file.get(), static_cast<off_t>(last_line)) != 0) {
+    return ErrnoError(errno, "cutting off a torn line of " + path);
+  }
+  return {};
+}
+
+// A line that cannot be written (disk full) stays pending, newest version per finding, and is tried
+// again with the next change.
+class FindingsLog final : public FindingSink {
+ public:
+  explicit FindingsLog(const std::string& run_dir) : path_(format::FindingsPath(run_dir)) {}
+
+  void Opened(const Finding& finding) override { Write(finding); }
+  void Updated(const Finding& finding) override { Write(finding); }
+  void Resolved(const Finding& finding) override { Write(finding); }
+
+ private:
+  void Write(const Finding& finding) {
+    pending_[finding.id] = FindingToJson(finding);
+    while (!pending_.empty()) {
+      const Status status = WriteOne(pending_.begin()->second);
+      if (!status.ok()) {
+        tail_is_whole_ = false;
+        Log(LogLevel::kError, "writing a finding: " + status.message());
+        return;
+      }
+      pending_.erase(pending_.begin());
+    }
+  }
+
+  Status WriteOne(const std::string& line) {
+    if (!tail_is_whole_) {
+      WT_RETURN_IF_ERROR(RepairTail(path_));
+      tail_is_whole_ = true;
+    }
+    return AppendLineDurably(path_, line);
+  }
+
+  const std::string path_;
+  bool tail_is_whole_ = false;
+  std::map<std::string, std::string> pending_;
+};
+
+}  // namespace
+
+std::unique_ptr<FindingSink> MakeFindingsLog(const std::string& run_dir) {
+  return std::make_unique<FindingsLog>(run_dir);
+}
+
+Result<std::vector<Finding>> ReadFindings(const std::string& run_dir) {
+  const std::string path = format::FindingsPath(run_dir);
+  std::vector<Finding> findings;
+  if (!PathExists(path)) {
+    return findings;
+  }
+  WT_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path, kMaxLogBytes));
+  std::unordered_map<std::string, size_t> position;
+  size_t begin = 0;
+  for (size_t number = 1; begin < text.size(); ++number) {
+    const size_t newline = text.find('\n', begin);
+    const bool terminated = newline != std::string::npos;
+    const size_t end = terminated ? newline : text.size();
+    Result<Finding> finding = FindingFromJson(std::string_view(text).substr(begin, end - begin));
+    if (!finding.ok() && !terminated) {
+      break;
+    }
+    if (!finding.ok()) {
+      return finding.status().WithContext("line " + std::to_string(number) + " at byte " +
+                                          std::to_string(begin) + " of \"" + path + "\"");
+    }
+    const auto [slot, is_new] = position.try_emplace(finding->id, findings.size());
+    if (is_new) {
+      findings.push_back(std::move(*finding));
+    } else {
+      findings[slot->second] = std::move(*finding);
+    }
+    begin = end + 1;
+  }
+  return findings;
+}
+
+}  // namespace wheeltapper::rules

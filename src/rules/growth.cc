@@ -1,0 +1,115 @@
+#include "growth.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "robust.h"
+
+namespace wheeltapper::rules {
+namespace {
+
+constexpr size_t kEvidencePoints = 64;
+// A tensor whose elements are smaller than this (biases and adapters start at zero) has not grown
+// when it reaches it.
+constexpr double kParameterFloorRms = 0.01;
+
+}  // namespace
+
+void GrowthTracker::AddValue(const format::NameTable& names, format::NameId id, double value,
+                             double floor, int64_t step) {
+  if (!std::isfinite(value)) {
+    return;
+  }
+  const auto [slot, is_new] = tracks_.try_emplace(id);
+  Track& track = slot->second;
+  if (is_new) {
+    track.growth.name = id;
+    track.growth.tensor = names.info(id).name;
+    track.growth.role = roles_.Of(names, id);
+    track.growth.from = value;
+    track.growth.from_step = step;
+    track.is_loss = track.growth.role.kind == TensorKind::kLoss;
+  }
+  track.growth.to = value;
+  track.growth.to_step = step;
+  track.growth.factor = std::abs(value) / std::max(std::abs(track.growth.from), floor);
+  if (track.recent.size() == kEvidencePoints) {
+    track.recent.erase(track.recent.begin());
+  }
+  track.recent.push_back({.step = step, .value = value});
+}
+
+void GrowthTracker::Add(const format::StepBatch& batch, const format::NameTable& names) {
+  const int64_t step = batch.key.step.value;
+  for (const format::ScalarRow& row : batch.scalars) {
+    const std::string& name = names.info(row.name).name;
+    if (NamesLearningRate(name)) {
+      learning_rate_ = row.value;
+    } else if (NamesLoss(name)) {
+      AddValue(names, row.name, row.value, 1e-3, step);
+    }
+  }
+  for (const format::StatsRow& row : batch.stats) {
+    const TensorKind kind = roles_.Of(names, row.name).kind;
+    const double root_n = std::sqrt(static_cast<double>(row.stats.numel));
+    if (kind == TensorKind::kLoss) {
+      AddValue(names, row.name, row.stats.mean, 1e-3, step);
+    } else if (kind == TensorKind::kParameter) {
+      AddValue(names, row.name, row.stats.l2(), kParameterFloorRms * root_n, step);
+    } else if (kind == TensorKind::kGradient) {
+      AddValue(names, row.name, row.stats.l2(), 1e-6 * root_n, step);
+    }
+  }
+}
+
+const GrowthTracker::Track* GrowthTracker::Largest(bool loss) const {
+  const Track* largest = nullptr;
+  for (const auto& [id, track] : tracks_) {
+    if (track.is_loss != loss || track.growth.to_step == track.growth.from_step) {
+      continue;
+    }
+    // The smaller id decides between equals: the map's order must not show.
+    if (largest == nullptr || track.growth.factor > largest->growth.factor ||
+        (track.growth.factor == largest->growth.factor &&
+         track.growth.name < largest->growth.name)) {
+      largest = &track;
+    }
+  }
+  return largest;
+}
+
+std::optional<Growth> GrowthTracker::Tensor() const {
+  const Track* track = Largest(false);
+  return track == nullptr ? std::nullopt : std::optional(track->growth);
+}
+
+std::optional<Growth> GrowthTracker::Loss() const {
+  const Track* track = Largest(true);
+  return track == nullptr ? std::nullopt : std::optional(track->growth);
+}
+
+Evidence GrowthTracker::EvidenceOf(const Growth& growth) const {
+  const auto found = tracks_.find(growth.name);
+  const bool is_loss = growth.role.kind == TensorKind::kLoss;
+  return {.label = is_loss ? growth.tensor : "l2 of " + growth.tensor,
+          .points = found == tracks_.end() ? std::vector<EvidencePoint>() : found->second.recent,
+          .threshold = std::nullopt};
+}
+
+std::string GrowthTracker::LearningRateCause() const {
+  return learning_rate_
+             ? fmt::format("the learning rate ({}) is too high", NumberForPeople(*learning_rate_))
+             : "the learning rate is too high";
+}
+
+std::string GrowthTracker::LearningRateAdvice() const {
+  if (!learning_rate_ || *learning_rate_ <= 0) {
+    return "lower the learning rate by a factor of 10; warm-up and gradient clipping help as well";
+  }
+  return fmt::format("lower the learning rate to {}; warm-up and gradient clipping help as well",
+                     NumberForPeople(*learning_rate_ / 10));
+}
+
+}  // namespace wheeltapper::rules

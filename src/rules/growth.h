@@ -1,0 +1,61 @@
+// How much each parameter, gradient and loss has grown since the run began: the pattern that tells
+// a learning rate that is too high from other reasons for a large or non-finite value.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "wheeltapper/format/rows.h"
+#include "wheeltapper/rules/finding.h"
+
+#include "tensor_names.h"
+
+namespace wheeltapper::rules {
+
+struct Growth {
+  format::NameId name = 0;
+  std::string tensor;
+  TensorRole role;
+  double from = 0;  // l2 norm at the start, or the loss
+  double to = 0;    // the latest finite one
+  int64_t from_step = 0;
+  int64_t to_step = 0;
+  double factor = 0;  // to / max(from, a floor that keeps zero-initialised tensors from counting)
+};
+
+class GrowthTracker {
+ public:
+  void Add(const format::StepBatch& batch, const format::NameTable& names);
+
+  // The parameter or gradient that grew most; none before any was seen twice.
+  [[nodiscard]] std::optional<Growth> Tensor() const;
+  // The loss that grew most.
+  [[nodiscard]] std::optional<Growth> Loss() const;
+  // l2 norm (or loss) over the last captured steps.
+  [[nodiscard]] Evidence EvidenceOf(const Growth& growth) const;
+  // The latest learning rate the run recorded.
+  [[nodiscard]] std::optional<double> learning_rate() const { return learning_rate_; }
+  // "the learning rate (10) is too high".
+  [[nodiscard]] std::string LearningRateCause() const;
+  // What to try about it: "lower the learning rate to about 1, or …".
+  [[nodiscard]] std::string LearningRateAdvice() const;
+
+ private:
+  struct Track {
+    Growth growth;
+    std::vector<EvidencePoint> recent;
+    bool is_loss = false;
+  };
+  void AddValue(const format::NameTable& names, format::NameId id, double value, double floor,
+                int64_t step);
+  [[nodiscard]] const Track* Largest(bool loss) const;
+
+  TensorRoles roles_;
+  std::unordered_map<format::NameId, Track> tracks_;
+  std::optional<double> learning_rate_;
+};
+
+}  // namespace wheeltapper::rules

@@ -1,0 +1,100 @@
+// Turns observations into findings: one finding per (rule, cause), however many tensors, steps and
+// ranks show it.
+//
+// An incident opens with the first observation of its cause and resolves when every rank that
+// showed it has been clear for kClearsToResolve evaluated steps in a row; if the cause comes back,
+// the same finding is open again. What a finding says comes from its earliest observation (by step,
+// then rank), so the order in which ranks are read does not change it. Sinks hear of an opening, a
+// resolving and a higher severity at once, of other changes at most every kUpdateIntervalNs.
+//
+// Single-threaded.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "wheeltapper/core/clock.h"
+#include "wheeltapper/rules/finding.h"
+#include "wheeltapper/rules/rule.h"
+
+namespace wheeltapper::rules {
+
+inline constexpr int kClearsToResolve = 3;
+inline constexpr TimeNs kUpdateIntervalNs = 10'000'000'000;
+inline constexpr size_t kMaxTensorsShown = 20;
+
+// What a rule said about one batch, in the order it said it.
+struct Verdicts {
+  struct ClearedCause {
+    std::string cause_key;
+    format::StepKey key;
+  };
+  std::vector<Observation> observations;
+  std::vector<ClearedCause> cleared;
+};
+
+// The rule an observation comes from, as findings show it.
+struct FindingSource {
+  std::string rule;
+  Severity severity = Severity::kWarning;
+  std::map<std::string, std::string> parameters;
+};
+
+class IncidentBook {
+ public:
+  explicit IncidentBook(const Clock& clock) : clock_(clock) {}
+
+  void AddSink(FindingSink* sink) { sinks_.push_back(sink); }
+  // Takes in what one rule said about one batch that was written at `wall_ns`.
+  void Apply(const FindingSource& source, const Verdicts& verdicts, TimeNs wall_ns);
+  // Tells the sinks about changes whose time has come; with `all`, about every one.
+  void Flush(bool all);
+  // In order of opening.
+  [[nodiscard]] const std::vector<Finding>& findings() const { return findings_; }
+  [[nodiscard]] int64_t CountOf(const std::string& rule) const;
+
+ private:
+  struct Place {  // where a tensor was first seen with the cause
+    int64_t step = 0;
+    int32_t rank = 0;
+    size_t arrival = 0;
+    auto operator<=>(const Place&) const = default;
+  };
+  struct RankState {
+    bool open = false;
+    int clears = 0;
+  };
+  struct Incident {
+    size_t index = 0;     // in findings_
+    Place first;          // of the observation that the texts come from
+    std::string message;  // of that observation, before the other tensors are counted
+    std::map<int32_t, RankState> ranks;
+    std::unordered_map<std::string, Place> tensors;
+    bool changed = false;
+    bool announce = false;  // opened, open again, or more severe: tell at once
+    bool reopened = false;
+    TimeNs told_ns = 0;
+  };
+
+  Incident& IncidentOf(const FindingSource& source, const Observation& observation, TimeNs wall_ns);
+  void Add(const FindingSource& source, const Observation& observation, TimeNs wall_ns);
+  void TakeTexts(const Observation& observation, Incident* incident);
+  void Clear(const std::string& rule, const Verdicts::ClearedCause& cleared);
+  // Writes the grouped tensors and the message into the finding.
+  void Compose(Incident* incident);
+  void Tell(Incident* incident, void (FindingSink::*what)(const Finding&));
+
+  const Clock& clock_;
+  std::vector<FindingSink*> sinks_;
+  std::vector<Finding> findings_;
+  std::map<std::pair<std::string, std::string>, Incident> incidents_;  // by rule, cause
+  std::map<std::string, int64_t> opened_;                              // by rule
+  size_t arrivals_ = 0;
+};
+
+}  // namespace wheeltapper::rules

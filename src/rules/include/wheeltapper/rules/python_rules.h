@@ -1,0 +1,56 @@
+// A user's rule in Python, run in a child process of its own: `<python> -m wheeltapper._rule_host`.
+//
+// The watcher and the child exchange JSON lines over two pipes:
+//   → {"file": …, "class": …, "run": …, "parameters": {…}}         once
+//   ← {"ready": true}                                              once
+//   → {"step": 120}                                                one at a time
+//   ← {"done": 120, "observations": [{"message", "tensor", "cause", "fix", "severity", "rule"}…]}
+//   ← {"error": "Traceback …"}                                     in place of any answer
+// The child reads the run directory itself (`wheeltapper.open`).
+//
+// The child cannot hurt the job or the watcher: own session; address space, core file, file size
+// and open files limited; no new privileges; no sockets, no processes, no signals to others
+// (seccomp); the file system read-only but for a temporary folder of its own (Landlock); killed
+// with the watcher; as user nobody when the watcher is root and nobody can read the run. What the
+// kernel does not offer is said by sandbox_note(). A crash, an exception, a hang or a broken answer
+// makes the rule errored: never a finding. Nothing here blocks but Drain, which is bounded.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "wheeltapper/core/clock.h"
+#include "wheeltapper/core/status.h"
+#include "wheeltapper/rules/rule.h"
+
+namespace wheeltapper::rules {
+
+struct PythonRuleOptions {
+  std::string interpreter;  // "" = DefaultPythonInterpreter()
+  std::string file;         // "FILE.py:CLASS", or "FILE.py" for every rule in it
+  std::string run_dir;
+  std::map<std::string, std::string> parameters;
+  TimeNs deadline_ns = 5'000'000'000;  // for one step; starting may take kStartDeadlineNs
+  int64_t memory_mb = 1024;
+  std::string python_path;  // put in front of PYTHONPATH; "" = none
+};
+
+inline constexpr TimeNs kPythonStartDeadlineNs = 60'000'000'000;
+
+// python3 beside the running program (the virtual environment it is installed in), else on PATH.
+std::string DefaultPythonInterpreter();
+
+class PythonRule : public Rule {
+ public:
+  // NotFound for a missing file or interpreter; ResourceExhausted when no process can be made.
+  static Result<std::unique_ptr<PythonRule>> Start(const PythonRuleOptions& options,
+                                                   const Clock& clock);
+  // Waits until every step given so far is answered, at most 12 deadlines (at least 60 s) in all.
+  // DeadlineExceeded when steps are left then: the rule is slower than the run.
+  virtual Status Drain(RuleContext& context) = 0;
+  // What of the sandbox is not in force, "" when all is.
+  [[nodiscard]] virtual const std::string& sandbox_note() const = 0;
+};
+
+}  // namespace wheeltapper::rules

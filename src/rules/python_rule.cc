@@ -1,0 +1,438 @@
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <deque>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "sandbox.h"
+#include "wheeltapper/core/env.h"
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/rules/python_rules.h"
+
+namespace wheeltapper::rules {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr size_t kMaxAnswerBytes = size_t{1} << 20;
+constexpr size_t kMaxErrorTail = 4096;
+constexpr size_t kMaxObservations = 1000;  // of one step
+// A step that not every rank has finished is evaluated once so many newer ones are there.
+constexpr size_t kMostUnfinishedSteps = 16;
+constexpr TimeNs kLeastDrainNs = 60'000'000'000;
+constexpr int kDrainDeadlines = 12;
+constexpr int kPollMs = 50;
+
+// A folder that only this process and the rule use; removed with everything in it.
+class PrivateFolder {
+ public:
+  static Result<PrivateFolder> Make() {
+    std::string path = JoinPath(GetEnv("TMPDIR").value_or("/tmp"), "wheeltapper-rule-XXXXXX");
+    if (mkdtemp(path.data()) == nullptr) {
+      return ErrnoError(errno, "making a folder for a rule: \"" + path + "\"");
+    }
+    return PrivateFolder(std::move(path));
+  }
+  PrivateFolder(PrivateFolder&& other) noexcept : path_(std::exchange(other.path_, "")) {}
+  PrivateFolder& operator=(PrivateFolder&&) = delete;
+  PrivateFolder(const PrivateFolder&) = delete;
+  PrivateFolder& operator=(const PrivateFolder&) = delete;
+  ~PrivateFolder() {
+    if (!path_.empty()) {
+      std::error_code ignored;  // a folder left in /tmp is no reason to fail
+      std::filesystem::remove_all(path_, ignored);
+    }
+  }
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  explicit PrivateFolder(std::string path) : path_(std::move(path)) {}
+  std::string path_;
+};
+
+struct RuleFile {
+  std::string path;
+  std::string class_name;  // "" = every rule in it
+};
+
+RuleFile SplitRuleFile(const std::string& text) {
+  const size_t colon = text.rfind(".py:");
+  return colon == std::string::npos
+             ? RuleFile{.path = text, .class_name = ""}
+             : RuleFile{.path = text.substr(0, colon + 3), .class_name = text.substr(colon + 4)};
+}
+
+std::string AbsolutePath(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path absolute = std::filesystem::absolute(path, error);
+  return error ? path : absolute.lexically_normal().string();
+}
+
+// Nothing of the watcher's environment but what Python needs to start: no credentials.
+std::vector<std::string> CleanEnvironment(const PythonRuleOptions& options,
+                                          const std::string& private_dir) {
+  std::vector<std::string> environment = {
+      "HOME=" + private_dir,       "TMPDIR=" + private_dir, "LANG=C.UTF-8",
+      "PYTHONDONTWRITEBYTECODE=1", "OMP_NUM_THREADS=1",     "OPENBLAS_NUM_THREADS=1",
+      "MKL_NUM_THREADS=1",         "WHEELTAPPER_DISABLE=1",
+  };
+  for (const char* name : {"PATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TZ"}) {
+    if (const auto value = GetEnv(name)) {
+      environment.push_back(std::string(name) + "=" + *value);
+    }
+  }
+  std::string python_path = options.python_path;
+  if (const auto inherited = GetEnv("PYTHONPATH"); inherited && !inherited->empty()) {
+    python_path += (python_path.empty() ? "" : ":") + *inherited;
+  }
+  if (!python_path.empty()) {
+    environment.push_back("PYTHONPATH=" + python_path);
+  }
+  return environment;
+}
+
+std::optional<std::string> TextOf(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? std::optional(found->get<std::string>())
+                                                     : std::nullopt;
+}
+
+class SandboxedRule final : public PythonRule {
+ public:
+  SandboxedRule(const PythonRuleOptions& options, PrivateFolder folder, SandboxedProcess process,
+                const Clock& clock)
+      : name_(options.file),
+        deadline_ns_(options.deadline_ns),
+        folder_(std::move(folder)),
+        process_(std::move(process)),
+        clock_(clock),
+        asked_ns_(clock.MonotonicNs()) {}
+  SandboxedRule(const SandboxedRule&) = delete;
+  SandboxedRule& operator=(const SandboxedRule&) = delete;
+  ~SandboxedRule() override { Kill(); }
+
+  Status Greet(const PythonRuleOptions& options) {
+    const RuleFile file = SplitRuleFile(options.file);
+    Json greeting = {{"file", AbsolutePath(file.path)},
+                     {"class", file.class_name},
+                     {"run", AbsolutePath(options.run_dir)},
+                     {"parameters", options.parameters}};
+    return Send(greeting);
+  }
+
+  Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
+    ranks_.insert(batch.key.rank);
+    if (batch.is_step) {
+      auto& step = unfinished_.try_emplace(batch.key.step.value).first->second;
+      step.key = step.ranks.empty() ? batch.key : step.key;
+      step.ranks.insert(batch.key.rank);
+      QueueFinished(false);
+    }
+    return Pump(context);
+  }
+
+  Status OnIdle(TimeNs /*now_ns*/, bool /*ended*/, RuleContext& context) override {
+    return Pump(context);
+  }
+
+  Status Drain(RuleContext& context) override {
+    QueueFinished(true);
+    const TimeNs give_up =
+        clock_.MonotonicNs() + std::max(kLeastDrainNs, kDrainDeadlines * deadline_ns_);
+    WT_RETURN_IF_ERROR(Pump(context));
+    while (!ready_ || in_flight_ || !queue_.empty()) {
+      if (clock_.MonotonicNs() > give_up) {
+        return DeadlineExceededError(fmt::format(
+            "{}: slower than the run: {} steps not evaluated", name_, queue_.size() + 1));
+      }
+      std::array<pollfd, 2> wait = {{{.fd = process_.from_child.get(), .events = POLLIN, .revents = 0},
+                                     {.fd = process_.errors.get(), .events = POLLIN, .revents = 0}}};
+      // Interrupted or timed out: the loop looks again.
+      (void)poll(wait.data(), errors_open_ ? 2 : 1, kPollMs);
+      WT_RETURN_IF_ERROR(Pump(context));
+    }
+    return {};
+  }
+
+  [[nodiscard]] const std::string& sandbox_note() const override { return process_.note; }
+
+ private:
+  struct UnfinishedStep {
+    format::StepKey key;
+    std::set<Rank> ranks;
+  };
+
+  // Steps that every rank has finished go to the queue in order.
+  void QueueFinished(bool all) {
+    while (!unfinished_.empty()) {
+      const auto first = unfinished_.begin();
+      const bool finished = first->second.ranks.size() >= ranks_.size() || all ||
+                            unfinished_.size() > kMostUnfinishedSteps;
+      if (!finished) {
+        return;
+      }
+      queue_.push_back(first->second.key);
+      unfinished_.erase(first);
+    }
+  }
+
+  Status Send(const Json& message) {
+    const std::string line =
+        message.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+    const ssize_t written = write(process_.to_child.get(), line.data(), line.size());
+    // One message is on its way at a time, so the pipe's 64 KiB never fill.
+    if (written != static_cast<ssize_t>(line.size())) {
+      return Ended("closed its input");
+    }
+    return {};
+  }
+
+  // Reads what there is, hands on the next step, and looks at the clock. Never waits.
+  Status Pump(RuleContext& context) {
+    ReadErrors();
+    bool ended = false;
+    WT_RETURN_IF_ERROR(ReadAnswers(&ended));
+    size_t newline = answers_.find('\n');
+    while (newline != std::string::npos) {
+      const std::string line = answers_.substr(0, newline);
+      answers_.erase(0, newline + 1);
+      WT_RETURN_IF_ERROR(Handle(line, context));
+      newline = answers_.find('\n');
+    }
+    if (ended) {
+      return Ended("ended");
+    }
+    const TimeNs deadline = ready_ ? deadline_ns_ : kPythonStartDeadlineNs;
+    if ((in_flight_ || !ready_) && clock_.MonotonicNs() - asked_ns_ > deadline) {
+      const std::string what =
+          ready_ ? fmt::format("took more than {} s for step {}",
+                               static_cast<double>(deadline) / 1e9, in_flight_->step.value)
+                 : "did not start within 60 s";
+      Kill();
+      return DeadlineExceededError(name_ + ": " + what + "; stopped");
+    }
+    if (ready_ && !in_flight_ && !queue_.empty()) {
+      in_flight_ = queue_.front();
+      queue_.pop_front();
+      asked_ns_ = clock_.MonotonicNs();
+      return Send(Json{{"step", in_flight_->step.value}});
+    }
+    return {};
+  }
+
+  Status ReadAnswers(bool* ended) {
+    std::array<char, 65536> buffer{};
+    while (true) {
+      const ssize_t count = read(process_.from_child.get(), buffer.data(), buffer.size());
+      if (count > 0) {
+        answers_.append(buffer.data(), static_cast<size_t>(count));
+        if (answers_.size() > kMaxAnswerBytes) {
+          Kill();
+          return ResourceExhaustedError(name_ + ": answered with more than 1 MiB; stopped");
+        }
+        continue;
+      }
+      *ended = count == 0;
+      return {};
+    }
+  }
+
+  void ReadErrors() {
+    std::array<char, 4096> buffer{};
+    while (errors_open_) {
+      const ssize_t count = read(process_.errors.get(), buffer.data(), buffer.size());
+      if (count > 0) {
+        error_tail_.append(buffer.data(), static_cast<size_t>(count));
+        if (error_tail_.size() > kMaxErrorTail) {
+          error_tail_.erase(0, error_tail_.size() - kMaxErrorTail);
+        }
+        continue;
+      }
+      errors_open_ = count != 0;
+      return;
+    }
+  }
+
+  Status Handle(const std::string& line, RuleContext& context) {
+    const Json answer = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!answer.is_object()) {
+      return Broken("is no JSON object");
+    }
+    if (const auto error = TextOf(answer, "error")) {
+      Kill();
+      return InternalError(name_ + ": " + *error);
+    }
+    if (!ready_) {
+      ready_ = answer.contains("ready");
+      return ready_ ? Status() : Broken("came before \"ready\"");
+    }
+    const auto done = answer.find("done");
+    const auto observations = answer.find("observations");
+    if (!in_flight_ || done == answer.end() || !done->is_number_integer() ||
+        done->get<int64_t>() != in_flight_->step.value || observations == answer.end() ||
+        !observations->is_array()) {
+      return Broken("does not fit the step that was asked");
+    }
+    for (const Json& observation : *observations) {
+      if (!observation.is_object()) {
+        return Broken("holds an observation that is no object");
+      }
+    }
+    Report(*observations, context);
+    in_flight_.reset();
+    return {};
+  }
+
+  void Report(const Json& observations, RuleContext& context) {
+    std::set<std::string> seen;
+    size_t count = 0;
+    for (const Json& observation : observations) {
+      if (++count > kMaxObservations) {
+        break;
+      }
+      const std::string cause_key = TextOf(observation, "rule").value_or("");
+      seen.insert(cause_key);
+      causes_.insert(cause_key);
+      Observation reported{
+          .cause_key = cause_key,
+          .tensor = TextOf(observation, "tensor"),
+          .module = TextOf(observation, "module"),
+          .key = *in_flight_,
+          .message = TextOf(observation, "message").value_or("the rule's condition is met"),
+          .cause = TextOf(observation, "cause"),
+          .try_ = TextOf(observation, "fix"),
+          .evidence = {},
+          .severity = SeverityFromName(TextOf(observation, "severity").value_or(""))};
+      context.Observe(std::move(reported));
+    }
+    for (const std::string& cause_key : causes_) {
+      if (!seen.contains(cause_key)) {
+        context.Clear(cause_key, *in_flight_);
+      }
+    }
+  }
+
+  Status Broken(const std::string& how) {
+    Kill();
+    return InternalError(name_ + ": its answer " + how + "; stopped");
+  }
+
+  // The child is gone or deaf: says how it ended and the last it said.
+  Status Ended(const std::string& what) {
+    int status = 0;
+    const bool gone = process_.pid > 0 && waitpid(process_.pid, &status, WNOHANG) == process_.pid;
+    std::string how = what;
+    if (gone) {
+      process_.pid = -1;
+      how = WIFSIGNALED(status)
+                ? fmt::format("was killed by signal {}", WTERMSIG(status))
+                : fmt::format("exited with status {}", WEXITSTATUS(status));
+    }
+    Kill();
+    ReadErrors();
+    return InternalError(
+        fmt::format("{}: its process {}{}{}", name_, how, error_tail_.empty() ? "" : ": ",
+                    LastLine(error_tail_)));
+  }
+
+  static std::string LastLine(std::string text) {
+    while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) {
+      text.pop_back();
+    }
+    return text.substr(text.rfind('\n') + 1);
+  }
+
+  void Kill() {
+    if (process_.pid <= 0) {
+      return;
+    }
+    // Its own session, and so its own group; it may not have come as far as that.
+    (void)kill(-process_.pid, SIGKILL);
+    (void)kill(process_.pid, SIGKILL);
+    while (waitpid(process_.pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    process_.pid = -1;
+  }
+
+  const std::string name_;
+  const TimeNs deadline_ns_;
+  PrivateFolder folder_;
+  SandboxedProcess process_;
+  const Clock& clock_;
+  TimeNs asked_ns_;
+  bool ready_ = false;
+  bool errors_open_ = true;
+  std::string answers_;
+  std::string error_tail_;
+  std::set<Rank> ranks_;
+  std::map<int64_t, UnfinishedStep> unfinished_;
+  std::deque<format::StepKey> queue_;
+  std::optional<format::StepKey> in_flight_;
+  std::set<std::string> causes_;
+};
+
+}  // namespace
+
+std::string DefaultPythonInterpreter() {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  std::vector<std::string> folders;
+  if (!error) {
+    folders.push_back(self.parent_path().string());
+  }
+  const std::string path = GetEnv("PATH").value_or("/usr/local/bin:/usr/bin:/bin");
+  for (size_t begin = 0; begin <= path.size();) {
+    const size_t end = std::min(path.find(':', begin), path.size());
+    folders.push_back(path.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  for (const std::string& folder : folders) {
+    const std::string candidate = JoinPath(folder, "python3");
+    if (!folder.empty() && access(candidate.c_str(), X_OK) == 0) {
+      return candidate;
+    }
+  }
+  return "";
+}
+
+Result<std::unique_ptr<PythonRule>> PythonRule::Start(const PythonRuleOptions& options,
+                                                      const Clock& clock) {
+  const RuleFile file = SplitRuleFile(options.file);
+  if (!PathExists(file.path)) {
+    return NotFoundError("no such file of a rule: \"" + file.path + "\"");
+  }
+  const std::string interpreter =
+      options.interpreter.empty() ? DefaultPythonInterpreter() : options.interpreter;
+  if (interpreter.empty() || access(interpreter.c_str(), X_OK) != 0) {
+    return NotFoundError("no Python interpreter for the rule " + options.file + ": \"" +
+                         (interpreter.empty() ? "python3" : interpreter) + "\"");
+  }
+  WT_ASSIGN_OR_RETURN(PrivateFolder folder, PrivateFolder::Make());
+  SandboxOptions sandbox;
+  sandbox.argv = {interpreter, "-m", "wheeltapper._rule_host"};
+  sandbox.environment = CleanEnvironment(options, folder.path());
+  sandbox.private_dir = folder.path();
+  sandbox.readable = {AbsolutePath(file.path), AbsolutePath(options.run_dir), interpreter};
+  if (!options.python_path.empty()) {
+    sandbox.readable.push_back(options.python_path);
+  }
+  sandbox.memory_mb = options.memory_mb;
+  WT_ASSIGN_OR_RETURN(SandboxedProcess process, StartSandboxed(sandbox));
+  auto rule = std::make_unique<SandboxedRule>(options, std::move(folder), std::move(process), clock);
+  WT_RETURN_IF_ERROR(rule->Greet(options));
+  return std::unique_ptr<PythonRule>(std::move(rule));
+}
+
+}  // namespace wheeltapper::rules

@@ -1,0 +1,37 @@
+// Starts an untrusted program with everything taken from it that the kernel lets us take: see
+// python_rules.h for what that is. Linux only.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/core/status.h"
+
+namespace wheeltapper::rules {
+
+struct SandboxOptions {
+  std::vector<std::string> argv;         // argv[0] is a path
+  std::vector<std::string> environment;  // "NAME=value", the whole of it
+  std::string private_dir;               // made by the caller; the only place it may write to
+  std::vector<std::string> readable;     // what it must be able to read as an unprivileged user
+  int64_t memory_mb = 1024;
+};
+
+// Pipes are non-blocking on this side and closed on exec.
+struct SandboxedProcess {
+  pid_t pid = -1;
+  FileDescriptor to_child;    // its stdin
+  FileDescriptor from_child;  // its stdout
+  FileDescriptor errors;      // its stderr
+  std::string note;           // what could not be taken from it, "" when nothing
+};
+
+// ResourceExhausted when no process or pipe can be made. That the program cannot be executed shows
+// as exit status 127.
+Result<SandboxedProcess> StartSandboxed(const SandboxOptions& options);
+
+}  // namespace wheeltapper::rules

@@ -1,0 +1,161 @@
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <set>
+#include <utility>
+
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/core/suggest.h"
+#include "wheeltapper/rules/engine.h"
+
+namespace wheeltapper::rules {
+namespace {
+
+std::string NumberText(double value) {
+  std::array<char, 32> buffer{};
+  const auto [end, error] = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value);
+  return error == std::errc() ? std::string(buffer.data(), end) : "0";
+}
+
+template <typename T>
+std::string Joined(const std::vector<T>& items) {
+  std::string text;
+  for (const T& item : items) {
+    text += text.empty() ? "" : ",";
+    if constexpr (std::is_same_v<T, std::string>) {
+      text += item;
+    } else {
+      text += std::to_string(item);
+    }
+  }
+  return text;
+}
+
+std::string ParameterText(const ConfigValue& value) {
+  struct Visitor {
+    std::string operator()(bool flag) const { return flag ? "true" : "false"; }
+    std::string operator()(int64_t number) const { return std::to_string(number); }
+    std::string operator()(double number) const { return NumberText(number); }
+    std::string operator()(const std::string& text) const { return text; }
+    std::string operator()(const std::vector<int64_t>& list) const { return Joined(list); }
+    std::string operator()(const std::vector<std::string>& list) const { return Joined(list); }
+  };
+  return std::visit(Visitor{}, value);
+}
+
+std::vector<std::string> BuiltinNames() {
+  std::vector<std::string> names;
+  for (const RuleType& type : BuiltinRules()) {
+    names.emplace_back(type.info->name);
+  }
+  return names;
+}
+
+Status UnknownRule(const std::string& key, const std::string& name) {
+  return InvalidArgumentError("\"" + key + "\": unknown rule \"" + name + "\"" +
+                              DidYouMean(name, BuiltinNames()) +
+                              "; `wheeltapper rules` lists them");
+}
+
+// `rules.<table>.*` into a selection: everything but severity and action is a parameter.
+void ReadTable(const Config& config, const std::string& table, RuleSelection* selection) {
+  for (const std::string& child : config.ChildrenOf("rules." + table)) {
+    const ConfigEntry* entry = config.Find("rules." + table + "." + child);
+    if (entry == nullptr || child == "action") {
+      continue;
+    }
+    if (child == "severity") {
+      selection->severity = SeverityFromName(ParameterText(entry->value));
+    } else {
+      selection->parameters[child] = ParameterText(entry->value);
+    }
+  }
+}
+
+// "MyRule" → "my_rule".
+std::string SnakeCase(std::string_view name) {
+  std::string snake;
+  for (size_t i = 0; i < name.size(); ++i) {
+    const auto letter = static_cast<unsigned char>(name[i]);
+    const bool starts_word = i > 0 && std::isupper(letter) != 0 && name[i - 1] != '_' &&
+                             std::isupper(static_cast<unsigned char>(name[i - 1])) == 0;
+    snake += starts_word ? "_" : "";
+    snake += static_cast<char>(std::tolower(letter));
+  }
+  return snake;
+}
+
+Result<std::set<std::string>> ReadNames(const Config& config, const std::string& key,
+                                        const std::vector<std::string>& also_known) {
+  std::set<std::string> names;
+  for (const std::string& name : config.GetTexts(key)) {
+    const bool known = FindRule(name) != nullptr ||
+                       (key == "rules.select" && (name == "all" || name == "default"));
+    if (!known && std::find(also_known.begin(), also_known.end(), name) == also_known.end()) {
+      return UnknownRule(key, name);
+    }
+    names.insert(name);
+  }
+  return names;
+}
+
+}  // namespace
+
+Result<RuleSelection> SelectPythonRule(const Config& config, const std::string& python_file) {
+  const size_t colon = python_file.rfind(".py:");
+  const std::string file =
+      colon == std::string::npos ? python_file : python_file.substr(0, colon + 3);
+  const std::string class_name = colon == std::string::npos ? "" : python_file.substr(colon + 4);
+  if (!file.ends_with(".py") || (colon != std::string::npos && class_name.empty())) {
+    return InvalidArgumentError("\"rules.custom\": expected FILE.py or FILE.py:CLASS: \"" +
+                                python_file + "\"");
+  }
+  RuleSelection selection;
+  selection.python_file = python_file;
+  const std::string base = BaseName(file);
+  selection.name = class_name.empty() ? base.substr(0, base.size() - 3) : SnakeCase(class_name);
+  if (FindRule(selection.name) != nullptr) {
+    return InvalidArgumentError("\"rules.custom\": a built-in rule has the name \"" +
+                                selection.name + "\"; rename the class: \"" + python_file + "\"");
+  }
+  selection.python_deadline_s = config.GetFloat("rules.custom_deadline_s");
+  selection.python_memory_mb = config.GetInt("rules.custom_memory_mb");
+  if (!class_name.empty() && class_name != selection.name) {
+    ReadTable(config, class_name, &selection);
+  }
+  ReadTable(config, selection.name, &selection);
+  return selection;
+}
+
+Result<std::vector<RuleSelection>> SelectRules(const Config& config) {
+  std::vector<RuleSelection> customs;
+  std::vector<std::string> custom_names;
+  for (const std::string& file : config.GetTexts("rules.custom")) {
+    WT_ASSIGN_OR_RETURN(RuleSelection selection, SelectPythonRule(config, file));
+    custom_names.push_back(selection.name);
+    customs.push_back(std::move(selection));
+  }
+  WT_ASSIGN_OR_RETURN(const auto selected, ReadNames(config, "rules.select", custom_names));
+  WT_ASSIGN_OR_RETURN(const auto ignored, ReadNames(config, "rules.ignore", custom_names));
+  std::vector<RuleSelection> selections;
+  for (const RuleType& type : BuiltinRules()) {
+    RuleSelection selection{
+        .name = type.info->name, .parameters = {}, .severity = {}, .python_file = {}};
+    ReadTable(config, selection.name, &selection);
+    // A mistake in a table is told even when the rule does not run.
+    WT_RETURN_IF_ERROR(Parameters::Make(*type.info, selection.parameters).status());
+    const bool wanted = selected.contains("all") || selected.contains(selection.name) ||
+                        (selected.contains("default") && type.info->on_by_default);
+    if (wanted && !ignored.contains(selection.name)) {
+      selections.push_back(std::move(selection));
+    }
+  }
+  for (RuleSelection& custom : customs) {
+    if (!ignored.contains(custom.name)) {
+      selections.push_back(std::move(custom));
+    }
+  }
+  return selections;
+}
+
+}  // namespace wheeltapper::rules

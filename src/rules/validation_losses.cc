@@ -1,0 +1,72 @@
+#include "validation_losses.h"
+
+#include <cmath>
+
+#include "robust.h"
+
+namespace wheeltapper::rules {
+
+bool ValidationLosses::Admit(const std::string& name, std::string* chosen) {
+  if (chosen->empty()) {
+    *chosen = name;
+  }
+  return *chosen == name;
+}
+
+std::optional<Evaluation> ValidationLosses::Close() {
+  if (open_validation_.empty()) {
+    return std::nullopt;
+  }
+  double sum = 0;
+  for (const double value : open_validation_) {
+    sum += value;
+  }
+  Evaluation evaluation{.key = open_key_,
+                        .validation = sum / static_cast<double>(open_validation_.size()),
+                        .training = std::nullopt};
+  if (!open_training_.empty()) {
+    evaluation.training = Median(open_training_);
+  }
+  open_validation_.clear();
+  open_training_.clear();
+  return evaluation;
+}
+
+void ValidationLosses::AddLoss(const LossValue& loss, std::vector<Evaluation>* closed) {
+  const bool by_name = NamesValidation(loss.name);
+  const bool is_validation = by_name || loss.key.mode == Mode::kEval;
+  if (!is_validation) {
+    if (Admit(loss.name, &training_name_)) {
+      if (auto evaluation = Close()) {
+        closed->push_back(*evaluation);
+      }
+      open_training_.push_back(loss.value);
+    }
+    return;
+  }
+  if (!Admit(loss.name, &validation_name_)) {
+    return;
+  }
+  // A second value of the same name outside an eval pass is the next evaluation.
+  const bool next_pass = !open_validation_.empty() && by_name && loss.key.mode != Mode::kEval;
+  if (next_pass) {
+    if (auto evaluation = Close()) {
+      closed->push_back(*evaluation);
+    }
+  }
+  open_validation_.push_back(loss.value);
+  open_key_ = loss.key;
+}
+
+std::vector<Evaluation> ValidationLosses::Add(const format::StepBatch& batch,
+                                              const format::NameTable& names) {
+  std::vector<Evaluation> closed;
+  for (const LossValue& loss : LossesOf(batch, names, choice_, roles_)) {
+    if (std::isfinite(loss.value)) {
+      AddLoss(loss, &closed);
+    }
+  }
+  return closed;
+}
+
+}  // namespace wheeltapper::rules

@@ -1,0 +1,52 @@
+// Training and validation loss of a run as two series of evaluations.
+//
+// Validation losses come from eval-mode steps or from values whose name says so (val_loss). All
+// losses of one pass over the validation data (eval-mode records with no training step between
+// them, or one logged value) make one evaluation; it closes when training goes on. The training
+// loss of an evaluation is the median of the training losses since the one before.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "wheeltapper/core/status.h"
+#include "wheeltapper/format/rows.h"
+
+#include "loss_values.h"
+
+namespace wheeltapper::rules {
+
+struct Evaluation {
+  format::StepKey key;  // of its last record
+  double validation = 0;
+  std::optional<double> training;
+};
+
+class ValidationLosses {
+ public:
+  explicit ValidationLosses(TensorChoice choice) : choice_(std::move(choice)) {}
+
+  // Evaluations that closed with this batch, in order.
+  std::vector<Evaluation> Add(const format::StepBatch& batch, const format::NameTable& names);
+  [[nodiscard]] const std::string& validation_name() const { return validation_name_; }
+  [[nodiscard]] const std::string& training_name() const { return training_name_; }
+
+ private:
+  std::optional<Evaluation> Close();
+  void AddLoss(const LossValue& loss, std::vector<Evaluation>* closed);
+  // The first name of each kind decides: a run may have many losses.
+  static bool Admit(const std::string& name, std::string* chosen);
+
+  const TensorChoice choice_;
+  TensorRoles roles_;
+  std::string validation_name_;
+  std::string training_name_;
+  std::vector<double> open_validation_;
+  std::vector<double> open_training_;
+  format::StepKey open_key_;
+};
+
+}  // namespace wheeltapper::rules
