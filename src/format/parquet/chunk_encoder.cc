@@ -1,6 +1,7 @@
 #include "parquet/chunk_encoder.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <numeric>
 #include <span>
@@ -35,30 +36,29 @@ Bounds IntBounds(std::span<const T> values) {
   return {true, PlainBytes(*low), PlainBytes(*high)};
 }
 
-// NaN is left out of bounds, and a zero bound stands for both zeros: −0 as minimum, +0 as maximum.
-Bounds DoubleBounds(std::span<const double> values) {
+// A page that holds NaN has no bounds. The specification lets them cover the other values, but
+// readers that order NaN above all numbers (DuckDB, DataFusion, ClickHouse) then skip the page when
+// they look for NaN. A zero bound stands for both zeros: −0 as minimum, +0 as maximum.
+void SummarizeDoubles(std::span<const double> values, PageSummary* summary) {
   constexpr double kInf = std::numeric_limits<double>::infinity();
   constexpr size_t kLanes = 4;  // independent chains, so that the loop is not bound by latency
   std::array<double, kLanes> low{kInf, kInf, kInf, kInf};
   std::array<double, kLanes> high{-kInf, -kInf, -kInf, -kInf};
-  size_t i = 0;
-  for (; i + kLanes <= values.size(); i += kLanes) {
-    for (size_t k = 0; k < kLanes; ++k) {
-      const double value = values[i + k];
-      low[k] = value < low[k] ? value : low[k];
-      high[k] = value > high[k] ? value : high[k];
-    }
+  std::array<int64_t, kLanes> nans{};
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double value = values[i];
+    const size_t k = i % kLanes;
+    low[k] = value < low[k] ? value : low[k];
+    high[k] = value > high[k] ? value : high[k];
+    nans[k] += value != value ? 1 : 0;
   }
-  for (; i < values.size(); ++i) {
-    low[0] = values[i] < low[0] ? values[i] : low[0];
-    high[0] = values[i] > high[0] ? values[i] : high[0];
+  summary->nan_count = std::accumulate(nans.begin(), nans.end(), int64_t{0});
+  if (values.empty() || summary->nan_count != 0) {
+    return;
   }
   const double min = *std::min_element(low.begin(), low.end());
   const double max = *std::max_element(high.begin(), high.end());
-  if (min > max) {
-    return {};
-  }
-  return {true, PlainBytes(min == 0 ? -0.0 : min), PlainBytes(max == 0 ? 0.0 : max)};
+  summary->bounds = {true, PlainBytes(min == 0 ? -0.0 : min), PlainBytes(max == 0 ? 0.0 : max)};
 }
 
 void AppendLevels(std::span<const uint32_t> levels, std::vector<uint8_t>* out) {
@@ -159,7 +159,7 @@ class ChunkEncoder {
         page = values;
       }
       body->cuts = {body->bytes.size(), page.size()};
-      body->summary.bounds = DoubleBounds(page);
+      SummarizeDoubles(page, &body->summary);
       EncodeByteStreamSplit(page, &body->bytes);
     });
   }
@@ -182,7 +182,8 @@ class ChunkEncoder {
     for (const PageSummary& page : chunk_.summaries) {
       metadata.num_values += page.num_values;
       metadata.null_count += page.null_count;
-      complete = complete && (page.bounds.valid || kind != ColumnKind::kString);
+      metadata.nan_count += page.nan_count;
+      complete = complete && (page.bounds.valid || page.null_count == page.num_values);
       Widen(kind, page.bounds, &metadata.bounds);
     }
     // A page of long strings has values that its missing bounds do not cover; a page of NaN has

@@ -46,7 +46,7 @@ struct ColumnSchema {
 };
 
 // Smallest and largest value in PLAIN encoding (strings without length). `valid` is false when
-// there is none: no values, only NaN, or a string too long to store twice.
+// there is none: no values, a NaN among them, or a string too long to store twice.
 struct Bounds {
   bool valid = false;
   std::string min;
@@ -60,6 +60,7 @@ struct ChunkMetadata {
   int64_t data_page_offset = 0;
   int64_t dictionary_page_offset = -1;  // −1: none
   int64_t null_count = 0;
+  int64_t nan_count = 0;  // of doubles
   Bounds bounds;
   int64_t offset_index_offset = -1;
   int64_t offset_index_bytes = 0;
@@ -100,6 +101,7 @@ Result<std::vector<PageLocation>> ParseOffsetIndex(ByteSpan bytes);
 struct PageSummary {
   int64_t num_values = 0;
   int64_t null_count = 0;
+  int64_t nan_count = 0;
   Bounds bounds;
 };
 // False, and nothing appended, when a page holds values but has no bounds: the index cannot say so.

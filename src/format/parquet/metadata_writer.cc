@@ -102,7 +102,7 @@ void WriteSchema(const FileMetadata& file, CompactWriter* w) {
   }
 }
 
-void WriteStatistics(const ChunkMetadata& chunk, CompactWriter* w) {
+void WriteStatistics(ColumnKind kind, const ChunkMetadata& chunk, CompactWriter* w) {
   w->BeginStruct(chunk_ids::kStatistics);
   w->I64(statistics_ids::kNullCount, chunk.null_count);
   if (chunk.bounds.valid) {
@@ -110,6 +110,9 @@ void WriteStatistics(const ChunkMetadata& chunk, CompactWriter* w) {
     w->Binary(statistics_ids::kMinValue, chunk.bounds.min);
     w->Bool(statistics_ids::kMaxExact, true);
     w->Bool(statistics_ids::kMinExact, true);
+  }
+  if (TypeOf(kind) == kTypeDouble) {
+    w->I64(statistics_ids::kNanCount, chunk.nan_count);
   }
   w->EndStruct();
 }
@@ -144,7 +147,7 @@ void WriteChunk(const ColumnSchema& column, const ChunkMetadata& chunk, CompactW
   if (chunk.dictionary_page_offset >= 0) {
     w->I64(chunk_ids::kDictionaryPageOffset, chunk.dictionary_page_offset);
   }
-  WriteStatistics(chunk, w);
+  WriteStatistics(column.kind, chunk, w);
   w->EndStruct();
   w->I64(chunk_ids::kOffsetIndexOffset, chunk.offset_index_offset);
   w->I32(chunk_ids::kOffsetIndexBytes, chunk.offset_index_bytes);

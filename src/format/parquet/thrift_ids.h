@@ -40,7 +40,8 @@ inline constexpr int16_t kType = 1, kEncodings = 2, kPath = 3, kCodec = 4, kValu
                          kDictionaryPageOffset = 11, kStatistics = 12;
 }  // namespace chunk_ids
 namespace statistics_ids {
-inline constexpr int16_t kNullCount = 3, kMaxValue = 5, kMinValue = 6, kMaxExact = 7, kMinExact = 8;
+inline constexpr int16_t kNullCount = 3, kMaxValue = 5, kMinValue = 6, kMaxExact = 7, kMinExact = 8,
+                         kNanCount = 9;
 }
 namespace page_ids {
 inline constexpr int16_t kType = 1, kUncompressedBytes = 2, kCompressedBytes = 3, kCrc = 4,
