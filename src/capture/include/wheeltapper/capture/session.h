@@ -134,7 +134,8 @@ class Session {
 
   // --- hot path ---
   // True when the present step of `mode` is to be captured (tensors). Scalars are recorded on every
-  // step.
+  // step. Also says which mode the job is in: Record and RecordScalars belong to the mode last
+  // asked about.
   [[nodiscard]] virtual bool armed(Mode mode) const noexcept = 0;
   // Takes what the plan wants of each item into the open step transaction.
   virtual void Record(std::span<const TensorItem> items) noexcept = 0;
@@ -153,8 +154,11 @@ class Session {
   [[nodiscard]] virtual int64_t global_step() const noexcept = 0;
   [[nodiscard]] virtual int64_t mode_step(Mode mode) const noexcept = 0;
   virtual void SetPhase(uint32_t phase) noexcept = 0;
-  // Resume: the next step to finish will be `step`.
+  // Resume: the next step to finish will be `step`. The training mode's own step becomes what is
+  // left of it without the other modes' steps; SetModeStep says better where the caller knows
+  // better.
   virtual void SetGlobalStep(int64_t step) noexcept = 0;
+  virtual void SetModeStep(Mode mode, int64_t step) noexcept = 0;
 
   // --- life ---
   // Publishes the open transaction if it has data, drains, seals within `deadline_ns`, marks the

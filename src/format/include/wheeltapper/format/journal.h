@@ -15,6 +15,7 @@
 #include <cstdint>
 
 #include "wheeltapper/core/bytes.h"
+#include "wheeltapper/core/clock.h"
 #include "wheeltapper/tensor/sketch.h"
 #include "wheeltapper/tensor/stats.h"
 
