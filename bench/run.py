@@ -40,11 +40,15 @@ def prepare_environment() -> Path:
     return python
 
 
-def project_path() -> str:
-    """The folder that holds the installed package of the project's own environment."""
+def link_project(python: Path) -> None:
+    """Puts the package of the project's environment, and nothing else of it, into the peers' one."""
     import wheeltapper
 
-    return str(Path(wheeltapper.__file__).parents[1])
+    query = [str(python), "-c", "import sysconfig; print(sysconfig.get_paths()['platlib'])"]
+    packages = Path(subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip())
+    link = packages / "wheeltapper"
+    link.unlink(missing_ok=True)
+    link.symlink_to(Path(wheeltapper.__file__).parent)
 
 
 def run_goals(numbers: list[int], *, quick: bool) -> list[object]:
@@ -112,8 +116,10 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few rounds and small sizes")
     args = parser.parse_args()
     if os.environ.get(INSIDE) != "1":
-        environment = {**os.environ, INSIDE: "1", "PYTHONPATH": project_path(), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        return subprocess.run([str(prepare_environment()), *sys.argv], env=environment, check=False).returncode
+        python = prepare_environment()
+        link_project(python)
+        environment = {**os.environ, INSIDE: "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        return subprocess.run([str(python), *sys.argv], env=environment, check=False).returncode
     from machine import calibrate, machine_line
 
     numbers = [int(text) for text in args.goals.split(",") if text] or list(range(1, 13))

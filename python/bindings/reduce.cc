@@ -1,6 +1,8 @@
 #include "reduce.h"
 
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "wheeltapper/tensor/sketch.h"
@@ -56,12 +58,47 @@ nb::dict Reduce(nb::handle array, bool product, bool median, int ddof) {
   return out;
 }
 
+// Non-empty bins as columns low, high, count, and the quantiles p01 … p99 read from them.
+nb::dict HistogramOf(nb::handle array) {
+  ArrayView input;
+  if (input.Read(array) != ViewState::kOk) {
+    Raise(InvalidArgumentError(
+        "counting an array: it is neither a CPU tensor nor a buffer of numbers: \"" +
+        std::string(Py_TYPE(array.ptr())->tp_name) + "\""));
+  }
+  const auto histogram = std::make_unique<tensor::Histogram>();
+  histogram->Add(input.view());
+  std::vector<tensor::HistogramBin> bins(static_cast<size_t>(histogram->bins_used()));
+  histogram->Sparse(bins);
+  nb::list low;
+  nb::list high;
+  nb::list count;
+  for (const tensor::HistogramBin& bin : bins) {
+    low.append(tensor::BinLow(bin.bin));
+    high.append(tensor::BinHigh(bin.bin));
+    count.append(bin.count);
+  }
+  nb::dict out;
+  out["low"] = low;
+  out["high"] = high;
+  out["count"] = count;
+  for (const auto& [name, q] :
+       {std::pair{"p01", 0.01}, std::pair{"p05", 0.05}, std::pair{"p25", 0.25},
+        std::pair{"p50", 0.5}, std::pair{"p75", 0.75}, std::pair{"p95", 0.95},
+        std::pair{"p99", 0.99}}) {
+    out[name] = histogram->Quantile(q);
+  }
+  return out;
+}
+
 }  // namespace
 
 void BindReduce(nb::module_& m) {
   m.def("reduce", &Reduce, nb::arg("array"), nb::kw_only(), nb::arg("product") = false,
         nb::arg("median") = false, nb::arg("ddof") = 0,
         "Every reduction of one array, by name, in one pass.");
+  m.def("histogram", &HistogramOf, nb::arg("array"),
+        "Log-linear histogram of one array (its non-empty bins) and seven quantiles.");
   m.def("kernel_target", &tensor::KernelTarget, "The instruction set the kernels run on.");
 }
 
