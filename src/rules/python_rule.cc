@@ -1,9 +1,3 @@
-#include <fmt/format.h>
-#include <poll.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -11,15 +5,22 @@
 #include <cstdlib>
 #include <deque>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <utility>
 
-#include "sandbox.h"
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "wheeltapper/core/env.h"
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/rules/python_rules.h"
+
+#include "sandbox.h"
 
 namespace wheeltapper::rules {
 namespace {
@@ -154,11 +155,12 @@ class SandboxedRule final : public PythonRule {
     WT_RETURN_IF_ERROR(Pump(context));
     while (!ready_ || in_flight_ || !queue_.empty()) {
       if (clock_.MonotonicNs() > give_up) {
-        return DeadlineExceededError(fmt::format(
-            "{}: slower than the run: {} steps not evaluated", name_, queue_.size() + 1));
+        return DeadlineExceededError(fmt::format("{}: slower than the run: {} steps not evaluated",
+                                                 name_, queue_.size() + 1));
       }
-      std::array<pollfd, 2> wait = {{{.fd = process_.from_child.get(), .events = POLLIN, .revents = 0},
-                                     {.fd = process_.errors.get(), .events = POLLIN, .revents = 0}}};
+      std::array<pollfd, 2> wait = {
+          {{.fd = process_.from_child.get(), .events = POLLIN, .revents = 0},
+           {.fd = process_.errors.get(), .events = POLLIN, .revents = 0}}};
       // Interrupted or timed out: the loop looks again.
       (void)poll(wait.data(), errors_open_ ? 2 : 1, kPollMs);
       WT_RETURN_IF_ERROR(Pump(context));
@@ -189,8 +191,7 @@ class SandboxedRule final : public PythonRule {
   }
 
   Status Send(const Json& message) {
-    const std::string line =
-        message.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+    const std::string line = message.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
     const ssize_t written = write(process_.to_child.get(), line.data(), line.size());
     // One message is on its way at a time, so the pipe's 64 KiB never fill.
     if (written != static_cast<ssize_t>(line.size())) {
@@ -336,15 +337,13 @@ class SandboxedRule final : public PythonRule {
     std::string how = what;
     if (gone) {
       process_.pid = -1;
-      how = WIFSIGNALED(status)
-                ? fmt::format("was killed by signal {}", WTERMSIG(status))
-                : fmt::format("exited with status {}", WEXITSTATUS(status));
+      how = WIFSIGNALED(status) ? fmt::format("was killed by signal {}", WTERMSIG(status))
+                                : fmt::format("exited with status {}", WEXITSTATUS(status));
     }
     Kill();
     ReadErrors();
-    return InternalError(
-        fmt::format("{}: its process {}{}{}", name_, how, error_tail_.empty() ? "" : ": ",
-                    LastLine(error_tail_)));
+    return InternalError(fmt::format("{}: its process {}{}{}", name_, how,
+                                     error_tail_.empty() ? "" : ": ", LastLine(error_tail_)));
   }
 
   static std::string LastLine(std::string text) {
@@ -430,7 +429,8 @@ Result<std::unique_ptr<PythonRule>> PythonRule::Start(const PythonRuleOptions& o
   }
   sandbox.memory_mb = options.memory_mb;
   WT_ASSIGN_OR_RETURN(SandboxedProcess process, StartSandboxed(sandbox));
-  auto rule = std::make_unique<SandboxedRule>(options, std::move(folder), std::move(process), clock);
+  auto rule =
+      std::make_unique<SandboxedRule>(options, std::move(folder), std::move(process), clock);
   WT_RETURN_IF_ERROR(rule->Greet(options));
   return std::unique_ptr<PythonRule>(std::move(rule));
 }

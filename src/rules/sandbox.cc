@@ -2,6 +2,13 @@
 // because another thread of the watcher may hold any lock at that moment.
 #include "sandbox.h"
 
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <utility>
+
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/audit.h>
@@ -16,13 +23,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <array>
-#include <cerrno>
-#include <csignal>
-#include <cstddef>
-#include <utility>
 
 namespace wheeltapper::rules {
 namespace {
@@ -141,8 +141,8 @@ struct Filter {
 Filter BuildFilter() {
   Filter filter;
   FilterCode& code = filter.code;
-  code.push_back(Statement(BPF_LD | BPF_W | BPF_ABS,
-                           static_cast<uint32_t>(offsetof(seccomp_data, arch))));
+  code.push_back(
+      Statement(BPF_LD | BPF_W | BPF_ABS, static_cast<uint32_t>(offsetof(seccomp_data, arch))));
   code.push_back(Jump(BPF_JMP | BPF_JEQ | BPF_K, kAuditArch, 1, 0));
   code.push_back(Statement(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS));
   code.push_back(LoadCall());
@@ -203,15 +203,15 @@ bool AllowBeneath(int ruleset, const std::string& path, uint64_t rights) {
 
 // Writing allowed in the private folder and to /dev/null, reading everywhere.
 FileDescriptor MakeRuleset(const std::string& private_dir) {
-  const auto abi = static_cast<int>(syscall(SYS_landlock_create_ruleset, nullptr, 0,
-                                            LANDLOCK_CREATE_RULESET_VERSION));
+  const auto abi = static_cast<int>(
+      syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION));
   if (abi < 1) {
     return {};
   }
   landlock_ruleset_attr attributes = {};
   attributes.handled_access_fs = WriteRights(abi);
-  FileDescriptor ruleset(static_cast<int>(
-      syscall(SYS_landlock_create_ruleset, &attributes, sizeof(attributes), 0)));
+  FileDescriptor ruleset(
+      static_cast<int>(syscall(SYS_landlock_create_ruleset, &attributes, sizeof(attributes), 0)));
   if (!ruleset.valid() || !AllowBeneath(ruleset.get(), private_dir, WriteRights(abi)) ||
       !AllowBeneath(ruleset.get(), "/dev/null", LANDLOCK_ACCESS_FS_WRITE_FILE)) {
     return {};
@@ -235,9 +235,8 @@ std::string UnreadableForNobody(const std::vector<std::string>& paths) {
     int failed = BecomeNobody() ? 0 : 1;
     for (size_t i = 0; failed == 0 && i < raw.size(); ++i) {
       struct stat info = {};
-      const bool readable =
-          access(raw[i], R_OK) == 0 && stat(raw[i], &info) == 0 &&
-          (!S_ISDIR(info.st_mode) || access(raw[i], X_OK) == 0);
+      const bool readable = access(raw[i], R_OK) == 0 && stat(raw[i], &info) == 0 &&
+                            (!S_ISDIR(info.st_mode) || access(raw[i], X_OK) == 0);
       failed = readable ? 0 : static_cast<int>(std::min<size_t>(i, 100)) + 2;
     }
     _exit(failed);
@@ -291,7 +290,8 @@ std::vector<char*> RawPointers(const std::vector<std::string>& texts) {
   std::vector<char*> raw;
   for (const std::string& text : texts) {
     // execve takes char* for historical reasons and does not write to it.
-    raw.push_back(const_cast<char*>(text.c_str()));  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+    raw.push_back(
+        const_cast<char*>(text.c_str()));  // NOLINT(cppcoreguidelines-pro-type-const-cast)
   }
   raw.push_back(nullptr);
   return raw;

@@ -2,11 +2,11 @@
 // python_rules.h for what that is. Linux only.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
 #include <string>
 #include <vector>
+
+#include <sys/types.h>
 
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/core/status.h"

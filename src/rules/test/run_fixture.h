@@ -86,10 +86,8 @@ class RunBuilder {
  private:
   void Begin(int64_t step, Mode mode, int32_t rank) {
     format::StepBatch batch;
-    batch.key = {.rank = Rank{rank},
-                 .step = wheeltapper::Step{step},
-                 .mode = mode,
-                 .mode_step = step};
+    batch.key = {
+        .rank = Rank{rank}, .step = wheeltapper::Step{step}, .mode = mode, .mode_step = step};
     batch.wall_ns = kStartNs + step * 1'000'000'000;
     batches_.push_back(std::move(batch));
   }
@@ -111,7 +109,8 @@ class RunBuilder {
 // what rules use.
 class MemoryTrial final : public trial::Trial {
  public:
-  explicit MemoryTrial(RunBuilder& run, std::string path = "") : run_(run), path_(std::move(path)) {}
+  explicit MemoryTrial(RunBuilder& run, std::string path = "")
+      : run_(run), path_(std::move(path)) {}
 
   void Show(size_t batches) { visible_ = std::min(batches, run_.batches().size()); }
   void ShowAll() { visible_ = run_.batches().size(); }

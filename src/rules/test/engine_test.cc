@@ -1,0 +1,255 @@
+#include "wheeltapper/rules/engine.h"
+
+#include <algorithm>
+#include <random>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "run_fixture.h"
+
+namespace wheeltapper::rules {
+namespace {
+
+using testing::HasSubstr;
+
+class RecordingSink final : public FindingSink {
+ public:
+  void Opened(const Finding& finding) override { events.push_back("opened " + finding.id); }
+  void Updated(const Finding& finding) override { events.push_back("updated " + finding.id); }
+  void Resolved(const Finding& finding) override { events.push_back("resolved " + finding.id); }
+  std::vector<std::string> events;
+};
+
+Config ConfigOf(const std::vector<ConfigFlag>& flags) {
+  ConfigSources sources;
+  sources.flags = flags;
+  const auto config = Config::Load(sources);
+  EXPECT_TRUE(config.ok()) << config.status().ToString();
+  return config.ok() ? *config : Config::Defaults();
+}
+
+std::vector<std::string> Lines(const std::vector<Finding>& findings) {
+  std::vector<std::string> lines;
+  for (const Finding& finding : findings) {
+    lines.push_back(FindingToJson(finding));
+  }
+  return lines;
+}
+
+// A run with something for several rules to say.
+RunBuilder EventfulRun() {
+  RunBuilder run;
+  for (int64_t step = 0; step < 60; ++step) {
+    run.Step(step).Scalar("loss/ce", step < 30 ? 2.0 - 0.05 * static_cast<double>(step) : 900.0);
+    run.Weight("fc.weight", NormalStats(0, 0.1 + 0.001 * static_cast<double>(step)));
+    run.Stats("gradient/fc.weight",
+              step % 7 == 6 ? NanStats(3) : NormalStats(0.001 * static_cast<double>(step), 1));
+    run.Stats("gradient/fc.bias", NormalStats(0, 1));
+    run.Weight("fc.bias", NormalStats(0.5, 0.1));
+    if (step % 3 == 0) {
+      run.Between(step).Scalar("val_loss", 1.0 + 0.1 * static_cast<double>(step));
+    }
+  }
+  return run;
+}
+
+TEST(RuleEngineTest, GivesTheSameFindingsLiveInAnyPortionsAndAllAtOnce) {
+  RunBuilder whole = EventfulRun();
+  const std::vector<std::string> expected = Lines(FindingsOf(whole));
+  ASSERT_GE(expected.size(), 3U);
+  for (unsigned seed = 1; seed <= 20; ++seed) {
+    std::mt19937 random(seed);
+    RunBuilder run = EventfulRun();
+    ManualClock clock;
+    std::vector<RuleSelection> selections;
+    for (const RuleType& type : BuiltinRules()) {
+      selections.push_back(Select(type.info->name));
+    }
+    const auto engine = RuleEngine::Create(selections, clock);
+    ASSERT_TRUE(engine.ok());
+    MemoryTrial trial(run);
+    for (size_t shown = 0; shown < run.batches().size(); shown += 1 + random() % 9) {
+      trial.Show(shown);
+      ASSERT_TRUE((*engine)->Advance(trial).ok());
+      clock.Advance(1'000'000'000);
+    }
+    trial.ShowAll();
+    ASSERT_TRUE((*engine)->Finish(trial).ok());
+    EXPECT_EQ(Lines((*engine)->findings()), expected) << "seed " << seed;
+  }
+}
+
+TEST(RuleEngineTest, TwoHundredLayersWithOneCauseAreOneFinding) {
+  RunBuilder run;
+  run.Step(5);
+  for (int layer = 0; layer < 200; ++layer) {
+    run.Stats("gradient/layer" + std::to_string(layer) + ".weight", NanStats(1));
+  }
+  const auto findings = FindingsOf(run, "nonfinite");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].count, 200);
+  EXPECT_EQ(findings[0].tensors.size(), 20U);
+  EXPECT_EQ(findings[0].tensor, "gradient/layer199.weight");  // the deepest comes first
+  EXPECT_THAT(findings[0].message, HasSubstr("(and 199 more tensors)"));
+}
+
+TEST(RuleEngineTest, AFindingResolvesAfterThreeClearStepsAndOpensAgainWithTheSameId) {
+  RunBuilder run;
+  const std::vector<bool> bad = {true, false, false, true, false, false, false, true};
+  for (size_t step = 0; step < bad.size(); ++step) {
+    run.Step(static_cast<int64_t>(step))
+        .Stats("gradient/w", bad[step] ? NanStats(1) : NormalStats(0, 1));
+  }
+  const ManualClock clock;
+  const auto engine = RuleEngine::Create({Select("nonfinite")}, clock);
+  ASSERT_TRUE(engine.ok());
+  RecordingSink sink;
+  (*engine)->AddSink(&sink);
+  MemoryTrial trial(run);
+  trial.ShowAll();
+  ASSERT_TRUE((*engine)->Finish(trial).ok());
+  EXPECT_THAT(sink.events, testing::ElementsAre("opened nonfinite-1", "resolved nonfinite-1",
+                                                "opened nonfinite-1"));
+  EXPECT_EQ((*engine)->findings()[0].count, 3);
+  EXPECT_EQ((*engine)->findings()[0].last_step, 7);
+}
+
+TEST(RuleEngineTest, UpdatesAreRateLimitedAndTheLastOneIsNotLost) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 30; ++step) {
+    run.Step(step).Stats("gradient/w", NanStats(1));
+  }
+  ManualClock clock;
+  const auto engine = RuleEngine::Create({Select("nonfinite")}, clock);
+  ASSERT_TRUE(engine.ok());
+  RecordingSink sink;
+  (*engine)->AddSink(&sink);
+  MemoryTrial trial(run);
+  for (size_t shown = 1; shown <= 30; ++shown) {
+    trial.Show(shown);
+    ASSERT_TRUE((*engine)->Advance(trial).ok());
+    clock.Advance(1'000'000'000);
+  }
+  ASSERT_TRUE((*engine)->Finish(trial).ok());
+  EXPECT_THAT(sink.events, testing::ElementsAre("opened nonfinite-1", "updated nonfinite-1",
+                                                "updated nonfinite-1", "updated nonfinite-1"));
+  EXPECT_EQ((*engine)->findings()[0].count, 30);
+}
+
+TEST(RuleEngineTest, RanksMergeIntoOneFindingWhicheverIsReadFirst) {
+  std::vector<std::string> results;
+  for (const bool swapped : {false, true}) {
+    RunBuilder run;
+    for (const int32_t rank : swapped ? std::vector{1, 0} : std::vector{0, 1}) {
+      for (int64_t step = 0; step < 4; ++step) {
+        run.Step(step, Mode::kTrain, rank);
+        run.Stats("gradient/w", step >= 2 - rank ? NanStats(1 + rank) : NormalStats(0, 1));
+      }
+    }
+    const auto findings = FindingsOf(run, "nonfinite");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].rank, std::nullopt);
+    EXPECT_EQ(findings[0].step, 1);
+    EXPECT_EQ(findings[0].count, 5);
+    results.push_back(FindingToJson(findings[0]));
+  }
+  EXPECT_EQ(results[0], results[1]);
+}
+
+TEST(RuleEngineTest, ARuleInErrorIsIsolatedAndNeverAFinding) {
+  RunBuilder run;
+  run.Step(0).Scalar("loss/ce", 1).Stats("gradient/w", NanStats(1));
+  run.Step(1).Scalar("loss/ce", 1).Stats("gradient/w", NanStats(1));
+  const ManualClock clock;
+  const auto engine = RuleEngine::Create(
+      {Select("loss_not_decreasing", {{"mode", "sideways"}}), Select("nonfinite")}, clock);
+  ASSERT_TRUE(engine.ok());
+  MemoryTrial trial(run);
+  trial.ShowAll();
+  ASSERT_TRUE((*engine)->Finish(trial).ok());
+  const auto states = (*engine)->rule_states();
+  EXPECT_EQ(states[0].state, RuleState::kErrored);
+  EXPECT_THAT(states[0].detail, HasSubstr("expected train, eval, predict or global"));
+  EXPECT_EQ(states[0].batches, 1);
+  EXPECT_EQ(states[1].state, RuleState::kActive);
+  ASSERT_EQ((*engine)->findings().size(), 1U);
+  EXPECT_EQ((*engine)->findings()[0].rule, "nonfinite");
+}
+
+TEST(RuleEngineTest, ARuleWhoseNeedsAreNotMetSaysWhatItWaitsFor) {
+  RunBuilder run;
+  run.Step(0).Scalar("accuracy", 1);
+  const ManualClock clock;
+  const auto engine =
+      RuleEngine::Create({Select("vanishing_gradient"), Select("stalled_training")}, clock);
+  ASSERT_TRUE(engine.ok());
+  MemoryTrial trial(run);
+  trial.ShowAll();
+  ASSERT_TRUE((*engine)->Finish(trial).ok());
+  const auto states = (*engine)->rule_states();
+  EXPECT_EQ(states[0].state, RuleState::kWaiting);
+  EXPECT_EQ(states[0].detail, "needs collection gradients, none captured so far");
+  EXPECT_EQ(states[1].state, RuleState::kActive);
+}
+
+TEST(RuleEngineTest, ParametersInForceStandInTheFinding) {
+  RunBuilder run;
+  run.Step(0).Stats("gradient/w", NanStats(1));
+  const auto findings = FindingsOf(run, "exploding_tensor", {{"nonfinite", "true"}});
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].parameters.at("nonfinite"), "true");
+  EXPECT_EQ(findings[0].parameters.at("only_nan"), "false");
+}
+
+TEST(SelectRulesTest, DefaultsToEveryRuleThatIsOnByDefault) {
+  const auto selections = SelectRules(ConfigOf({}));
+  ASSERT_TRUE(selections.ok());
+  EXPECT_EQ(selections->size(), BuiltinRules().size());
+}
+
+TEST(SelectRulesTest, TakesNamesIgnoresParametersAndSeverity) {
+  const auto selections =
+      SelectRules(ConfigOf({{"rules.select", "overfit,dead_relu,nonfinite", "--set"},
+                            {"rules.ignore", "nonfinite", "--set"},
+                            {"rules.dead_relu.patience", "7", "--set"},
+                            {"rules.dead_relu.severity", "info", "--set"}}));
+  ASSERT_TRUE(selections.ok()) << selections.status().ToString();
+  ASSERT_EQ(selections->size(), 2U);
+  EXPECT_EQ((*selections)[1].name, "dead_relu");
+  EXPECT_EQ((*selections)[1].parameters.at("patience"), "7");
+  EXPECT_EQ((*selections)[1].severity, Severity::kInfo);
+}
+
+TEST(SelectRulesTest, SuggestsForUnknownRulesAndParameters) {
+  const auto rule = SelectRules(ConfigOf({{"rules.select", "ded_relu", "--set"}}));
+  EXPECT_EQ(rule.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(rule.status().message(), HasSubstr("dead_relu"));
+  const auto parameter = SelectRules(ConfigOf({{"rules.dead_relu.patiance", "3", "--set"}}));
+  EXPECT_THAT(parameter.status().message(), HasSubstr("did you mean \"patience\"?"));
+}
+
+TEST(SelectRulesTest, NamesAPythonRuleAfterItsClass) {
+  const auto selections =
+      SelectRules(ConfigOf({{"rules.custom", "my/rules.py:LargeGradient", "--set"},
+                            {"rules.large_gradient.limit", "3", "--set"}}));
+  ASSERT_TRUE(selections.ok()) << selections.status().ToString();
+  EXPECT_EQ(selections->back().name, "large_gradient");
+  EXPECT_EQ(selections->back().python_file, "my/rules.py:LargeGradient");
+  EXPECT_EQ(selections->back().parameters.at("limit"), "3");
+  EXPECT_FALSE(SelectRules(ConfigOf({{"rules.custom", "rules.txt", "--set"}})).ok());
+}
+
+TEST(ParametersTest, RejectsWhatIsNotOfTheType) {
+  const RuleInfo& info = *FindRule("unchanged_tensor")->info;
+  EXPECT_TRUE(Parameters::Make(info, {{"num_steps", "4"}, {"rtol", "1e-3"}}).ok());
+  for (const auto& [name, text] : std::map<std::string, std::string>{
+           {"num_steps", "3.5"}, {"rtol", "much"}, {"equal_nan", "maybe"}, {"tensor_regex", "("}}) {
+    const auto parameters = Parameters::Make(info, {{name, text}});
+    EXPECT_EQ(parameters.status().code(), StatusCode::kInvalidArgument) << name;
+    EXPECT_THAT(parameters.status().message(), HasSubstr(name));
+  }
+}
+
+}  // namespace
+}  // namespace wheeltapper::rules

@@ -1,0 +1,232 @@
+// Rules about losses and time: for each a run that breaks it and runs that do not.
+#include <random>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "run_fixture.h"
+
+namespace wheeltapper::rules {
+namespace {
+
+using testing::HasSubstr;
+
+RunBuilder LossEvery(int64_t interval, const std::vector<double>& values,
+                     Mode mode = Mode::kTrain) {
+  RunBuilder run;
+  for (size_t i = 0; i < values.size(); ++i) {
+    run.Step(static_cast<int64_t>(i) * interval, mode).Scalar("loss/ce", values[i]);
+  }
+  return run;
+}
+
+std::vector<double> NoisyLosses(unsigned seed, double floor, double noise, int count,
+                                double half_life = 40) {
+  std::mt19937 random(seed);
+  std::normal_distribution<double> normal(0, 1);
+  std::vector<double> values;
+  for (int i = 0; i < count; ++i) {
+    const double level = floor + (2.3 - floor) * std::exp2(-i / half_life);
+    values.push_back(std::abs(level * (1 + noise * normal(random))));
+  }
+  return values;
+}
+
+TEST(LossNotDecreasingTest, StaysSilentOnHealthyCurvesAndAtTheirNoiseFloor) {
+  for (unsigned seed = 0; seed < 100; ++seed) {
+    for (const double floor : {1e-7, 1e-3, 0.3, 1.9}) {
+      for (const double noise : {0.0, 0.05, 0.3}) {
+        RunBuilder run = LossEvery(1, NoisyLosses(seed, floor, noise, 600));
+        const auto findings = FindingsOf(run, "loss_not_decreasing");
+        EXPECT_TRUE(findings.empty()) << "seed " << seed << " floor " << floor << " noise " << noise
+                                      << ": " << findings[0].message;
+      }
+    }
+  }
+}
+
+TEST(LossNotDecreasingTest, ReportsDivergenceWithTheLayerThatGrewMost) {
+  RunBuilder run;
+  const std::vector<double> losses = {2.3, 2.4, 31, 950, 4e4, 2e6};
+  for (size_t i = 0; i < losses.size(); ++i) {
+    run.Step(static_cast<int64_t>(i)).Scalar("loss/ce", losses[i]).Scalar("lr", 10);
+    run.Weight("conv1.weight", NormalStats(0, 0.1 * std::pow(2, i)));
+    run.Weight("fc.weight", NormalStats(0, 0.1 * std::pow(10, i)));
+    run.Weight("fc.bias", NormalStats(0, i == 0 ? 0 : 0.001));
+  }
+  const auto findings = FindingsOf(run, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].tensor, "fc.weight");
+  EXPECT_EQ(findings[0].module, "fc");
+  EXPECT_LE(findings[0].step, 4);
+  EXPECT_EQ(findings[0].cause, "the learning rate (10) is too high");
+  EXPECT_THAT(*findings[0].try_, HasSubstr("lower the learning rate to 1"));
+  EXPECT_THAT(findings[0].message, HasSubstr("fc.weight grew most"));
+  EXPECT_FALSE(findings[0].evidence.empty());
+}
+
+TEST(LossNotDecreasingTest, ReportsALossThatFallsBackToItsStart) {
+  std::vector<double> values = NoisyLosses(1, 0.05, 0.05, 300);
+  for (int i = 0; i < 60; ++i) {
+    values.push_back(2.3);
+  }
+  RunBuilder run = LossEvery(1, values);
+  const auto findings = FindingsOf(run, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_NEAR(static_cast<double>(findings[0].step), 300, 15);
+}
+
+TEST(LossNotDecreasingTest, ReportsALossThatNeverFalls) {
+  RunBuilder run = LossEvery(1, NoisyLosses(3, 2.3, 0.01, 300));
+  const auto findings = FindingsOf(run, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].step, 0);
+  EXPECT_EQ(findings[0].severity, Severity::kWarning);
+  EXPECT_THAT(findings[0].message, HasSubstr("has not decreased"));
+}
+
+TEST(LossNotDecreasingTest, ComparesAsSageMakerDoesWithCompat) {
+  const std::map<std::string, std::string> compat = {{"compat", "true"}};
+  RunBuilder first = LossEvery(4, {.3, .33, .31, .30, .28});
+  auto findings = FindingsOf(first, "loss_not_decreasing", compat);
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].step, 12);
+  EXPECT_EQ(findings[0].count, 1);
+
+  RunBuilder second = LossEvery(4, {.3, .33, .31, .30, .28, .2, .42});
+  findings =
+      FindingsOf(second, "loss_not_decreasing", {{"compat", "true"}, {"diff_percent", "20"}});
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].last_step, 24);
+}
+
+TEST(LossNotDecreasingTest, ChecksEveryNumStepsWithCompat) {
+  // Saved every 3 steps and never falling: checks at 12, 24, 36, each against 12 steps before.
+  RunBuilder run = LossEvery(3, std::vector<double>(14, 1.0));
+  const auto findings = FindingsOf(run, "loss_not_decreasing", {{"compat", "true"}});
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].count, 3);
+  EXPECT_EQ(findings[0].step, 12);
+  EXPECT_EQ(findings[0].last_step, 36);
+}
+
+TEST(LossNotDecreasingTest, PrefersEvaluationLossesWithCompat) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 40; ++step) {
+    run.Step(step, step % 2 == 0 ? Mode::kEval : Mode::kTrain)
+        .Scalar("loss/ce", step % 2 == 0 ? 1.0 / static_cast<double>(step + 1) : 1.0);
+  }
+  EXPECT_TRUE(FindingsOf(run, "loss_not_decreasing", {{"compat", "true"}}).empty());
+  EXPECT_FALSE(
+      FindingsOf(run, "loss_not_decreasing", {{"compat", "true"}, {"mode", "train"}}).empty());
+}
+
+// Training and validation losses of a run with an evaluation every 10 steps.
+RunBuilder Evaluations(const std::function<double(int)>& training,
+                       const std::function<double(int)>& validation, int count) {
+  RunBuilder run;
+  int64_t step = 0;
+  for (int evaluation = 0; evaluation < count; ++evaluation) {
+    for (int i = 0; i < 10; ++i) {
+      run.Step(step++).Scalar("loss/ce", training(evaluation));
+    }
+    for (int i = 0; i < 3; ++i) {
+      run.Step(step, Mode::kEval).Scalar("loss/ce", validation(evaluation));
+    }
+  }
+  run.Step(step).Scalar("loss/ce", training(count));
+  return run;
+}
+
+TEST(OverfitTest, ReportsValidationThatRisesWhileTrainingFalls) {
+  RunBuilder run =
+      Evaluations([](int i) { return std::exp2(-i / 4.0); },
+                  [](int i) { return i < 8 ? 1.0 - 0.1 * i : 0.3 + 0.05 * (i - 8); }, 20);
+  const auto findings = FindingsOf(run, "overfit");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].try_, HasSubstr("keep the checkpoint of step"));
+  EXPECT_EQ(findings[0].evidence.size(), 2U);
+}
+
+TEST(OverfitTest, StaysSilentOnAConvergedRunWhoseTrainingLossIsNearZero) {
+  RunBuilder run =
+      Evaluations([](int i) { return 2.3 * std::exp2(-i); },
+                  [](int i) { return 0.08 + 2.2 * std::exp2(-i) + 0.003 * (i % 2); }, 30);
+  EXPECT_TRUE(FindingsOf(run, "overfit").empty());
+  EXPECT_TRUE(FindingsOf(run, "overtraining").size() <= 1);
+}
+
+TEST(OverfitTest, JudgesTheGapAloneWithCompat) {
+  RunBuilder run = Evaluations([](int) { return 1.0; }, [](int) { return 1.05; }, 5);
+  EXPECT_TRUE(FindingsOf(run, "overfit", {{"compat", "true"}}).empty());
+  RunBuilder gap = Evaluations([](int) { return 1.0; }, [](int) { return 1.2; }, 5);
+  EXPECT_EQ(FindingsOf(gap, "overfit", {{"compat", "true"}}).size(), 1U);
+  EXPECT_TRUE(FindingsOf(gap, "overfit").empty());
+}
+
+TEST(OverfitTest, UnderstandsValuesLoggedAsValLoss) {
+  RunBuilder run;
+  for (int64_t i = 0; i < 20; ++i) {
+    run.Step(i).Scalar("train_loss", std::exp2(-static_cast<double>(i) / 4));
+    run.Between(i).Scalar(
+        "val_loss", i < 5 ? 1.0 - 0.1 * static_cast<double>(i) : 0.2 * static_cast<double>(i));
+  }
+  const auto findings = FindingsOf(run, "overfit");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].tensor, "val_loss");
+}
+
+TEST(OvertrainingTest, ReportsARunThatGoesOnLongAfterItsBestEvaluation) {
+  RunBuilder run =
+      Evaluations([](int) { return 1.0; }, [](int i) { return i < 8 ? 1.0 - 0.1 * i : 0.3; }, 40);
+  const auto findings = FindingsOf(run, "overtraining");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].severity, Severity::kInfo);
+}
+
+TEST(OvertrainingTest, StaysSilentWhileValidationImprovesAndOnATrainingPlateau) {
+  RunBuilder run =
+      Evaluations([](int) { return 1.0; }, [](int i) { return std::exp2(-i / 5.0); }, 40);
+  EXPECT_TRUE(FindingsOf(run, "overtraining").empty());
+  RunBuilder plateau = LossEvery(1, NoisyLosses(1, 0.3, 0.1, 500));
+  EXPECT_TRUE(FindingsOf(plateau, "overtraining").empty());
+  EXPECT_FALSE(FindingsOf(plateau, "overtraining", {{"compat", "true"}}).empty());
+}
+
+TEST(StalledTrainingTest, ReportsALongPauseLiveAndInReplayAlike) {
+  constexpr TimeNs kSecond = 1'000'000'000;
+  const ManualClock start;
+  RunBuilder run;
+  run.Step(0).At(start.WallNs()).Scalar("loss", 1);
+  run.Step(1).At(start.WallNs() + 3600 * kSecond).Scalar("loss", 1);
+  const auto replayed = FindingsOf(run, "stalled_training");
+  ASSERT_EQ(replayed.size(), 1U);
+  EXPECT_THAT(replayed[0].message, HasSubstr("more than 1.8e+03 s after step 0"));
+
+  ManualClock clock(start.WallNs());
+  const auto engine = RuleEngine::Create({Select("stalled_training")}, clock);
+  ASSERT_TRUE(engine.ok());
+  MemoryTrial trial(run);
+  trial.Show(1);
+  ASSERT_TRUE((*engine)->Advance(trial).ok());
+  clock.Advance(1799 * kSecond);
+  ASSERT_TRUE((*engine)->Advance(trial).ok());
+  EXPECT_TRUE((*engine)->findings().empty());
+  clock.Advance(10 * kSecond);
+  ASSERT_TRUE((*engine)->Advance(trial).ok());
+  ASSERT_EQ((*engine)->findings().size(), 1U);
+  clock.Advance(1791 * kSecond);
+  trial.ShowAll();
+  ASSERT_TRUE((*engine)->Finish(trial).ok());
+  ASSERT_EQ((*engine)->findings().size(), 1U);
+  EXPECT_EQ((*engine)->findings()[0].message, replayed[0].message);
+  EXPECT_EQ((*engine)->findings()[0].count, replayed[0].count);
+}
+
+TEST(StalledTrainingTest, StaysSilentWhenStepsGoOnAndOnAFinishedRun) {
+  RunBuilder run = LossEvery(1, std::vector<double>(100, 1.0));
+  EXPECT_TRUE(FindingsOf(run, "stalled_training").empty());
+}
+
+}  // namespace
+}  // namespace wheeltapper::rules

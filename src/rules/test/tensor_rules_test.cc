@@ -1,0 +1,361 @@
+// Rules about tensors: for each a run that breaks it and runs that do not.
+#include <limits>
+#include <random>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "run_fixture.h"
+
+namespace wheeltapper::rules {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr const char* kModel = R"({"kind":"model","modules":[
+  {"path":"conv1","type":"Conv2d","parameters":["conv1.weight","conv1.bias"]},
+  {"path":"relu1","type":"torch.nn.modules.activation.ReLU","parameters":[]},
+  {"path":"conv2","type":"Conv2d","parameters":["conv2.weight","conv2.bias"]},
+  {"path":"relu2","type":"ReLU","parameters":[]},
+  {"path":"fc","type":"Linear","parameters":["fc.weight","fc.bias"]}],
+ "parameters":[{"name":"conv1.weight","numel":64,"requires_grad":true},
+  {"name":"conv1.bias","numel":8,"requires_grad":true},
+  {"name":"conv2.weight","numel":64,"requires_grad":true},
+  {"name":"conv2.bias","numel":8,"requires_grad":true},
+  {"name":"fc.weight","numel":64,"requires_grad":true},
+  {"name":"fc.bias","numel":8,"requires_grad":true}]})";
+
+const std::vector<std::string> kParameterNames = {"conv1.weight", "conv1.bias", "conv2.weight",
+                                                  "conv2.bias",   "fc.weight",  "fc.bias"};
+
+// What a small network looks like while it learns: everything moves a little, gradients shrink.
+RunBuilder HealthyRun(unsigned seed, int64_t steps) {
+  std::mt19937 random(seed);
+  std::normal_distribution<double> normal(0, 1);
+  RunBuilder run;
+  run.Between(0).Meta(kModel).Meta(
+      R"({"kind":"optimizer","parameters":["conv1.weight","conv1.bias","conv2.weight",)"
+      R"("conv2.bias","fc.weight","fc.bias"]})");
+  for (int64_t step = 0; step < steps; ++step) {
+    const double shrink = std::exp2(-static_cast<double>(step) / 20);
+    run.Step(step).Scalar("loss/ce", 2.3 * shrink).Scalar("lr", 0.1);
+    for (const std::string& name : kParameterNames) {
+      const bool starts_at_zero = name.ends_with("bias") && step == 0;
+      run.Weight(name, starts_at_zero
+                           ? ZeroStats()
+                           : NormalStats(0.01 * normal(random), 0.1 + 1e-4 * normal(random)));
+      run.Stats("gradient/" + name, NormalStats(0, shrink * std::exp(0.5 * normal(random))));
+    }
+    for (const char* name : {"relu1", "relu2"}) {
+      tensor::TensorStats stats = NormalStats(1, 0.5 + 0.01 * normal(random), 8192);
+      stats.negative_count = 0;
+      stats.zero_count = 4000;
+      run.Stats(std::string("output/") + name, stats, {"activations"});
+    }
+  }
+  return run;
+}
+
+TEST(BuiltinRulesTest, AllStaySilentOnHealthyTrainingThatConvergesToNothing) {
+  for (unsigned seed = 0; seed < 50; ++seed) {
+    RunBuilder run = HealthyRun(seed, 700);
+    const auto findings = FindingsOf(run);
+    EXPECT_TRUE(findings.empty()) << seed << " " << findings[0].rule << ": " << findings[0].message;
+  }
+}
+
+TEST(NonfiniteTest, NamesTheFirstTensorInCausalOrder) {
+  RunBuilder run;
+  run.Between(0).Meta(kModel);
+  run.Step(1).Stats("gradient/fc.weight", NormalStats(0, 1));
+  // What the script logged arrives before the step's tensors.
+  run.Between(2).Scalar("loss/ce", std::nan(""));
+  run.Step(2).Stats("conv1.weight", NormalStats(0, 1), {"weights"});
+  for (const std::string& name : kParameterNames) {
+    run.Stats("gradient/" + name, NanStats(1));
+  }
+  run.Stats("output/conv1", NormalStats(0, 1)).Stats("output/relu2", NanStats(5));
+  run.Stats("output/conv2", NanStats(3, 8192)).Stats("input/conv1", NormalStats(0, 1));
+  const auto findings = FindingsOf(run, "nonfinite");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].tensor, "output/conv2");
+  EXPECT_EQ(findings[0].module, "conv2");
+  EXPECT_EQ(findings[0].step, 2);
+  EXPECT_EQ(findings[0].severity, Severity::kCritical);
+  EXPECT_THAT(findings[0].message, HasSubstr("output/conv2 holds 3 NaN of 8,192 values at step 2"));
+  EXPECT_THAT(*findings[0].cause, HasSubstr("conv2 (Conv2d) is the first module"));
+  EXPECT_EQ(findings[0].count, 9);
+  EXPECT_EQ(findings[0].tensors[2], "loss/ce");
+  EXPECT_EQ(findings[0].tensors[3], "gradient/fc.bias");  // deepest first
+}
+
+TEST(NonfiniteTest, BlamesTheLearningRateWhenWeightsGrewBefore) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 4; ++step) {
+    run.Step(step).Scalar("loss/ce", std::pow(100, step)).Scalar("lr", 5);
+    run.Weight("fc.weight", NormalStats(0, 0.1 * std::pow(1000, step)));
+  }
+  run.Step(4).Scalar("loss/ce", std::numeric_limits<double>::infinity());
+  const auto findings = FindingsOf(run, "nonfinite");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, HasSubstr("the learning rate (5) is too high"));
+  EXPECT_THAT(*findings[0].try_, HasSubstr("0.5"));
+  EXPECT_EQ(findings[0].step, 4);
+}
+
+TEST(NonfiniteTest, BlamesTheDataWhenTheInputIsBad) {
+  RunBuilder run;
+  run.Step(7).Stats("input/conv1", NanStats(2)).Stats("output/conv1", NanStats(64));
+  const auto findings = FindingsOf(run, "nonfinite");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].tensor, "input/conv1");
+  EXPECT_THAT(*findings[0].cause, HasSubstr("input batch"));
+}
+
+TEST(NonfiniteTest, ReportsWhatWasLoggedLastWhenNoStepFollows) {
+  RunBuilder run;
+  run.Step(0).Scalar("loss/ce", 1);
+  run.Between(1).Scalar("loss/ce", std::nan(""));
+  EXPECT_EQ(FindingsOf(run, "nonfinite").size(), 1U);
+}
+
+TEST(ExplodingTensorTest, ReportsGrowthBeforeItBecomesNan) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 12; ++step) {
+    run.Step(step).Stats("gradient/fc.weight",
+                         NormalStats(0, step < 8 ? 1.0 : std::pow(100, step - 6)));
+  }
+  const auto findings = FindingsOf(run, "exploding_tensor");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].tensor, "gradient/fc.weight");
+  EXPECT_EQ(findings[0].step, 9);
+  EXPECT_EQ(findings[0].evidence.size(), 1U);
+}
+
+TEST(ExplodingTensorTest, StaysSilentOnSpikesAndOnLargeButSteadyValues) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 100; ++step) {
+    run.Step(step).Stats("gradient/fc.weight", NormalStats(0, step % 10 == 9 ? 500 : 1));
+    run.Stats("output/fc", NormalStats(0, 1e8));
+  }
+  EXPECT_TRUE(FindingsOf(run, "exploding_tensor").empty());
+}
+
+TEST(ExplodingTensorTest, CountsNanAndInfinityAsSageMakerDoes) {
+  tensor::TensorStats infinite = NormalStats(0, 1);
+  infinite.posinf_count = 1;
+  const std::map<std::string, std::string> compat = {{"nonfinite", "true"}, {"growth_factor", "0"}};
+  RunBuilder run;
+  run.Step(3).Stats("a", infinite, {"weights"}).Stats("b", NanStats(1), {"biases"});
+  EXPECT_EQ(FindingsOf(run, "exploding_tensor", compat)[0].count, 2);
+  auto only_nan = compat;
+  only_nan["only_nan"] = "true";
+  EXPECT_EQ(FindingsOf(run, "exploding_tensor", only_nan)[0].tensor, "b");
+  auto chosen = compat;
+  chosen["collection_names"] = "weights, losses";
+  EXPECT_EQ(FindingsOf(run, "exploding_tensor", chosen)[0].tensors, std::vector<std::string>{"a"});
+  chosen["tensor_regex"] = "^b$";
+  EXPECT_EQ(FindingsOf(run, "exploding_tensor", chosen)[0].count, 2);
+}
+
+TEST(VanishingGradientTest, ReportsTheLayersThatReceiveNothing) {
+  RunBuilder run;
+  run.Between(0).Meta(kModel);
+  for (int64_t step = 0; step < 8; ++step) {
+    run.Step(step).Stats("gradient/conv1.weight", NormalStats(0, 1e-9));
+    run.Stats("gradient/conv2.weight", ZeroStats())
+        .Stats("gradient/fc.weight", NormalStats(0, 0.1));
+  }
+  const auto findings = FindingsOf(run, "vanishing_gradient");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].tensor, "gradient/conv1.weight");
+  EXPECT_EQ(findings[0].step, 4);
+  EXPECT_EQ(findings[0].tensors.size(), 2U);
+}
+
+TEST(VanishingGradientTest, ReportsGradientsThatFadeWithDepth) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 6; ++step) {
+    run.Step(step);
+    for (int layer = 0; layer < 10; ++layer) {
+      run.Stats("gradient/layer" + std::to_string(layer) + ".weight",
+                NormalStats(0, 1e-6 * std::pow(10, 0.7 * layer)));
+    }
+  }
+  const auto findings = FindingsOf(run, "vanishing_gradient");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].tensor, "gradient/layer0.weight");
+  EXPECT_THAT(findings[0].message, HasSubstr("powers of ten"));
+}
+
+TEST(VanishingGradientTest, LeavesConvergenceAndDeadLayersToOthers) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 100; ++step) {
+    const double level = std::exp2(-static_cast<double>(step));
+    run.Step(step).Stats("gradient/a.weight", NormalStats(0, level));
+    run.Stats("gradient/b.weight", NormalStats(0, level));
+  }
+  EXPECT_TRUE(FindingsOf(run, "vanishing_gradient").empty());
+  EXPECT_FALSE(
+      FindingsOf(run, "vanishing_gradient", {{"patience", "1"}, {"ignore_converged", "false"}})
+          .empty());
+  RunBuilder dead;
+  for (int64_t step = 0; step < 20; ++step) {
+    dead.Step(step).Stats("gradient/a.weight", ZeroStats());
+    dead.Stats("gradient/b.weight", NormalStats(0, 1));
+  }
+  EXPECT_TRUE(FindingsOf(dead, "vanishing_gradient").empty());
+}
+
+TEST(DeadReluTest, NamesTheLayerItsFirstStepAndTheBiasThatDidIt) {
+  RunBuilder run;
+  run.Between(0).Meta(kModel);
+  for (int64_t step = 0; step < 5; ++step) {
+    run.Step(step).Weight("conv2.bias", NormalStats(-100, 0.1));
+    run.Stats("output/relu1", NormalStats(1, 0.5)).Stats("output/relu2", ZeroStats(8192));
+    run.Stats("gradient/conv2.weight", ZeroStats()).Stats("gradient/fc.bias", NormalStats(0, 1));
+  }
+  const auto findings = FindingsOf(run, "dead_relu");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].tensor, "output/relu2");
+  EXPECT_EQ(findings[0].module, "relu2");
+  EXPECT_EQ(findings[0].step, 0);
+  EXPECT_EQ(findings[0].last_step, 4);
+  EXPECT_THAT(findings[0].message, HasSubstr("relu2 (after conv2) is dead: 0 of 8,192 outputs"));
+  EXPECT_THAT(*findings[0].cause, HasSubstr("conv2.bias averages -100 from the start"));
+  EXPECT_EQ(findings[0].try_, "start conv2.bias at 0");
+}
+
+TEST(DeadReluTest, ReportsOnlyWhatTheBoundProves) {
+  // 0.4 % active: more than half of the units are below 1 %. 0.6 %: nothing is proven.
+  for (const auto& [active, expected] : {std::pair(32, 1U), std::pair(50, 0U)}) {
+    RunBuilder run;
+    run.Between(0).Meta(kModel);
+    for (int64_t step = 0; step < 5; ++step) {
+      tensor::TensorStats stats = ZeroStats(8192);
+      stats.zero_count = 8192 - active;
+      run.Step(step).Stats("output/relu1", stats);
+    }
+    EXPECT_EQ(FindingsOf(run, "dead_relu").size(), expected) << active;
+  }
+}
+
+TEST(DeadReluTest, FindsADeadLayerByItsGradientsWhenOutputsAreNotCaptured) {
+  RunBuilder run;
+  run.Between(0).Meta(kModel);
+  for (int64_t step = 0; step < 12; ++step) {
+    run.Step(step);
+    for (const std::string& name : kParameterNames) {
+      run.Stats("gradient/" + name, name.starts_with("fc") ? NormalStats(0, 1) : ZeroStats());
+    }
+  }
+  const auto findings = FindingsOf(run, "dead_relu");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].module, "conv2");  // conv1 only suffers from it
+}
+
+TEST(WeightUpdateRatioTest, ReportsUpdatesLargerThanTheWeights) {
+  RunBuilder run;
+  run.Step(0).Weight("fc.weight", NormalStats(0, 0.1)).Weight("fc.bias", ZeroStats());
+  run.Step(1).Weight("fc.weight", NormalStats(0, 5)).Weight("fc.bias", NormalStats(0, 0.5));
+  const auto findings = FindingsOf(run, "weight_update_ratio");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].tensors, std::vector<std::string>{"fc.weight"});
+  EXPECT_EQ(findings[0].severity, Severity::kError);
+}
+
+TEST(WeightUpdateRatioTest, ReportsTinyUpdatesOnlyWhileGradientsAreNot) {
+  for (const double gradient : {1.0, 1e-9}) {
+    RunBuilder run;
+    for (int64_t step = 0; step < 15; ++step) {
+      run.Step(step).Weight("fc.weight", NormalStats(0, 1));
+      run.Stats("update/fc.weight", NormalStats(0, 1e-10));
+      run.Stats("gradient/fc.weight", NormalStats(0, gradient));
+    }
+    EXPECT_EQ(FindingsOf(run, "weight_update_ratio").size(), gradient == 1.0 ? 1U : 0U);
+  }
+}
+
+TEST(WeightUpdateRatioTest, LooksBackNumSteps) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 5; ++step) {
+    run.Step(step).Weight("fc.weight", NormalStats(0, std::pow(3, step)));
+  }
+  EXPECT_TRUE(FindingsOf(run, "weight_update_ratio").empty());
+  EXPECT_EQ(FindingsOf(run, "weight_update_ratio", {{"num_steps", "3"}}).size(), 1U);
+}
+
+TEST(UnchangedTensorTest, FiresAtTheThirdEqualStepAndNotBefore) {
+  tensor::TensorStats ones = NormalStats(1, 0);
+  RunBuilder run;
+  for (int64_t step = 0; step < 6; ++step) {
+    run.Step(step).Stats("ones", step < 3 ? ones : NormalStats(static_cast<double>(step), 1));
+  }
+  const auto findings = FindingsOf(run, "unchanged_tensor", {{"tensor_regex", "ones"}});
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].step, 2);
+  EXPECT_EQ(findings[0].last_step, 2);
+}
+
+TEST(UnchangedTensorTest, TreatsNanAsEqualOnlyWhenAsked) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 4; ++step) {
+    run.Step(step).Stats("x", NanStats(1));
+  }
+  EXPECT_TRUE(FindingsOf(run, "unchanged_tensor", {{"tensor_regex", "x"}}).empty());
+  EXPECT_EQ(
+      FindingsOf(run, "unchanged_tensor", {{"tensor_regex", "x"}, {"equal_nan", "true"}}).size(),
+      1U);
+}
+
+TEST(UnchangedTensorTest, ReportsGradientsThatRepeatBitForBit) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 4; ++step) {
+    run.Step(step).Stats("gradient/w", NormalStats(0, 1));
+    run.Stats("gradient/moving", NormalStats(0, 1 + 1e-9 * static_cast<double>(step)));
+  }
+  const auto findings = FindingsOf(run, "unchanged_tensor");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].tensors, std::vector<std::string>{"gradient/w"});
+}
+
+TEST(OptimizerNoOpTest, ReportsParametersThatAreInNoOptimizer) {
+  RunBuilder run;
+  run.Between(0).Meta(kModel).Meta(R"({"kind":"optimizer","parameters":["fc.weight"]})");
+  for (int64_t step = 0; step < 8; ++step) {
+    run.Step(step).Weight("fc.weight", NormalStats(0, 1 + 0.01 * static_cast<double>(step)));
+    run.Weight("conv1.weight", NormalStats(0, 1));
+    run.Stats("gradient/fc.weight", NormalStats(0, 1));
+    run.Stats("gradient/conv1.weight", NormalStats(0, 1 + 0.1 * static_cast<double>(step)));
+  }
+  const auto findings = FindingsOf(run, "optimizer_no_op");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].tensor, "conv1.weight");
+  EXPECT_EQ(findings[0].cause, "it belongs to no optimizer");
+  EXPECT_EQ(findings[0].step, 5);
+}
+
+TEST(OptimizerNoOpTest, ReportsALearningRateOfZeroAndUpdatesOfZero) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 8; ++step) {
+    run.Step(step).Scalar("lr", 0).Stats("update/w", ZeroStats());
+    run.Stats("gradient/w", NormalStats(0, 1));
+  }
+  const auto findings = FindingsOf(run, "optimizer_no_op");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].cause, "the learning rate is 0");
+}
+
+TEST(OptimizerNoOpTest, StaysSilentForFrozenParametersAndZeroGradients) {
+  RunBuilder run;
+  run.Between(0).Meta(
+      R"({"kind":"model","modules":[],"parameters":[{"name":"a","requires_grad":false}]})");
+  for (int64_t step = 0; step < 20; ++step) {
+    run.Step(step).Weight("a", NormalStats(0, 1)).Weight("b", NormalStats(0, 1));
+    run.Stats("gradient/a", NormalStats(0, 1)).Stats("gradient/b", ZeroStats());
+  }
+  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+}
+
+}  // namespace
+}  // namespace wheeltapper::rules
