@@ -21,12 +21,12 @@ constexpr int64_t BlockElementsOf(DType dtype, size_t item_size) {
 }  // namespace
 
 float NarrowToF32(double value) noexcept {
-  constexpr float kMax = std::numeric_limits<float>::max();
-  constexpr float kTiny = std::numeric_limits<float>::denorm_min();
+  constexpr auto kMax = static_cast<double>(std::numeric_limits<float>::max());
+  constexpr auto kTiny = static_cast<double>(std::numeric_limits<float>::denorm_min());
   if (value == 0 || !std::isfinite(value)) {
     return static_cast<float>(value);
   }
-  const double magnitude = std::clamp(std::fabs(value), double{kTiny}, double{kMax});
+  const double magnitude = std::clamp(std::fabs(value), kTiny, kMax);
   return static_cast<float>(std::copysign(magnitude, value));
 }
 

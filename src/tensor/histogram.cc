@@ -95,7 +95,7 @@ double MagnitudeEdge(int magnitude) {
   if (magnitude > kLastNormalBin) {
     return 0x1p128;
   }
-  return std::bit_cast<float>(static_cast<uint32_t>(magnitude) << kBinShift);
+  return static_cast<double>(std::bit_cast<float>(static_cast<uint32_t>(magnitude) << kBinShift));
 }
 
 double LowOfMagnitude(int magnitude) {

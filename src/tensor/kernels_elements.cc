@@ -96,7 +96,7 @@ void WidenF32ToF64Here(const float* from, size_t count, double* to) {
     hn::StoreU(hn::PromoteTo(DD(), hn::LoadU(half, from + i)), DD(), to + i);
   }
   for (; i < count; ++i) {
-    to[i] = from[i];
+    to[i] = static_cast<double>(from[i]);
   }
 }
 

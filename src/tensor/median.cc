@@ -190,21 +190,24 @@ class RadixSelection {
     negative_ = ((selected_ >> (known - 1)) & 1) != 0;
     ClearTable();
     ForEachBlock([this, known](const Float* values, size_t count) {
-      if constexpr (std::is_same_v<Float, float>) {
-        const size_t kept = KeepMatching(values, count, selected_, matches_.data());
-        for (size_t i = 0; i < kept; ++i) {
-          ++table_[static_cast<size_t>(matches_[i] & 0xffff) * kLanes + i % kLanes];
-        }
-      } else {
-        for (size_t i = 0; i < count; ++i) {
-          const Bits bits = std::bit_cast<Bits>(values[i]);
-          if ((bits >> (kWidth - known)) == selected_) {
-            ++table_[static_cast<size_t>((bits >> (kWidth - known - 16)) & 0xffff) * kLanes +
-                     i % kLanes];
-          }
-        }
-      }
+      CountBlockDigits(values, count, known);
     });
+  }
+
+  void CountBlockDigits(const float* values, size_t count, int /*known*/) {
+    const size_t kept = KeepMatching(values, count, selected_, matches_.data());
+    for (size_t i = 0; i < kept; ++i) {
+      ++table_[static_cast<size_t>(matches_[i] & 0xffff) * kLanes + i % kLanes];
+    }
+  }
+
+  void CountBlockDigits(const double* values, size_t count, int known) {
+    for (size_t i = 0; i < count; ++i) {
+      const auto bits = std::bit_cast<uint64_t>(values[i]);
+      if (bits >> (64 - known) == selected_) {
+        ++table_[static_cast<size_t>((bits >> (48 - known)) & 0xffff) * kLanes + i % kLanes];
+      }
+    }
   }
 
   const TensorView& view_;

@@ -53,7 +53,7 @@ double MeanOf(float pivot, double d, double n, double scale) {
   return (static_cast<double>(pivot) + d / n) / scale;
 }
 
-double FromBits(uint32_t bits) { return std::bit_cast<float>(bits); }
+double FromBits(uint32_t bits) { return static_cast<double>(std::bit_cast<float>(bits)); }
 
 }  // namespace
 

@@ -30,13 +30,16 @@ void MergeFinite(const TensorStats& a, const TensorStats& b, TensorStats* out) {
   // The weighted mean, not a.mean + delta * n_b / n: exact when both means are equal, symmetric,
   // and no overflow of delta.
   out->mean = delta == 0 ? a.mean : a.mean * (n_a / n) + b.mean * (n_b / n);
-  out->m2 = MergedM2(a.m2, b.m2, delta, weight);
-  out->abs_m2 = MergedM2(a.abs_m2, b.abs_m2, b.l1 / n_b - a.l1 / n_a, weight);
   out->l1 = a.l1 + b.l1;
   out->min = std::min(a.min, b.min);
   out->max = std::max(a.max, b.max);
   out->abs_min = std::min(a.abs_min, b.abs_min);
   out->abs_max = std::max(a.abs_max, b.abs_max);
+  // Constants have no variance, though the means of their parts may differ in the last bit.
+  out->m2 = out->min == out->max ? 0 : MergedM2(a.m2, b.m2, delta, weight);
+  out->abs_m2 = out->abs_min == out->abs_max
+                    ? 0
+                    : MergedM2(a.abs_m2, b.abs_m2, b.l1 / n_b - a.l1 / n_a, weight);
 }
 
 }  // namespace

@@ -55,8 +55,8 @@ double Modulus(double re, double im) {
 
 // The squares of two f32 neither overflow nor underflow an f64, unlike those of two f64.
 double Modulus(float re, float im) {
-  const double re64 = re;
-  const double im64 = im;
+  const auto re64 = static_cast<double>(re);
+  const auto im64 = static_cast<double>(im);
   return std::isnan(re) || std::isnan(im) ? std::numeric_limits<double>::quiet_NaN()
                                           : std::sqrt(re64 * re64 + im64 * im64);
 }

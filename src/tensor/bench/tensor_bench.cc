@@ -75,7 +75,7 @@ class BenchTensor {
     if (dtype == DType::kF32) {
       Store(index, value);
     } else if (dtype == DType::kF64) {
-      Store(index, double{value});
+      Store(index, static_cast<double>(value));
     } else if (dtype == DType::kBF16) {
       Store(index, static_cast<uint16_t>(bits >> 16));
     } else if (dtype == DType::kF16) {

@@ -19,7 +19,8 @@ namespace {
 
 constexpr size_t kLength = 1'000'000;
 
-double RelativeError(long double actual, long double expected, long double scale) {
+double RelativeError(double value, long double expected, long double scale) {
+  const auto actual = static_cast<long double>(value);
   return scale == 0 ? static_cast<double>(std::fabs(actual - expected))
                     : static_cast<double>(std::fabs((actual - expected) / scale));
 }

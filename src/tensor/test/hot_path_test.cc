@@ -27,7 +27,9 @@ void* operator new(size_t nbytes) {
   throw std::bad_alloc();
 }
 void operator delete(void* block) noexcept { std::free(block); }
-void operator delete(void* block, size_t) noexcept { std::free(block); }
+// clang 14 declares no sized delete of its own.
+void operator delete(void* block, size_t nbytes) noexcept;
+void operator delete(void* block, size_t /*nbytes*/) noexcept { std::free(block); }
 // NOLINTEND(cppcoreguidelines-no-malloc,cppcoreguidelines-owning-memory,misc-new-delete-overloads)
 
 namespace wheeltapper::tensor {

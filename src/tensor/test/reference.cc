@@ -83,8 +83,9 @@ void ForEachElement(const TensorView& view, Visit visit) {
   }
 }
 
-void Expect(std::ostringstream* out, const char* what, long double actual, long double expected,
+void Expect(std::ostringstream* out, const char* what, double value, long double expected,
             long double allowed) {
+  const auto actual = static_cast<long double>(value);
   const bool both_nan = std::isnan(actual) && std::isnan(expected);
   if (!both_nan && actual != expected && !(std::fabs(actual - expected) <= allowed)) {
     out->precision(20);
@@ -96,7 +97,7 @@ void ExpectMoments(std::ostringstream* out, const TensorStats& stats,
                    const ReferenceStats& reference, const Tolerance& tolerance) {
   const auto n = static_cast<long double>(reference.finite);
   const long double abs_mean = reference.l1 / n;
-  const long double tiny = std::numeric_limits<double>::denorm_min() * n;
+  const auto tiny = static_cast<long double>(std::numeric_limits<double>::denorm_min()) * n;
   const long double moment = tolerance.moment;
   // A variance far below the rounding error of f64 means cannot be resolved.
   const long double floor = n * abs_mean * abs_mean * 1e-30L + tiny;
@@ -220,7 +221,7 @@ std::string Disagreement(const TensorStats& stats, const ReferenceStats& referen
     return out.str();
   }
   const auto extreme = [&](const char* what, double actual, long double expected) {
-    Expect(&out, what, actual, static_cast<double>(expected),
+    Expect(&out, what, actual, static_cast<long double>(static_cast<double>(expected)),
            std::fabs(expected) * tolerance.extreme);
   };
   extreme("min", stats.min, reference.min);
@@ -232,7 +233,7 @@ std::string Disagreement(const TensorStats& stats, const ReferenceStats& referen
     Expect(&out, "log2_abs_prod", stats.log2_abs_prod, reference.log2_abs_prod,
            tolerance.log2_product *
                (std::fabs(reference.log2_abs_prod) + static_cast<long double>(reference.finite)));
-    const double sign = reference.negative_count % 2 == 0 ? 1 : -1;
+    const long double sign = reference.negative_count % 2 == 0 ? 1 : -1;
     Expect(&out, "prod_sign", stats.prod_sign, reference.zero_count > 0 ? 0 : sign, 0);
   }
   return out.str();

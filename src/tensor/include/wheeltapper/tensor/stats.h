@@ -4,10 +4,12 @@
 // Numerics (docs/design/numerics.md): elements are widened exactly; differences to a running pivot
 // are summed in short f32 runs and folded to f64; blocks merge with Chan's formula (Chan, Golub,
 // LeVeque 1979) in a fixed order over fixed 64 Ki-element chunks, so the result is bitwise
-// reproducible on one instruction set and agrees to 4 ulp(f32) across AVX-512, AVX2 and scalar.
-// Blocks with max|x| > 2^62 or non-zero max|x| < 2^-50, and f64/int64 inputs, take the f64 path.
+// reproducible on one instruction set and agrees to 4 ulp(f32) across AVX-512, AVX2, SSE4 and
+// scalar. Blocks with max|x| > 2^60 or non-zero max|x| < 2^-40 are scaled by a power of two first;
+// blocks with a NaN or an infinity, the last elements of a tensor (numel mod 64), and dtypes beyond
+// f32 are summed in f64. No false 0 or infinity but where the square of an f64 has none but these.
 // Everything here is allocation-free, lock-free, noexcept and thread-safe: it runs on the training
-// thread.
+// thread, on at most 64 KiB of its stack.
 #pragma once
 
 #include <cstdint>
@@ -35,8 +37,9 @@ struct TensorStats {
   double abs_max = 0;
   double l1 = 0;      // Σ|x|
   double abs_m2 = 0;  // Σ(|x| − mean|x|)²
-  double log2_abs_prod =
-      0;  // log2 Π|x| over finite elements; −inf when one is 0; NaN when not asked for
+  // log2 Π|x| over the finite elements: 0 when there are none, −inf when one is 0, NaN when not
+  // asked for.
+  double log2_abs_prod = 0;
   double prod_sign = 0;  // −1, 0 or 1; NaN when not asked for
 
   [[nodiscard]] int64_t nonfinite_count() const { return nan_count + posinf_count + neginf_count; }
