@@ -132,8 +132,15 @@ Result<double> QuantileOf(const StatsPoint& point, const NamedQuantile& quantile
                          "\": no histogram was recorded for this tensor: turn histograms on in its "
                          "collection");
   }
-  return tensor::QuantileOfBins(abs ? FoldToAbsolute(point.histogram) : point.histogram,
-                                quantile.q);
+  const double value =
+      tensor::QuantileOfBins(abs ? FoldToAbsolute(point.histogram) : point.histogram, quantile.q);
+  if (point.stats.finite() == 0 || !std::isfinite(value)) {
+    return value;
+  }
+  // A bin is wider than the values in it; the extremes are known exactly.
+  const double low = abs ? point.stats.abs_min : point.stats.min;
+  const double high = abs ? point.stats.abs_max : point.stats.max;
+  return std::min(std::max(value, low), high);
 }
 
 Status UnknownReduction(const std::string& name) {
@@ -221,7 +228,12 @@ std::vector<StatsPoint> MergeRanks(std::vector<StatsPoint> points) {
            std::tie(b.key.step, b.key.mode, b.key.rank);
   });
   std::vector<StatsPoint> merged;
-  for (StatsPoint& point : points) {
+  for (size_t i = 0; i < points.size(); ++i) {
+    StatsPoint& point = points[i];
+    if (i + 1 < points.size() && SameGroup(point, points[i + 1]) &&
+        point.key.rank == points[i + 1].key.rank) {
+      continue;  // recorded again by a later attempt, which counts
+    }
     if (!merged.empty() && SameGroup(merged.back(), point)) {
       MergeInto(&merged.back(), std::move(point));
     } else {

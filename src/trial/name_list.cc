@@ -1,0 +1,71 @@
+// The list of names in the footer of a sealed table.
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "sealed_table.h"
+
+namespace wheeltapper::trial {
+namespace {
+
+using Json = nlohmann::json;
+
+bool ReadEntry(const Json& entry, format::NameInfo* info) {
+  if (!entry.is_object() || !entry.contains("name") || !entry["name"].is_string()) {
+    return false;
+  }
+  info->name = entry["name"].get<std::string>();
+  const Json& kind = entry.value("kind", Json());
+  info->kind = kind == "scalar" ? format::DescKind::kScalar : format::DescKind::kTensor;
+  const Json& dtype = entry.value("dtype", Json());
+  if (dtype.is_string() && !dtype.get<std::string>().empty()) {
+    const Result<tensor::DType> parsed = ParseDType(dtype.get<std::string>());
+    if (!parsed.ok()) {
+      return false;
+    }
+    info->dtype = *parsed;
+  }
+  const Json& shape = entry.value("shape", Json());
+  if (shape.is_string()) {
+    info->shape = ParseShape(shape.get<std::string>());
+  }
+  for (const Json& extent : shape.is_array() ? shape : Json::array()) {
+    if (!extent.is_number_integer()) {
+      return false;
+    }
+    info->shape.push_back(extent.get<int64_t>());
+  }
+  const Json& collections = entry.value("collections", Json());
+  for (const Json& collection : collections.is_array() ? collections : Json::array()) {
+    if (!collection.is_string()) {
+      return false;
+    }
+    info->collections.push_back(collection.get<std::string>());
+  }
+  return true;
+}
+
+}  // namespace
+
+bool AddListedNames(const std::string& json, format::NameTable* names) {
+  const Json list = Json::parse(json, nullptr, false);
+  if (!list.is_array()) {
+    return false;
+  }
+  std::vector<format::NameInfo> infos(list.size());
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (!ReadEntry(list[i], &infos[i])) {
+      return false;
+    }
+  }
+  for (format::NameInfo& info : infos) {
+    if (names->Find(info.name) == nullptr) {
+      names->info(names->Intern(info.name)) = std::move(info);
+    }
+  }
+  return true;
+}
+
+}  // namespace wheeltapper::trial

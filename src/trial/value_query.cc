@@ -1,0 +1,138 @@
+// One raw tensor: found in the tail or in the sealed index, handed out as a slice of its blob.
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "run_view.h"
+#include "sealed_columns.h"
+
+namespace wheeltapper::trial {
+namespace {
+
+std::string PlaceOf(const std::string& name, const format::StepKey& key) {
+  return "\"" + name + "\" at step " + std::to_string(key.step.value) + " (" +
+         std::string(ModeName(key.mode)) + "), rank " + std::to_string(key.rank.value);
+}
+
+// The latest row of the tail for this key; null when there is none.
+const format::TensorRow* FindInTail(const RunView& view, format::NameId name,
+                                    const format::StepKey& key) {
+  const auto rank = view.tail.ranks().find(key.rank);
+  if (rank == view.tail.ranks().end()) {
+    return nullptr;
+  }
+  const std::vector<RowRef>& rows = Tail::RowsOf(rank->second.tensors, name);
+  for (auto ref = rows.rbegin(); ref != rows.rend(); ++ref) {
+    if (ref->batch->key.step == key.step && ref->batch->key.mode == key.mode) {
+      return &ref->batch->tensors[ref->row];
+    }
+  }
+  return nullptr;
+}
+
+Result<format::TensorRow> ReadRow(const SealedTable& table, format::NameId name, int64_t at) {
+  const RowRange row{at, 1};
+  WT_ASSIGN_OR_RETURN(const auto dtypes, table.ReadTexts(kDTypeColumn, row));
+  WT_ASSIGN_OR_RETURN(const auto shapes, table.ReadTexts(kShapeColumn, row));
+  WT_ASSIGN_OR_RETURN(auto files, table.ReadTexts(kFileColumn, row));
+  WT_ASSIGN_OR_RETURN(const int64_t offset, table.IntAt(kOffsetColumn, at));
+  WT_ASSIGN_OR_RETURN(const int64_t nbytes, table.IntAt(kNbytesColumn, at));
+  WT_ASSIGN_OR_RETURN(const int64_t crc, table.IntAt(kCrcColumn, at));
+  WT_ASSIGN_OR_RETURN(const tensor::DType dtype, ParseDType(dtypes[0]));
+  return format::TensorRow{name,
+                           dtype,
+                           ParseShape(shapes[0]),
+                           std::move(files[0]),
+                           static_cast<uint64_t>(offset),
+                           static_cast<uint64_t>(nbytes),
+                           static_cast<uint32_t>(crc)};
+}
+
+// The latest row of the sealed files for this key.
+Result<format::TensorRow> FindSealed(RunView* view, format::NameId name,
+                                     const format::StepKey& key) {
+  const auto rank = view->sealed.ranks().find(key.rank);
+  const auto none = NotFoundError("no such row");
+  if (rank == view->sealed.ranks().end()) {
+    return none;
+  }
+  for (auto set = rank->second.rbegin(); set != rank->second.rend(); ++set) {
+    SealedTable* table = set->second.tensors.get();
+    if (table == nullptr) {
+      continue;
+    }
+    WT_ASSIGN_OR_RETURN(const auto ranges, table->RangesAtStep(name, key.step.value));
+    for (auto range = ranges.rbegin(); range != ranges.rend(); ++range) {
+      WT_ASSIGN_OR_RETURN(const auto modes, table->ReadModes(kModeColumn, *range));
+      for (size_t i = modes.size(); i > 0; --i) {
+        if (modes[i - 1] == key.mode) {
+          return ReadRow(*table, name, range->first + static_cast<int64_t>(i) - 1);
+        }
+      }
+    }
+  }
+  return none;
+}
+
+Result<TensorValue> ReadBytes(RunView* view, const format::TensorRow& row) {
+  if (BlobStore::IsInBlob(row)) {
+    return view->blobs.Read(row);
+  }
+  WT_RETURN_IF_ERROR(CheckRowSize(row));
+  WT_ASSIGN_OR_RETURN(std::vector<uint8_t> bytes, view->tail_reader->ReadTensor(row));
+  auto owner = std::make_shared<const std::vector<uint8_t>>(std::move(bytes));
+  return TensorValue{row.dtype, row.shape, ByteSpan(*owner), owner};
+}
+
+// NotFound that says which part is missing: the raw values as such, or this one.
+Status WhyMissing(RunView* view, const std::string& name, format::NameId id,
+                  const format::StepKey& key) {
+  bool any = false;
+  for (const auto& [rank, tail] : view->tail.ranks()) {
+    any = any || !Tail::RowsOf(tail.tensors, id).empty();
+  }
+  for (auto& [rank, sets] : view->sealed.ranks()) {
+    for (auto& [seq, set] : sets) {
+      if (!any && set.tensors != nullptr) {
+        WT_ASSIGN_OR_RETURN(const auto ranges, set.tensors->RangesOf(id));
+        any = !ranges.empty();
+      }
+    }
+  }
+  if (!any) {
+    return NotFoundError("reading " + PlaceOf(name, key) +
+                         ": no raw values of this tensor were saved, at no step: add `raw` to its "
+                         "collection");
+  }
+  return NotFoundError("reading " + PlaceOf(name, key) +
+                       ": no raw value was saved there, though it was at other steps or ranks");
+}
+
+}  // namespace
+
+Result<TensorValue> ReadValue(RunView* view, const std::string& name, const format::StepKey& key) {
+  WT_ASSIGN_OR_RETURN(const format::NameId id, view->IdOf(name));
+  const format::TensorRow* live = FindInTail(*view, id, key);
+  if (live != nullptr) {
+    Result<TensorValue> value = ReadBytes(view, *live);
+    if (value.ok() || value.status().code() != StatusCode::kNotFound) {
+      return value;
+    }
+    // Its journal file has been sealed since the last Refresh: the row is in the sealed index now.
+    WT_RETURN_IF_ERROR(view->AbsorbSealed());
+  }
+  Result<format::TensorRow> row = FindSealed(view, id, key);
+  if (!row.ok() && row.status().code() == StatusCode::kNotFound) {
+    return WhyMissing(view, name, id, key);
+  }
+  WT_RETURN_IF_ERROR(row.status());
+  Result<TensorValue> value = ReadBytes(view, *row);
+  if (!value.ok() && value.status().code() == StatusCode::kNotFound) {
+    return NotFoundError("reading " + PlaceOf(name, key) +
+                         ": its file was removed by retention: \"" + row->file + "\"");
+  }
+  return value;
+}
+
+}  // namespace wheeltapper::trial
