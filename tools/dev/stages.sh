@@ -3,7 +3,7 @@
 
 readonly WT_STAGES=(tree tools release python e2e debug asan tsan)
 # Modules that start threads or share memory: what ThreadSanitizer can say something about.
-readonly WT_THREADED=(core format capture trial rules actions supervisor)
+readonly WT_THREADED=(core format capture actions)
 
 # count_stage NAME SECONDS FILES…: adds up JUnit files and prints the stage's line.
 count_stage() {
