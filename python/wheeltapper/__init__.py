@@ -139,12 +139,12 @@ def mode(name: str) -> Iterator[None]:
         session = fused(_session.start)()
     before = None if session is None else session.mode
     if session is not None:
-        session.mode = which
+        session.enter_mode(which)
     try:
         yield
     finally:
         if session is not None:
-            session.mode = before
+            session.enter_mode(before)
 
 
 @fused
@@ -205,7 +205,9 @@ def _several(value: Any) -> list[Any]:
 
 def _mode_id(name: str) -> int:
     if name not in _session.MODES:
-        raise errors.InvalidArgumentError(f'choosing a mode: not one of {", ".join(_session.MODES)}: "{name}"')
+        raise errors.InvalidArgumentError(
+            f'choosing a mode: not one of {", ".join(_session.MODES)}: "{name}"'
+        )
     return _session.MODES.index(name)
 
 

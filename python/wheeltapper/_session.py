@@ -88,6 +88,11 @@ class RankSession:
             known = self._scalars[name] = self.native.register_scalar(name, role)
         return known
 
+    def enter_mode(self, mode: int | None) -> None:
+        """What is recorded from here on belongs to `mode`; None: to whatever the framework shows."""
+        self.mode = mode
+        self.armed = self.native.armed(TRAIN if mode is None else mode)
+
     def present_mode(self) -> int:
         """The mode of what happens now: `wheeltapper.mode`, else eval while the model is in eval mode."""
         if self.mode is not None:

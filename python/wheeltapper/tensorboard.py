@@ -25,12 +25,19 @@ def tap_writer(module: ModuleType) -> None:
     writer.add_scalars = _native.tap(writer.add_scalars, fused_hook(_on_scalars))
 
 
-def _on_scalar(_writer: Any, tag: Any = None, scalar_value: Any = None, global_step: Any = None, *_a: Any, **_k: Any) -> None:
+def _on_scalar(
+    _writer: Any, tag: Any = None, scalar_value: Any = None, global_step: Any = None, *_a: Any, **_k: Any
+) -> None:
     _harvest({str(tag): scalar_value}, global_step)
 
 
 def _on_scalars(
-    _writer: Any, main_tag: Any = None, tag_scalar_dict: Any = None, global_step: Any = None, *_a: Any, **_k: Any
+    _writer: Any,
+    main_tag: Any = None,
+    tag_scalar_dict: Any = None,
+    global_step: Any = None,
+    *_a: Any,
+    **_k: Any,
 ) -> None:
     _harvest({f"{main_tag}/{tag}": value for tag, value in dict(tag_scalar_dict).items()}, global_step)
 

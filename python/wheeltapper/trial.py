@@ -296,9 +296,7 @@ class Tensor:
 
     def steps(self, *, mode: str | None = None, rank: int | None = None) -> list[int]:
         """Steps at which it was recorded."""
-        return self._native.steps(
-            mode=_mode_id(mode), rank=rank, name=self.name, include_incomplete=True
-        )
+        return self._native.steps(mode=_mode_id(mode), rank=rank, name=self.name, include_incomplete=True)
 
     def value(self, step: int, *, mode: str = "train", rank: int = 0) -> np.ndarray[Any, Any]:
         """Its raw value at a global step: a read-only array without a copy (see `as_numpy`).

@@ -1,20 +1,15 @@
 """Where PyTorch calls us: optimizer steps, backward, module construction, the loader, GradScaler.
 
-All hooks are installed once per process and cost a few microseconds per step; whatever holds
-tensors is looked at only on armed steps. Functions of torch that have no hook are replaced by a tap
-(a C callable that leaves no frame in tracebacks).
+All hooks are installed once per process. Functions of torch that have no hook are replaced by a
+tap, a C callable that leaves no frame in tracebacks.
 """
 
 from __future__ import annotations
 
-import math
 import sys
-import time
-import weakref
 from typing import Any
 
 import torch
-from torch.compiler import is_compiling
 from torch.nn.modules import module as nn_module
 from torch.optim.optimizer import (
     Optimizer,
@@ -25,277 +20,10 @@ from torch.optim.optimizer import (
 from wheeltapper import _native, _session
 from wheeltapper._fuse import FUSE, fused_hook
 from wheeltapper.errors import InvalidArgumentError
-from wheeltapper.torch import amp, losses
-from wheeltapper.torch.activations import Activations
-from wheeltapper.torch.dataloader import DataWait
-from wheeltapper.torch.names import ModuleRegistry, Names, unwrap
-from wheeltapper.torch.optimizer import OptimizerPlan, parameters_of
-from wheeltapper.torch.rounds import StepRounds
+from wheeltapper.torch import losses
+from wheeltapper.torch.capture import CAPTURE, TorchCapture
+from wheeltapper.torch.names import unwrap
 
-# With more optimizers than this (one per parameter) their scalars are not told apart.
-MAX_LABELLED_OPTIMIZERS = 8
-
-
-class TorchCapture:
-    """All that is known about PyTorch in this process."""
-
-    def __init__(self) -> None:
-        self.registry = ModuleRegistry()
-        self.names = Names()
-        self.losses = losses.LossBook()
-        self.activations = Activations(self._find_model_of_module, self.session)
-        self.scaler = amp.ScalerWatch()
-        self.data_wait = DataWait()
-        self.rounds = StepRounds()
-        self.optimizers: weakref.WeakSet[Optimizer] = weakref.WeakSet()
-        self._plans: dict[int, OptimizerPlan] = {}
-        self._tokens = 0
-        self._norms: list[float] = []
-        self._session: _session.RankSession | None = None
-
-    # --- the session ---
-
-    def session(self) -> _session.RankSession | None:
-        """The session, started and introduced to PyTorch at first use."""
-        session = _session.start()
-        if session is None or session is self._session:
-            return session
-        self._session = session
-        session.in_eval = self._in_eval
-        session.on_finished = self._on_finished
-        session.on_closing = self._on_closing
-        for model in self.names.models:
-            self._introduce(session, model)
-        return session
-
-    def _in_eval(self) -> bool:
-        roots = [root for model in self.names.models if (root := model.root()) is not None]
-        return bool(roots) and not any(root.training for root in roots)
-
-    def _on_finished(self, armed: bool) -> None:
-        self.activations.arm(armed)
-
-    def _on_closing(self) -> None:
-        session = self._session
-        if session is None:
-            return
-        self._record_evaluation(session)
-        if self.rounds.open:
-            session.finish_step(_session.TRAIN)
-
-    # --- models ---
-
-    def add_model(self, root: torch.nn.Module, *, prefix: str = "") -> None:
-        """Watches a model, once."""
-        model = self.names.add_model(root, prefix=prefix)
-        if model is None:
-            return
-        self.activations.add_model(model)
-        if self._session is not None:
-            self._introduce(self._session, model)
-
-    def _introduce(self, session: _session.RankSession, model: Any) -> None:
-        described = self.names.describe(model)
-        session.meta("model", **described)
-        elements = sum(parameter["numel"] for parameter in described["parameters"])
-        session.native.describe_model(
-            f"{model.label}, {len(described['parameters'])} parameters, {elements:,} elements"
-        )
-        self.activations.report_compiled(session)
-
-    def _find_model_of_module(self, module: torch.nn.Module) -> None:
-        for root in self.registry.roots():
-            if root.training and any(part is module for part in root.modules()):
-                self.add_model(root)
-
-    def _find_models(self, optimizer: Optimizer) -> None:
-        wanted = {id(p) for p in parameters_of(optimizer) if self.names.parameter(p) is None}
-        for root in self.registry.roots() if wanted else ():
-            if any(id(parameter) in wanted for parameter in root.parameters()):
-                self.add_model(root)
-
-    # --- optimizers ---
-
-    def plan(self, optimizer: Optimizer, session: _session.RankSession) -> OptimizerPlan:
-        """The plan of an optimizer, built at its first step and again when its groups change."""
-        plan = self._plans.get(id(optimizer))
-        if plan is None or plan.optimizer() is not optimizer:
-            plan = self._new_plan(optimizer)
-        self._find_models(optimizer) if plan.calls == 0 else None
-        if plan.build(optimizer, session, self.names):
-            session.meta("optimizer", **plan.describe(optimizer, self.names))
-            if plan.token == 0:
-                self._describe_run(optimizer, session)
-        return plan
-
-    def _new_plan(self, optimizer: Optimizer) -> OptimizerPlan:
-        token, self._tokens = self._tokens, self._tokens + 1
-        self.optimizers.add(optimizer)
-        label = ""
-        if token > 0 and len(self.optimizers) <= MAX_LABELLED_OPTIMIZERS:
-            label = f".{self._label_of(optimizer, token)}"
-        plan = OptimizerPlan(optimizer, token, label)
-        key = id(optimizer)
-        plan.optimizer = weakref.ref(optimizer, lambda _: self._forget(key, plan.token))
-        self._plans[key] = plan
-        return plan
-
-    def _forget(self, key: int, token: int) -> None:
-        plan = self._plans.get(key)
-        if plan is not None and plan.token == token:
-            del self._plans[key]
-        self.rounds.forget(token)
-
-    def _label_of(self, optimizer: Optimizer, token: int) -> str:
-        self._find_models(optimizer)
-        first = next(parameters_of(optimizer), None)
-        taken = {plan.label for plan in self._plans.values()}
-        for model in self.names.models:
-            root = model.root()
-            if root is not None and any(p is first for p in root.parameters()) and f".{model.label}" not in taken:
-                return model.label
-        return f"optimizer{token}"
-
-    def _describe_run(self, optimizer: Optimizer, session: _session.RankSession) -> None:
-        values = {key: value for key, value in optimizer.defaults.items() if isinstance(value, bool | int | float)}
-        session.meta(
-            "hyperparameters",
-            optimizer=type(optimizer).__name__,
-            batch_size=self.data_wait.batch_size or None,
-            torch_threads=torch.get_num_threads(),
-            deterministic=torch.are_deterministic_algorithms_enabled(),
-            seed=torch.initial_seed(),
-            **values,
-        )
-
-    # --- steps ---
-
-    def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """An optimizer is about to step."""
-        started = time.perf_counter_ns()
-        session = self.session()
-        if session is None or is_compiling():
-            return
-        session.native.set_phase(_session.PHASE_OPTIMIZER)
-        plan = self.plan(optimizer, session)
-        plan.calls += 1
-        plan.session_ns = 0
-        plan.skips = amp.skips(optimizer)
-        if plan.skips:
-            return
-        if not session.explicit_steps and self.rounds.before(plan.token):
-            self._finish(session)
-        closure = args[1] if len(args) > 1 else kwargs.get("closure")
-        plan.has_closure = closure is not None
-        if session.armed and plan.recorded_step != session.native.global_step:
-            if not plan.has_closure:
-                plan.record_gradients(session, amp.gradient_scale(optimizer))
-            plan.copy_weights()
-        session.hooks_ns += time.perf_counter_ns() - started - plan.session_ns
-
-    def after_step(self, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
-        """An optimizer has stepped."""
-        started = time.perf_counter_ns()
-        session = self._session if _session.running() is not None else None
-        plan = self._plans.get(id(optimizer))
-        if session is None or plan is None or is_compiling():
-            return
-        if plan.skips:
-            self.skipped(session)
-            return
-        plan.session_ns = 0
-        norm = math.nan
-        if session.armed and plan.recorded_step != session.native.global_step:
-            plan.recorded_step = session.native.global_step
-            if plan.has_closure:
-                plan.record_gradients(session, amp.gradient_scale(optimizer))
-            plan.build_states(optimizer, session, self.names)
-            plan.record_after_step(optimizer, session)
-            norm = plan.norm
-        self._record_scalars(optimizer, plan, session, norm)
-        session.round_open = True
-        session.hooks_ns += time.perf_counter_ns() - started - plan.session_ns
-        if self.rounds.after(plan.token, optimizers=len(self.optimizers)) and not session.explicit_steps:
-            self._finish(session)
-
-    def _record_scalars(
-        self, optimizer: Optimizer, plan: OptimizerPlan, session: _session.RankSession, norm: float
-    ) -> None:
-        self._record_evaluation(session)
-        labelled = len(self.optimizers) <= MAX_LABELLED_OPTIMIZERS
-        values = {
-            f"{name}{plan.label}" if name == "loss/backward" else name: value
-            for name, value in self.losses.take_training().items()
-        }
-        if labelled or plan.token == 0:
-            values |= plan.scalars(optimizer)
-        if not labelled:
-            self._norms.append(norm)
-        elif not math.isnan(norm):
-            values[f"gradient_norm{plan.label}"] = norm
-        values |= self.scaler.scalars()
-        self._write(session, values)
-
-    def _write(self, session: _session.RankSession, values: dict[str, float]) -> None:
-        if values:
-            ids = [session.scalar_id(name, _session.role_of_scalar(name)) for name in values]
-            session.native.record_scalars(ids, list(values.values()))
-
-    def _record_evaluation(self, session: _session.RankSession) -> None:
-        means = self.losses.take_evaluation()
-        if means:
-            session.log(means, mode=_session.EVAL, step=max(session.native.global_step - 1, 0))
-
-    def _finish(self, session: _session.RankSession) -> None:
-        norms, self._norms = self._norms, []
-        if norms and not any(math.isnan(norm) for norm in norms):
-            self._write(session, {"gradient_norm": math.hypot(*norms)})
-        session.finish_step(_session.TRAIN)
-        session.native.set_phase(_session.PHASE_RUNNING)
-
-    def skipped(self, session: _session.RankSession) -> None:
-        """GradScaler found infinities: the optimizer did nothing, and no step is counted."""
-        self.scaler.skipped_steps += 1
-        bad = {name: value for name, value in self.losses.take_training().items() if not math.isfinite(value)}
-        session.log(bad | self.scaler.scalars(), mode=_session.TRAIN, step=session.native.global_step)
-
-    # --- taps ---
-
-    def before_backward(self, tensors: Any, grad_tensors: Any = None, *_args: Any, **kwargs: Any) -> None:
-        """torch.autograd.backward is called, also by Tensor.backward."""
-        if is_compiling():
-            return
-        session = self.session()
-        if session is None:
-            return
-        session.backward_seen = True
-        session.native.set_phase(_session.PHASE_BACKWARD)
-        seeded = grad_tensors is not None or kwargs.get("grad_variables") is not None
-        self.losses.add_backward(tensors, seeded=seeded)
-        if isinstance(tensors, torch.Tensor) and tensors.device.type != "cpu" and not seeded:
-            session.native.unsupported(session.native.register_tensor("loss/backward", role="loss"))
-
-    def after_scale(self, scaled: Any, _scaler: Any, outputs: Any) -> None:
-        """GradScaler.scale has returned."""
-        self.losses.note_scaled(scaled, outputs)
-
-    def before_scaler_step(self, _scaler: Any, optimizer: Optimizer, *_args: Any, **_kwargs: Any) -> None:
-        """GradScaler.step is called."""
-        plan = self._plans.get(id(optimizer))
-        self.scaler.before_step(0 if plan is None else plan.calls)
-
-    def after_scaler_step(
-        self, _result: Any, scaler: Any, optimizer: Optimizer, *_args: Any, **_kwargs: Any
-    ) -> None:
-        """GradScaler.step has returned."""
-        plan = self._plans.get(id(optimizer))
-        skipped = self.scaler.after_step(scaler, 0 if plan is None else plan.calls)
-        session = self.session() if skipped else None
-        if session is not None:
-            self.skipped(session)
-
-
-CAPTURE = TorchCapture()
 _INSTALLED: list[object] = []
 
 
@@ -308,7 +36,9 @@ def install() -> None:
     _INSTALLED.append(register_optimizer_step_post_hook(fused_hook(capture.after_step)))
     registry = capture.registry
     _INSTALLED.append(nn_module.register_module_module_registration_hook(fused_hook(registry.on_module)))
-    _INSTALLED.append(nn_module.register_module_parameter_registration_hook(fused_hook(registry.on_parameter)))
+    _INSTALLED.append(
+        nn_module.register_module_parameter_registration_hook(fused_hook(registry.on_parameter))
+    )
     _install_taps(capture)
     watch_compiler()
     if _session.under_watcher():

@@ -155,9 +155,7 @@ class Names:
                 if id(parameter) not in listed:
                     listed.add(id(parameter))
                     parameters.append(_describe_parameter(name, parameter))
-            modules.append(
-                {"path": model.prefix + path, "type": type(module).__name__, "parameters": own}
-            )
+            modules.append({"path": model.prefix + path, "type": type(module).__name__, "parameters": own})
         return {"name": model.label, "modules": modules, "parameters": parameters}
 
 

@@ -194,7 +194,11 @@ class OptimizerPlan:
             "parameters": [names.parameter(parameter) for parameter in parameters_of(optimizer)],
             "defaults": {key: _jsonable(value) for key, value in optimizer.defaults.items()},
             "groups": [
-                {key: _jsonable(value) for key, value in group.items() if key not in {"params", "param_names"}}
+                {
+                    key: _jsonable(value)
+                    for key, value in group.items()
+                    if key not in {"params", "param_names"}
+                }
                 for group in optimizer.param_groups
             ],
         }

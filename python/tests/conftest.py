@@ -1,0 +1,127 @@
+"""Fixtures of the Python tests: run a training job, read what it left.
+
+`job` runs a function in a forked child of this process, which has imported torch once, so a job
+costs a fraction of a second. `script` runs a real interpreter under the shim, as `wheeltapper run`
+would, for everything that has to do with start-up, output and exit.
+"""
+
+import os
+import subprocess
+import sys
+import textwrap
+import traceback
+from pathlib import Path
+
+os.environ["WHEELTAPPER_STRICT"] = "1"
+for name in ("WHEELTAPPER_RUN_DIR", "WHEELTAPPER_DISABLE"):
+    os.environ.pop(name, None)
+
+import pytest
+import torch
+
+import wheeltapper
+from wheeltapper import _native
+
+torch.set_num_threads(1)  # a forked child must not inherit a pool of threads
+PACKAGE = Path(wheeltapper.__file__).parent
+
+
+def new_run(path, **config):
+    """Makes a run directory; `config` are WHEELTAPPER_* variables that it is resolved from."""
+    before = dict(os.environ)
+    # All steps, so that what a test looks for is there.
+    os.environ.update({"WHEELTAPPER_CAPTURE_EVERY": "1", "WHEELTAPPER_BUDGET": "100%"} | config)
+    try:
+        _native.create_run(str(path))
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return path
+
+
+def in_child(function, run_dir, *, install=True, env=None):
+    """Runs `function` as a job of `run_dir` in a forked child; its exit status."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.environ.update({"WHEELTAPPER_RUN_DIR": str(run_dir)} | (env or {}))
+            from wheeltapper import _session
+
+            if install:
+                from wheeltapper.torch import hooks
+
+                hooks.install()
+            function()
+            _session.close()
+            status = 0
+        except BaseException:  # noqa: BLE001 - whatever it is, the parent shows it
+            Path(run_dir, "child-traceback.txt").write_text(traceback.format_exc())
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.fixture
+def job(tmp_path):
+    """job(function, config…) → the trial of a run of `function`."""
+
+    def run(function, *, env=None, **config):
+        run_dir = new_run(tmp_path / "run", **config)
+        status = in_child(function, run_dir, env=env)
+        left = run_dir / "child-traceback.txt"
+        assert status == 0, left.read_text() if left.exists() else f"exit status {status}"
+        return wheeltapper.open(run_dir)
+
+    return run
+
+
+class Script:
+    """A Python script, run with and without the shim."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.run_dir = folder / "run"
+
+    def env(self, *, attached=True, **extra):
+        env = {k: v for k, v in os.environ.items() if not k.startswith("WHEELTAPPER_")}
+        env.update(OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1", **extra)
+        env.pop("PYTHONPATH", None)
+        if attached:
+            env.update(
+                WHEELTAPPER_STRICT="1",
+                WHEELTAPPER_RUN_DIR=str(self.run_dir),
+                WHEELTAPPER_PACKAGE_DIR=str(PACKAGE),
+                PYTHONPATH=os.pathsep.join([str(PACKAGE / "_shim"), *extra.get("PYTHONPATH", "").split()]),
+            )
+        return env
+
+    def run(self, text, *, attached=True, options=(), expect=0, timeout=180, **extra):
+        """Runs the script; its CompletedProcess. `expect`: the exit status, None for any."""
+        path = self.folder / "train.py"
+        path.write_text(textwrap.dedent(text))
+        if attached and not (self.run_dir / "run.json").exists():
+            new_run(self.run_dir)
+        done = subprocess.run(
+            [sys.executable, *options, str(path)],
+            env=self.env(attached=attached, **extra),
+            cwd=self.folder,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+        if expect is not None:
+            assert done.returncode == expect, done.stderr.decode()
+        return done
+
+    def trial(self):
+        return wheeltapper.open(self.run_dir)
+
+    def notes(self):
+        return "".join(path.read_text() for path in sorted(self.run_dir.glob("logs/attach-*.txt")))
+
+
+@pytest.fixture
+def script(tmp_path):
+    """A Script in a folder of its own."""
+    return Script(tmp_path)

@@ -1,0 +1,193 @@
+"""The public functions: what they record, what they refuse, what they leave alone."""
+
+import copy
+import doctest
+import importlib
+import json
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from models import Net, batch, train
+
+import wheeltapper
+from wheeltapper import errors
+
+
+def test_importing_imports_no_framework():
+    code = "import sys, wheeltapper; print(sorted({'torch', 'numpy', 'wheeltapper._native'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_log_belongs_to_the_coming_step_after_backward_else_to_the_last(job):
+    def loop():
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(3):
+            optimizer.zero_grad()
+            loss = model(batch()[0]).sum()
+            loss.backward()
+            wheeltapper.log({"before": step})
+            optimizer.step()
+            wheeltapper.log({"after": step, "group": {"inner": torch.tensor(2.5)}, "text": "left out"})
+        wheeltapper.log({"explicit": 1}, step=17, mode="predict")
+
+    trial = job(loop)
+    assert trial.scalars("before").step.tolist() == [0, 1, 2]
+    assert trial.scalars("after").step.tolist() == [0, 1, 2]
+    assert trial.scalars("after").value.tolist() == [0.0, 1.0, 2.0]
+    assert trial.scalars("group/inner").value.tolist() == [2.5] * 3
+    explicit = trial.scalars("explicit")
+    assert (explicit.step.tolist(), explicit.mode) == ([17], ["predict"])
+    assert "text" not in trial.tensor_names(kind="")
+
+
+def test_log_of_a_model_in_eval_mode_is_evaluation(job):
+    def loop():
+        model = Net()
+        train(model, torch.optim.SGD(model.parameters(), lr=0.1), 2)
+        model.eval()
+        wheeltapper.log({"val_loss": 0.25})
+        model.train()
+        with wheeltapper.mode("eval"):
+            wheeltapper.log({"val_loss": 0.125})
+
+    series = job(loop).scalars("val_loss")
+    assert series.mode == ["eval", "eval"]
+    assert series.step.tolist() == [1, 1]
+    assert series.value.tolist() == [0.25, 0.125]
+
+
+def test_a_loop_without_torch_says_its_own_steps(job):
+    def loop():
+        for step in range(3):
+            wheeltapper.save_tensor("state", np.full((2, 3), step, np.float32), collection="mine")
+            wheeltapper.log({"cost": 1.0 / (step + 1)})
+            wheeltapper.step()
+
+    trial = job(loop)
+    assert trial.steps() == [0, 1, 2]
+    state = trial.tensor("state")
+    assert "mine" in state.collections
+    assert state.reduction_values("sum").value.tolist() == [0.0, 6.0, 12.0]
+
+
+def test_explicit_steps_win_over_optimizer_steps(job):
+    def loop():
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(3):
+            train(model, optimizer, 2)
+            wheeltapper.step()
+
+    # The first iteration's two optimizer steps had been counted when the first step() came.
+    assert job(loop).steps() == [0, 1, 2, 3]
+
+
+def test_flush_makes_everything_readable_at_once(job, tmp_path):
+    def loop():
+        wheeltapper.log({"x": 1.0})
+        wheeltapper.flush()
+        live = wheeltapper.open(tmp_path / "run")
+        assert live.scalars("x").value.tolist() == [1.0]
+
+    job(loop)
+
+
+def test_reduce_agrees_with_numpy():
+    values = np.array([1.5, -2.0, 0.0, np.nan, np.inf, 4.0], np.float64)
+    found = wheeltapper.reduce(values, median=True, product=True)
+    finite = values[np.isfinite(values)]
+    assert found["nan_count"] == 1
+    assert found["posinf_count"] == 1
+    assert found["mean"] == finite.mean()
+    assert found["std"] == pytest.approx(finite.std())
+    assert found["l2"] == pytest.approx(np.linalg.norm(finite))
+    assert found["prod"] == 0.0
+    assert wheeltapper.reduce(torch.ones(3, dtype=torch.bfloat16))["sum"] == 3.0
+    with pytest.raises(errors.InvalidArgumentError, match="neither a CPU tensor nor a buffer"):
+        wheeltapper.reduce(object())
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_errors_are_pythons_errors_too_and_pickle(name):
+    error = getattr(errors, name)('doing: why: "x"')
+    assert isinstance(error, errors.WheeltapperError)
+    assert str(error) == 'doing: why: "x"'
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again)) == (type(error), str(error))
+
+
+def test_wrong_arguments_say_what_and_how():
+    with pytest.raises(errors.InvalidArgumentError, match='not one of train, eval, predict, global: "tset"'):
+        with wheeltapper.mode("tset"):
+            pass
+    with pytest.raises(KeyError, match="no-such-run"):
+        wheeltapper.open("/no-such-run")
+    with pytest.raises(ValueError, match="not a torch.nn.Module"):
+        wheeltapper.attach(object())
+
+
+def test_nothing_is_recorded_when_disabled(job, tmp_path):
+    from conftest import in_child, new_run
+
+    def loop():
+        from wheeltapper import _session
+
+        _session._PROCESS = _session._Process()
+        train(Net(), torch.optim.SGD(Net().parameters(), lr=0.1), 1)
+        wheeltapper.log({"x": 1})
+
+    run = new_run(tmp_path / "off")
+    assert in_child(loop, run, env={"WHEELTAPPER_DISABLE": "1"}) == 0
+    assert wheeltapper.open(run).ranks() == []
+
+
+def test_the_fuse_counts_errors_and_blows():
+    from wheeltapper._fuse import MAX_ERRORS, Fuse
+
+    fuse = Fuse()
+    fuse.strict = False
+    told = []
+    fuse.on_blown = told.append
+    for i in range(MAX_ERRORS + 1):
+        fuse.report(ValueError(i))
+    assert fuse.blown
+    assert len(told) == 1
+    assert "ValueError" in told[0]
+
+
+def test_a_tap_is_the_function_it_stands_for():
+    import inspect
+
+    from wheeltapper import _native
+
+    calls = []
+
+    class Owner:
+        def method(self, x, *, y=1):
+            """Adds."""
+            return x + y
+
+    original = Owner.method
+    Owner.method = _native.tap(
+        original, lambda *a, **k: calls.append(("before", a[1:], k)), lambda r, *a, **k: calls.append(("after", r))
+    )
+    assert Owner().method(2, y=3) == 5
+    assert calls == [("before", (2,), {"y": 3}), ("after", 5)]
+    assert Owner.method.__doc__ == "Adds."
+    assert inspect.signature(Owner.method) == inspect.signature(original)
+    assert copy.deepcopy(Owner.method) is Owner.method
+    dumps = _native.tap(json.dumps)
+    assert pickle.loads(pickle.dumps(dumps)) is json.dumps
+
+
+@pytest.mark.parametrize("name", ["", ".errors", "._fuse", ".torch.rounds"])
+def test_examples_in_docstrings_run(name):
+    found = doctest.testmod(importlib.import_module(f"wheeltapper{name}"))
+    assert found.attempted > 0
+    assert found.failed == 0

@@ -1,0 +1,145 @@
+"""Reading a run from Python: names, steps, raw values without a copy, tables for other libraries."""
+
+import numpy as np
+import pytest
+import torch
+from models import Net, batch, train
+
+import wheeltapper
+from wheeltapper import errors
+
+RAW = {"WHEELTAPPER_CAPTURE_WEIGHTS": "raw", "WHEELTAPPER_CAPTURE_GRADIENTS": "hist"}
+
+
+def loop():
+    torch.manual_seed(0)
+    model = Net()
+    train(model, torch.optim.SGD(model.parameters(), lr=0.1), 3)
+    wheeltapper.save_tensor("half", model.first.weight.detach().to(torch.bfloat16))
+    wheeltapper.flush()
+
+
+@pytest.fixture
+def trial(job):
+    return job(loop, **RAW)
+
+
+def test_names_filter_by_pattern_collection_and_kind(trial):
+    assert trial.tensor_names(regex="^gradient/first") == ["gradient/first.bias", "gradient/first.weight"]
+    assert trial.tensor_names(collection="weights") == ["first.weight", "last.weight"]
+    assert trial.tensor_names(collection="biases") == ["first.bias", "last.bias"]
+    assert "loss/backward" in trial.tensor_names(kind="scalar")
+    assert {"weights", "gradients", "losses"} <= set(trial.collections())
+    assert trial.modes() == ["train"]
+    assert trial.ranks() == [0]
+    assert trial.state_of_step(1) == "available"
+
+
+def test_raw_values_come_without_a_copy_and_read_only(trial):
+    weight = trial.tensor("first.weight")
+    torch.manual_seed(0)
+    model = Net()
+    train(model, torch.optim.SGD(model.parameters(), lr=0.1), 3)
+    value = weight.value(2)
+    assert value.dtype == np.float32
+    assert value.shape == (16, 8)
+    np.testing.assert_array_equal(value, model.first.weight.detach().numpy())
+    assert not value.flags.writeable
+    with pytest.raises(ValueError, match="read-only"):
+        value[0] = 1
+    assert sorted(weight.values()) == [0, 1, 2]
+
+
+def test_values_outlive_the_trial(trial):
+    value = trial.tensor("first.weight").value(0)
+    total = value.sum()
+    del trial
+    assert value.sum() == total
+
+
+def test_missing_things_say_which(trial):
+    with pytest.raises(errors.NotFoundError, match="no such name"):
+        trial.tensor("nothing")
+    with pytest.raises(errors.NotFoundError):
+        trial.tensor("first.weight").value(99)
+    with pytest.raises(errors.NotFoundError, match="not recorded at step 99"):
+        trial.tensor("first.weight").reduction_value(99, "l2")
+    with pytest.raises(errors.InvalidArgumentError):
+        trial.tensor("first.weight").reduction_values("l3")
+
+
+def test_histograms_hold_all_elements(trial):
+    histograms = trial.tensor("gradient/first.weight").histograms()
+    assert [sum(count for _, _, count in bins) for bins in histograms["bins"]] == [128] * 3
+
+
+def test_reductions_by_every_name(trial):
+    weight = trial.tensor("first.weight")
+    value = weight.value(1).astype(np.float64)
+    for name, expected in {
+        "min": value.min(),
+        "max": value.max(),
+        "mean": value.mean(),
+        "std": value.std(),
+        "l1": np.abs(value).sum(),
+        "l2": np.linalg.norm(value),
+        "numel": 128,
+    }.items():
+        assert weight.reduction_value(1, name) == pytest.approx(expected, rel=1e-5), name
+    assert weight.reduction_value(1, "mean", abs=True) == pytest.approx(np.abs(value).mean(), rel=1e-5)
+    assert weight.reduction_value(1, "std", ddof=1) == pytest.approx(value.std(ddof=1), rel=1e-5)
+
+
+def test_tables_open_in_other_libraries(trial):
+    duckdb = pytest.importorskip("duckdb")
+    pandas = pytest.importorskip("pandas")
+    polars = pytest.importorskip("polars")
+    pyarrow = pytest.importorskip("pyarrow")
+    table = trial.table("stats")
+    arrow = pyarrow.table(table)
+    arrow.validate(full=True)
+    assert arrow.num_rows == len(table)
+    assert arrow.column_names == table.column_names
+    frame = polars.DataFrame(table)
+    assert frame.height == len(table)
+    assert pandas.DataFrame(arrow.to_pandas()).shape[0] == len(table)
+    reader = pyarrow.RecordBatchReader.from_stream(table)
+    assert duckdb.from_arrow(reader).aggregate("count(*)").fetchall() == [(len(table),)]
+    wanted = trial.tensor("first.weight").reduction_values("l2").value.tolist()
+    found = frame.filter((polars.col("tensor").cast(str) == "first.weight"))["l2"].to_list()
+    assert found == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("name", ["scalars", "stats", "tensors", "steps"])
+def test_every_table_has_rows_and_columns(trial, name):
+    table = trial.table(name)
+    assert len(table) > 0
+    for column in table.column_names:
+        values = table.column(column)
+        assert len(values if isinstance(values, list) else np.asarray(values)) == len(table)
+
+
+def test_step_times_and_overhead(trial):
+    times = trial.step_times()
+    assert times["step"].tolist() == [0, 1, 2]
+    assert (times["blocked_ns"] > 0).all()
+    assert trial.overhead.blocked_ns == times["blocked_ns"].sum()
+
+
+def test_a_live_run_can_be_followed(job, tmp_path):
+    def follow():
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        live = None
+        for step in range(3):
+            model(batch()[0]).sum().backward()
+            optimizer.step()
+            wheeltapper.flush()
+            live = live or wheeltapper.open(tmp_path / "run")
+            live.wait_for_step(step, timeout=10)
+            live.refresh()
+            assert live.steps() == list(range(step + 1))
+        with pytest.raises(errors.DeadlineExceededError):
+            live.wait_for_step(99, timeout=0.2)
+
+    job(follow)
