@@ -166,7 +166,7 @@ prepare_package() {
   state=$(package_state)
   stamp_is package "$state" && [[ -x $WT_VENV/bin/wheeltapper ]] && { exec 9>&-; return; }
   say "./dev: building the package"
-  quietly package "$WT_VENV/bin/python" -m pip install --disable-pip-version-check --no-input --no-deps \
+  quietly package env CC=gcc CXX=g++ "$WT_VENV/bin/python" -m pip install --disable-pip-version-check --no-input --no-deps \
     --no-build-isolation --force-reinstall --config-settings=build-dir="$WT_ROOT/build/package" \
     --config-settings=cmake.define.CMAKE_CXX_COMPILER_LAUNCHER=ccache --config-settings=cmake.define.CMAKE_C_COMPILER_LAUNCHER=ccache \
     --config-settings=cmake.define.WT_WERROR=ON "$WT_ROOT" ||
