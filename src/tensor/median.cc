@@ -205,7 +205,7 @@ class RadixSelection {
     for (size_t i = 0; i < count; ++i) {
       const auto bits = std::bit_cast<uint64_t>(values[i]);
       if (bits >> (64 - known) == selected_) {
-        ++table_[static_cast<size_t>((bits >> (48 - known)) & 0xffff) * kLanes + i % kLanes];
+        ++table_[((bits >> (48 - known)) & 0xffff) * kLanes + i % kLanes];
       }
     }
   }
