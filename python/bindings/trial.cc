@@ -213,9 +213,9 @@ nb::dict Info(Trial& self) {
   return out;
 }
 
-nb::object End(Trial& self) {
+std::optional<nb::dict> End(Trial& self) {
   if (!self.end()) {
-    return nb::none();
+    return std::nullopt;
   }
   nb::dict out;
   out["state"] = self.end()->state;
@@ -225,10 +225,10 @@ nb::object End(Trial& self) {
   return out;
 }
 
-nb::object NameInfo(Trial& self, const std::string& name) {
+std::optional<nb::dict> NameInfo(Trial& self, const std::string& name) {
   const format::NameId* id = self.names().Find(name);
   if (id == nullptr) {
-    return nb::none();
+    return std::nullopt;
   }
   const format::NameInfo& info = self.names().info(*id);
   nb::dict out;

@@ -16,11 +16,10 @@ os.environ["WHEELTAPPER_STRICT"] = "1"
 for name in ("WHEELTAPPER_RUN_DIR", "WHEELTAPPER_DISABLE"):
     os.environ.pop(name, None)
 
-import pytest
-import torch
-
-import wheeltapper
-from wheeltapper import _native
+import pytest  # noqa: E402 - the variables above come first
+import torch  # noqa: E402
+import wheeltapper  # noqa: E402
+from wheeltapper import _native  # noqa: E402
 
 torch.set_num_threads(1)  # a forked child must not inherit a pool of threads
 PACKAGE = Path(wheeltapper.__file__).parent

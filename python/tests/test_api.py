@@ -11,9 +11,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from models import Net, batch, train
-
 import wheeltapper
+from models import Net, batch, train
 from wheeltapper import errors
 
 
@@ -123,12 +122,12 @@ def test_errors_are_pythons_errors_too_and_pickle(name):
 
 
 def test_wrong_arguments_say_what_and_how():
-    with pytest.raises(errors.InvalidArgumentError, match='not one of train, eval, predict, global: "tset"'):
-        with wheeltapper.mode("tset"):
-            pass
+    wrong = pytest.raises(errors.InvalidArgumentError, match='not one of train, eval, predict, global: "tset"')
+    with wrong, wheeltapper.mode("tset"):
+        pass
     with pytest.raises(KeyError, match="no-such-run"):
         wheeltapper.open("/no-such-run")
-    with pytest.raises(ValueError, match="not a torch.nn.Module"):
+    with pytest.raises(ValueError, match=r"not a torch\.nn\.Module"):
         wheeltapper.attach(object())
 
 

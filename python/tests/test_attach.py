@@ -8,10 +8,9 @@ import pickle
 import numpy as np
 import pytest
 import torch
+import wheeltapper
 from models import Net, batch, l2, train
 from torch import nn
-
-import wheeltapper
 
 
 def test_gradients_weights_and_state_are_those_of_torch(job, tmp_path):

@@ -35,11 +35,12 @@ for epoch in range(3):
 print([float(p.double().sum()).hex() for p in model.parameters()], torch.get_rng_state().sum())
 """
 
+PLAIN_STEP = "closure(); optimizer.step()"
 CASES = {
-    "sgd": ("torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)", "loss.backward()", "closure(); optimizer.step()"),
-    "adamw": ("torch.optim.AdamW(model.parameters(), lr=0.01)", "loss.backward()", "closure(); optimizer.step()"),
-    "fused": ("torch.optim.AdamW(model.parameters(), fused=True)", "loss.backward()", "closure(); optimizer.step()"),
-    "lbfgs": ("torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=3)", "loss.backward()", "optimizer.step(closure)"),
+    "sgd": ("torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)", "loss.backward()", PLAIN_STEP),
+    "adamw": ("torch.optim.AdamW(model.parameters(), lr=0.01)", "loss.backward()", PLAIN_STEP),
+    "fused": ("torch.optim.AdamW(model.parameters(), fused=True)", "loss.backward()", PLAIN_STEP),
+    "lbfgs": ("torch.optim.LBFGS(model.parameters(), max_iter=3)", "loss.backward()", "optimizer.step(closure)"),
     "amp": (
         "torch.optim.SGD(model.parameters(), lr=0.1); scaler = torch.amp.GradScaler('cpu')",
         "scaler.scale(loss).backward()",

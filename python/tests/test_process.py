@@ -1,9 +1,7 @@
 """Start-up, output and exit: a script behaves byte for byte as it would without Wheeltapper."""
 
-import os
 import re
 import subprocess
-import sys
 import textwrap
 
 import pytest
@@ -125,7 +123,8 @@ def test_keyboard_interrupt_ends_the_process_as_ever(script):
 
 
 def test_daemon_threads_do_not_hold_up_the_end(script):
-    both(script, "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start(); train(2)", 0)
+    wait = "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
+    both(script, f"{wait}; train(2)", 0)
     assert script.trial().steps() == [0, 1]
 
 

@@ -35,9 +35,7 @@ def test_scalars_are_harvested_at_the_steps_of_the_run(script):
     assert trial.scalars("train/loss").step.tolist() == [0, 1, 2]
     assert trial.scalars("both/a").value.tolist() == [0.0, 1.0, 2.0]
     assert trial.scalars("both/b").value.tolist() == [0.0, 2.0, 4.0]
-    assert trial.scalars("train/loss").value.tolist() == pytest.approx(
-        trial.scalars("loss/backward").value.tolist()
-    )
+    assert trial.scalars("train/loss").value.tolist() == pytest.approx(trial.scalars("loss/backward").value.tolist())
     written = script.run(READ, attached=False).stdout.decode()
     assert [step for step, _ in eval(written)] == [0, 100, 200]
 

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from models import Net, batch, train
-
 import wheeltapper
+from models import Net, batch, train
 from wheeltapper import errors
 
 RAW = {"WHEELTAPPER_CAPTURE_WEIGHTS": "raw", "WHEELTAPPER_CAPTURE_GRADIENTS": "hist"}
@@ -106,7 +105,7 @@ def test_tables_open_in_other_libraries(trial):
     reader = pyarrow.RecordBatchReader.from_stream(table)
     assert duckdb.from_arrow(reader).aggregate("count(*)").fetchall() == [(len(table),)]
     wanted = trial.tensor("first.weight").reduction_values("l2").value.tolist()
-    found = frame.filter((polars.col("tensor").cast(str) == "first.weight"))["l2"].to_list()
+    found = frame.filter(polars.col("tensor").cast(str) == "first.weight")["l2"].to_list()
     assert found == pytest.approx(wanted)
 
 

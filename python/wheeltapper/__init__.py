@@ -44,9 +44,7 @@ __all__ = [
 
 
 @fused
-def attach(
-    model: Any = None, optimizer: Any = None, *, loss: Callable[..., Any] | None = None, name: str = ""
-) -> None:
+def attach(model: Any = None, optimizer: Any = None, *, loss: Callable[..., Any] | None = None, name: str = "") -> None:
     """Watches a PyTorch training loop from here on; `wheeltapper run` does this by itself.
 
     Calling it again adds models and optimizers; the same ones again change nothing.
@@ -205,9 +203,7 @@ def _several(value: Any) -> list[Any]:
 
 def _mode_id(name: str) -> int:
     if name not in _session.MODES:
-        raise errors.InvalidArgumentError(
-            f'choosing a mode: not one of {", ".join(_session.MODES)}: "{name}"'
-        )
+        raise errors.InvalidArgumentError(f'choosing a mode: not one of {", ".join(_session.MODES)}: "{name}"')
     return _session.MODES.index(name)
 
 
@@ -225,17 +221,19 @@ def _numbers(values: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, floa
                 continue  # more than one element, or no number
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from wheeltapper import _native
+if not TYPE_CHECKING:  # with it, a type checker would take every name for granted
 
-        return _native.__version__
-    if name == "Rule":
-        from wheeltapper.rules import Rule
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from wheeltapper import _native
 
-        return Rule
-    if name == "Trial":
-        from wheeltapper.trial import Trial
+            return _native.__version__
+        if name == "Rule":
+            from wheeltapper.rules import Rule
 
-        return Trial
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return Rule
+        if name == "Trial":
+            from wheeltapper.trial import Trial
+
+            return Trial
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,7 @@ exception is raised instead.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import traceback
@@ -43,10 +44,9 @@ class Fuse:
         if self.errors >= MAX_ERRORS and not self.blown:
             self.blown = True
             if self.on_blown is not None:
-                try:
+                # Telling about a failure must not fail.
+                with contextlib.suppress(Exception):
                     self.on_blown(self.last_error)
-                except Exception:  # noqa: BLE001, S110 - telling about a failure must not fail
-                    pass
 
 
 FUSE = Fuse()

@@ -72,7 +72,7 @@ def _value_of(text: str) -> bool | int | float | str:
 def make_rules(greeting: dict[str, Any]) -> tuple[Any, list[Rule]]:
     """The trial and the rules that the watcher's first line asks for."""
     classes = load_rules(greeting["file"], greeting["class"])
-    parameters = {key: _value_of(text) for key, text in greeting["parameters"].items()}
+    parameters: dict[str, Any] = {key: _value_of(text) for key, text in greeting["parameters"].items()}
     trial = wheeltapper.open(greeting["run"])
     return trial, [rule(trial, **parameters) for rule in classes]
 

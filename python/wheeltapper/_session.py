@@ -8,6 +8,7 @@ forked children of a captured process have no session.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import sys
@@ -234,15 +235,13 @@ def _make_run(world_size: int) -> str:
     if not ignore.exists():
         ignore.write_text("*\n", encoding="utf-8")
     run_dir = str((runs / f"{script}-{suffix}").absolute())
-    try:
+    with contextlib.suppress(AlreadyExistsError):  # another rank was first
         _native.create_run(
             run_dir,
             argv=list(sys.argv),
             cwd=str(Path.cwd()),
             environment={"python": sys.version.split()[0]},
         )
-    except AlreadyExistsError:
-        pass  # another rank was first
     return run_dir
 
 

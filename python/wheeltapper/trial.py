@@ -163,9 +163,7 @@ class Trial:
         """Names of the collections."""
         return self._native.collections()
 
-    def steps(
-        self, *, mode: str | None = None, rank: int | None = None, include_incomplete: bool = False
-    ) -> list[int]:
+    def steps(self, *, mode: str | None = None, rank: int | None = None, include_incomplete: bool = False) -> list[int]:
         """Steps, ascending: of the mode when one is given, else global ones.
 
         Args:
@@ -309,13 +307,14 @@ class Tensor:
 
     def values(self, *, mode: str = "train", rank: int = 0) -> dict[int, np.ndarray[Any, Any]]:
         """Its raw values by step; steps without one are left out."""
-        found: dict[int, np.ndarray[Any, Any]] = {}
-        for step in self.steps(mode=None, rank=rank):
-            try:
-                found[step] = self.value(step, mode=mode, rank=rank)
-            except NotFoundError:
-                continue
-        return found
+        values = {step: self._value_or_none(step, mode, rank) for step in self.steps(rank=rank)}
+        return {step: value for step, value in values.items() if value is not None}
+
+    def _value_or_none(self, step: int, mode: str, rank: int) -> np.ndarray[Any, Any] | None:
+        try:
+            return self.value(step, mode=mode, rank=rank)
+        except NotFoundError:
+            return None
 
     def scalars(self, *, mode: str | None = None, rank: int | None = None) -> Series:
         """All points of a scalar."""

@@ -85,9 +85,7 @@ class Activations:
             is_leaf = not module._modules and not is_root
             if is_leaf or is_root:
                 name = model.prefix + path if path else model.label
-                self._watched[id(module)] = _Watched(
-                    weakref.ref(module), name, weakref.ref(root), is_root, is_leaf
-                )
+                self._watched[id(module)] = _Watched(weakref.ref(module), name, weakref.ref(root), is_root, is_leaf)
 
     def arm(self, armed: bool) -> None:
         """The open step is (not) to be captured."""

@@ -142,18 +142,12 @@ class TorchCapture:
         taken = {plan.label for plan in self._plans.values()}
         for model in self.names.models:
             root = model.root()
-            if (
-                root is not None
-                and any(p is first for p in root.parameters())
-                and f".{model.label}" not in taken
-            ):
+            if root is not None and any(p is first for p in root.parameters()) and f".{model.label}" not in taken:
                 return model.label
         return f"optimizer{token}"
 
     def _describe_run(self, optimizer: Optimizer, session: _session.RankSession) -> None:
-        values = {
-            key: value for key, value in optimizer.defaults.items() if isinstance(value, bool | int | float)
-        }
+        values = {key: value for key, value in optimizer.defaults.items() if isinstance(value, bool | int | float)}
         session.meta(
             "hyperparameters",
             optimizer=type(optimizer).__name__,
@@ -206,7 +200,7 @@ class TorchCapture:
             if plan.has_closure:
                 plan.record_gradients(session, amp.gradient_scale(optimizer))
             plan.build_states(optimizer, session, self.names)
-            plan.record_after_step(optimizer, session)
+            plan.record_after_step(session)
             norm = plan.norm
         self._record_scalars(optimizer, plan, session, norm)
         session.round_open = True
@@ -280,9 +274,7 @@ class TorchCapture:
         plan = self._plans.get(id(optimizer))
         self.scaler.before_step(0 if plan is None else plan.calls)
 
-    def after_scaler_step(
-        self, _result: Any, scaler: Any, optimizer: Optimizer, *_args: Any, **_kwargs: Any
-    ) -> None:
+    def after_scaler_step(self, _result: Any, scaler: Any, optimizer: Optimizer, *_args: Any, **_kwargs: Any) -> None:
         """GradScaler.step has returned."""
         plan = self._plans.get(id(optimizer))
         skipped = self.scaler.after_step(scaler, 0 if plan is None else plan.calls)

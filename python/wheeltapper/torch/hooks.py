@@ -36,9 +36,7 @@ def install() -> None:
     _INSTALLED.append(register_optimizer_step_post_hook(fused_hook(capture.after_step)))
     registry = capture.registry
     _INSTALLED.append(nn_module.register_module_module_registration_hook(fused_hook(registry.on_module)))
-    _INSTALLED.append(
-        nn_module.register_module_parameter_registration_hook(fused_hook(registry.on_parameter))
-    )
+    _INSTALLED.append(nn_module.register_module_parameter_registration_hook(fused_hook(registry.on_parameter)))
     _install_taps(capture)
     watch_compiler()
     if _session.under_watcher():

@@ -102,15 +102,13 @@ class OptimizerPlan:
         collection: str = "",
     ) -> int | None:
         """The id of a tensor, None when the configuration takes nothing of it."""
-        local = tensor._local_tensor if is_dtensor(tensor) else tensor  # type: ignore[attr-defined]
+        local = tensor._local_tensor if is_dtensor(tensor) else tensor
         known = session.native.register_tensor(
             name, role=role, dtype=dtype_name(tensor), shape=shape_of(local), collection=collection
         )
         return known if session.native.take(known, _session.TRAIN) != 0 else None
 
-    def _add_update(
-        self, session: _session.RankSession, name: str, parameter: torch.Tensor, *, room: int
-    ) -> int:
+    def _add_update(self, session: _session.RankSession, name: str, parameter: torch.Tensor, *, room: int) -> int:
         """Takes a parameter among those whose change is recorded; how many elements that needs."""
         readable = parameter.detach()
         if (
@@ -128,7 +126,7 @@ class OptimizerPlan:
         self._changing.append(parameter)
         self._before.append(before)
         self._updates.add_object(before, known)
-        return readable.numel()
+        return int(readable.numel())
 
     def _record(self, plan: _native.GatherPlan, session: _session.RankSession, scale: float = 1.0) -> None:
         plan.record(session.native, scale)
@@ -145,7 +143,7 @@ class OptimizerPlan:
             if self._before:
                 torch._foreach_copy_(self._before, self._changing)
 
-    def record_after_step(self, optimizer: torch.optim.Optimizer, session: _session.RankSession) -> None:
+    def record_after_step(self, session: _session.RankSession) -> None:
         """Weights, updates and optimizer state as they are now."""
         self._record(self._weights, session)
         if self._before:
@@ -155,9 +153,7 @@ class OptimizerPlan:
             self._record(self._updates, session, -1.0)
         self._record(self._states, session)
 
-    def build_states(
-        self, optimizer: torch.optim.Optimizer, session: _session.RankSession, names: Names
-    ) -> None:
+    def build_states(self, optimizer: torch.optim.Optimizer, session: _session.RankSession, names: Names) -> None:
         """Registers optimizer state, which appears with the first step and anew after loading."""
         key = (id(optimizer.state), len(optimizer.state))
         if key == self._state_built_for:
@@ -176,7 +172,7 @@ class OptimizerPlan:
                         self._states.add_item(state, key_name, known)
 
     def scalars(self, optimizer: torch.optim.Optimizer) -> dict[str, float]:
-        """Learning rates, by name: `learning_rate`, `learning_rate.group1`, …"""
+        """Learning rates, by name: `learning_rate`, `learning_rate.group1` and so on."""
         rates: dict[str, float] = {}
         for index, group in enumerate(optimizer.param_groups):
             rate = group.get("lr")
@@ -194,11 +190,7 @@ class OptimizerPlan:
             "parameters": [names.parameter(parameter) for parameter in parameters_of(optimizer)],
             "defaults": {key: _jsonable(value) for key, value in optimizer.defaults.items()},
             "groups": [
-                {
-                    key: _jsonable(value)
-                    for key, value in group.items()
-                    if key not in {"params", "param_names"}
-                }
+                {key: _jsonable(value) for key, value in group.items() if key not in {"params", "param_names"}}
                 for group in optimizer.param_groups
             ],
         }

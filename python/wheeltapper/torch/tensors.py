@@ -12,7 +12,7 @@ PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
 
 
 def dtype_name(tensor: torch.Tensor) -> str:
-    """`float32`, `bfloat16`, …"""
+    """The element type by NumPy's name: `float32`, `bfloat16`."""
     return str(tensor.dtype).removeprefix("torch.")
 
 
