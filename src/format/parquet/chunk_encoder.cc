@@ -123,8 +123,8 @@ RowRange ListValues(const Int64ListColumn& column, RowRange rows) {
 
 class ChunkEncoder {
  public:
-  ChunkEncoder(RowRange rows, int64_t page_rows, PageCompressor* compressor)
-      : rows_(rows), page_rows_(page_rows), compressor_(compressor) {}
+  ChunkEncoder(RowRange rows, int64_t page_rows, Encoding encoding, PageCompressor* compressor)
+      : rows_(rows), page_rows_(page_rows), encoding_(encoding), compressor_(compressor) {}
 
   Status Encode(const StringColumn& column) {
     const ChunkDictionary dictionary = BuildDictionary(column, rows_);
@@ -320,14 +320,10 @@ class ChunkEncoder {
     return {};
   }
 
- public:
-  void set_encoding(Encoding encoding) { encoding_ = encoding; }
-
- private:
   RowRange rows_;
   int64_t page_rows_;
+  Encoding encoding_;
   PageCompressor* compressor_;
-  Encoding encoding_ = Encoding::kPlain;
   EncodedChunk chunk_;
   std::vector<uint8_t> compressed_;
 };
@@ -396,8 +392,7 @@ Status CheckColumn(const ColumnData& data) {
 Result<EncodedChunk> EncodeChunk(const ColumnData& data, RowRange rows, int64_t page_rows,
                                  PageCompressor* compressor) {
   const ColumnKind kind = KindOf(data);
-  ChunkEncoder encoder(rows, page_rows, compressor);
-  encoder.set_encoding(ValueEncoding(kind));
+  ChunkEncoder encoder(rows, page_rows, ValueEncoding(kind), compressor);
   WT_RETURN_IF_ERROR(std::visit([&](const auto& column) { return encoder.Encode(column); }, data));
   return encoder.Finish(kind);
 }

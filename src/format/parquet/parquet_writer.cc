@@ -11,6 +11,7 @@
 #include "parquet/chunk_encoder.h"
 #include "parquet/file_metadata.h"
 #include "parquet/page_codec.h"
+#include "parquet/utf8.h"
 
 namespace wheeltapper::format {
 namespace parquet {
@@ -96,7 +97,9 @@ class TableWriter {
  private:
   Status WriteSchema() {
     file_.rows = table_.rows();
-    file_.key_values = options_.metadata;
+    for (const auto& [key, value] : options_.metadata) {
+      file_.key_values.emplace(ReplaceInvalidUtf8(key), ReplaceInvalidUtf8(value));
+    }
     for (const Column& column : table_.columns) {
       file_.columns.push_back({column.name, KindOf(column.data)});
     }

@@ -17,12 +17,14 @@
 
 namespace wheeltapper::format {
 
-// Strings as a dictionary: values[i] = dictionary[codes[i]].
+// Strings as a dictionary: values[i] = dictionary[codes[i]]. Parquet strings are UTF-8: ill-formed
+// sequences are written as U+FFFD (so are those of metadata).
 struct StringColumn {
   std::vector<std::string> dictionary;
   std::vector<uint32_t> codes;
 };
-// Lists: row i holds values[offsets[i] … offsets[i+1]); offsets has rows + 1 entries.
+// Lists: row i holds values[offsets[i] … offsets[i+1]); offsets has rows + 1 entries. A list has at
+// most 1 Mi values.
 struct Int64ListColumn {
   std::vector<int64_t> offsets;
   std::vector<int64_t> values;
@@ -37,7 +39,8 @@ struct TimestampColumn {  // µs since 1970-01-01 UTC
   std::vector<int64_t> values;
 };
 // `present` empty: the column is required. Else one byte per row, 0 = null (values[i] is then
-// ignored).
+// ignored; read back as NaN). Values rounded to f32 take within 1 % of the bytes of an f32 column:
+// their zero bits lie in byte planes of their own.
 struct DoubleColumn {
   std::vector<double> values;
   std::vector<uint8_t> present;
@@ -59,17 +62,22 @@ struct Table {
 struct ParquetOptions {
   std::map<std::string, std::string> metadata;  // key-value metadata of the footer
   int64_t row_group_rows = int64_t{1} << 20;
-  int64_t page_rows = int64_t{1} << 16;
+  int64_t page_rows = int64_t{1} << 16;  // at most 128 Ki
   int zstd_level = 1;
   std::vector<std::string> sorted_by;  // recorded as sorting_columns; the caller sorted the rows
 };
 
-// Writes by temporary name, fdatasync, rename. InvalidArgument when columns differ in length.
+// Writes by temporary name, fdatasync, rename; memory is bounded by one column of one row group.
+// InvalidArgument for a table without columns, columns of different length or of one name, codes,
+// offsets or options out of range. The same table gives the same bytes (with the same zstd).
+// Pages and chunks that hold a NaN carry nan_count but no min and max: readers that order NaN above
+// all numbers would otherwise skip it when they look for it.
 Status WriteParquet(const std::string& path, const Table& table, const ParquetOptions& options);
 
 // Opens by reading the footer only; columns decode on demand. Thread-safe for concurrent reads.
-// Every malformed input ends in DataLoss or Unimplemented, never in a crash or an allocation beyond
-// a small multiple of the file's size.
+// Every malformed input ends in DataLoss or Unimplemented, never in a crash. Memory for the footer
+// is a small multiple of its size; memory for a column grows page by page, each page checked first
+// (CRC, tiling, at most 128 Ki rows), so a file unfolds no further than its whole, valid pages do.
 class ParquetFile {
  public:
   static Result<std::unique_ptr<ParquetFile>> Open(const std::string& path);

@@ -26,9 +26,12 @@ struct SafetensorsEntry {
 // number of tensors.
 uint64_t SafetensorsHeaderReserve(uint64_t tensors, uint64_t name_bytes);
 
-// The header bytes of a file whose data starts at `reserve` and ends at `file_bytes`: every gap
-// between entries becomes a U8 tensor "__pad__/k", the JSON is padded with spaces to fill the
-// reserve. ResourceExhausted when it does not fit.
+// The header bytes (`reserve` of them) of a file whose data starts at `reserve` and ends at
+// `file_bytes`: every gap between entries becomes a U8 tensor "__pad__/k", the JSON is padded with
+// spaces to fill the reserve. safetensors has no C128: such a tensor becomes F64 with one more
+// dimension, of 2. Empty tensors are placed at the start of the data. Names that are not UTF-8 get
+// U+FFFD. InvalidArgument when entries overlap, lie outside the data, disagree with their shape, or
+// share or reserve a name; ResourceExhausted when the header does not fit.
 Result<std::string> BuildSafetensorsHeader(std::vector<SafetensorsEntry> entries,
                                            const std::map<std::string, std::string>& metadata,
                                            uint64_t reserve, uint64_t file_bytes);
@@ -37,8 +40,9 @@ struct SafetensorsIndex {
   std::vector<SafetensorsEntry> entries;  // "__pad__/…" left out
   std::map<std::string, std::string> metadata;
 };
-// Parses and validates the header (offsets contiguous from 0, exact file length, header ≤ 100 MB).
-// DataLoss otherwise.
+// Parses and validates the header (offsets contiguous from 0, exact file length, header ≤ 100 MB,
+// no name twice). Entries come in file order. Unimplemented for a dtype this project does not know,
+// else DataLoss.
 Result<SafetensorsIndex> ParseSafetensors(ByteSpan file);
 
 }  // namespace wheeltapper::format
