@@ -105,6 +105,8 @@ std::string EndPath(const std::string& run_dir) { return JoinPath(run_dir, "END"
 std::string FindingsPath(const std::string& run_dir) { return JoinPath(run_dir, "findings.jsonl"); }
 std::string ActionsPath(const std::string& run_dir) { return JoinPath(run_dir, "actions.jsonl"); }
 
+std::string RankPrefix(Rank rank) { return fmt::format("r{:05}-", rank.value); }
+
 std::string RankInfoPath(const std::string& run_dir, Rank rank) {
   return InRun(run_dir, "ranks", fmt::format("r{:05}.json", rank.value));
 }

@@ -15,9 +15,11 @@ namespace wheeltapper::format {
 
 inline constexpr std::string_view kJournalFolder = "journal";
 inline constexpr std::string_view kBlobFolder = "blobs";
-// The table folders, in the order in which sealing writes them.
+// The table folders, in the order in which sealing writes them: steps last, since it stands for the
+// whole set.
+inline constexpr std::string_view kStepsTable = "steps";
 inline constexpr std::string_view kTables[] = {"scalars", "stats", "tensors",
-                                               "steps",   "gaps",  "metas"};
+                                               "gaps",    "metas", kStepsTable};
 
 struct JournalName {
   Rank rank;
@@ -44,6 +46,8 @@ std::optional<BlobName> ParseBlobName(std::string_view name);
 
 // "r00007.lock".
 std::optional<Rank> ParseLockName(std::string_view name);
+// "r00007-": what every file name of a rank begins with.
+std::string RankPrefix(Rank rank);
 std::string LockPath(const std::string& run_dir, Rank rank);
 // Where sealing gathers the small raw tensors of one journal file.
 std::string PackedBlobPath(const std::string& run_dir, Rank rank, uint64_t first_seq,

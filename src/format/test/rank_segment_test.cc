@@ -116,14 +116,19 @@ TEST(RankSegmentTest, AForkedChildDoesNotKeepTheLockOfItsDeadParent) {
   const std::string path = folder.file("s");
   auto segment = RankSegment::Create(OptionsAt(path)).value();
   int gate[2] = {};
+  int ready[2] = {};
   ASSERT_EQ(pipe(gate), 0);
+  ASSERT_EQ(pipe(ready), 0);
   const pid_t child = fork();
   if (child == 0) {
     close(gate[1]);
     char byte = 0;
+    (void)!write(ready[1], &byte, 1);
     _exit(read(gate[0], &byte, 1) == 0 ? 0 : 1);  // lives until the parent closes its end
   }
   close(gate[0]);
+  char byte = 0;
+  ASSERT_EQ(read(ready[0], &byte, 1), 1);
   segment.reset();
   auto other = RankSegment::Attach(path, true).value();
   EXPECT_TRUE(other->LockWriter().ok());

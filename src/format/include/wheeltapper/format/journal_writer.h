@@ -29,6 +29,8 @@ struct WriterOptions {
   uint64_t blob_rotate_bytes = uint64_t{1} << 30;
   int64_t retain_raw_steps =
       0;  // > 0: drop sealed blobs whose newest step is older than this many steps
+  TimeNs lock_wait_ns = 10'000'000'000;  // how long Open waits for a recovery of this rank to end
+  uint64_t salt = 0;                     // 0: random; else salts are this + the file number (tests)
 };
 
 // One per rank process. Drain() and Rotate() belong to the drain thread, SealNext() to the seal
@@ -36,7 +38,9 @@ struct WriterOptions {
 // (disk full) the writer stays usable and Drain may be called again once there is room.
 class JournalWriter {
  public:
-  // Finds the highest file number and sequence of the rank and goes on after them.
+  // Finds the highest file number and sequence of the rank and goes on after them. What an earlier
+  // attempt left in its rings is replayed first, and its journal files are queued for sealing.
+  // Unavailable while another process writes or recovers the rank. Makes the folders it needs.
   static Result<std::unique_ptr<JournalWriter>> Open(const WriterOptions& options,
                                                      const Clock& clock);
   virtual ~JournalWriter() = default;
@@ -53,6 +57,9 @@ class JournalWriter {
   // Seals one queued journal file into scalars/, stats/, tensors/, blobs/; false when there was
   // none.
   virtual Result<bool> SealNext() = 0;
+  // Clean end, called by one thread after the last Drain: seals everything and leaves no journal
+  // file. The writer cannot be used afterwards. FailedPrecondition inside an open transaction.
+  virtual Status Close() = 0;
   // Next free record sequence number when the writer was opened.
   [[nodiscard]] virtual uint64_t next_seq() const = 0;
   // Fraction of Drain time spent waiting for the disk etc. is reported by these counters.

@@ -63,12 +63,13 @@ std::string FindingsPath(const std::string& run_dir);  // findings.jsonl
 std::string ActionsPath(const std::string& run_dir);   // actions.jsonl
 std::string RankInfoPath(const std::string& run_dir, Rank rank);
 std::string JournalPath(const std::string& run_dir, Rank rank, uint64_t file_number);
-// table: "scalars", "stats", "tensors", "steps". "steps" has one row per batch in commit order
-// (step, mode, mode_step, rank, time, first_seq, last_seq, is_step, the COMMIT's times; gaps and
-// metas as JSON), so that nothing of a batch is lost when its journal file goes. It is renamed
-// last: where it is, the other tables of its sequence range are complete. The footer of the other
-// tables carries "names": a JSON array of {name, kind, dtype, shape, collections}, so that readers
-// learn the names without decoding a column.
+// table: "scalars", "stats", "tensors", "gaps", "metas", "steps" (columns: docs/format/tables.md).
+// "steps" has one row per batch in commit order: step, mode, mode_step, rank, time, first_seq, seq
+// (the batch's last_seq), is_step (0 or 1), records, monotonic_ns, blocked_ns, step_ns,
+// data_wait_ns. It is renamed last: where it is, the other tables of its sequence range are
+// complete; a table without rows has no file. Every row of the others has the `seq` of its batch.
+// The footers of scalars, stats and tensors carry "names": a JSON array of {name, kind, dtype,
+// shape, collections}, so that readers learn the names without decoding a column.
 std::string SealedPath(const std::string& run_dir, const std::string& table, Rank rank,
                        uint64_t first_seq, uint64_t last_seq);
 std::string BlobPath(const std::string& run_dir, Rank rank, uint64_t blob_number, bool open);

@@ -55,6 +55,19 @@ class RunReader {
   virtual Result<std::vector<uint8_t>> ReadTensor(const TensorRow& row) = 0;
 };
 
+// One sealed table file. Its set (the files of one rank and sequence range) is complete.
+struct SealedFile {
+  std::string table;  // "scalars", "stats", "tensors", "gaps", "metas", "steps"
+  std::string path;   // begins with the run directory
+  Rank rank;
+  uint64_t first_seq = 0;
+  uint64_t last_seq = 0;
+  int64_t rows = -1;  // from the footer, when asked for
+};
+// The complete sets, by rank, sequence and table. Names only, unless `with_rows`: then each footer
+// is opened (a damaged one keeps rows −1).
+Result<std::vector<SealedFile>> ListSealed(const std::string& run_dir, bool with_rows = false);
+
 // Makes a run whose writers are dead whole: replays their rings into the journal, seals every
 // journal file, finishes open blobs. Idempotent; leaves ranks alone whose writer lives (their
 // segment is locked).

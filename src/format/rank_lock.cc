@@ -1,0 +1,77 @@
+#include "rank_lock.h"
+
+#include <array>
+#include <cstddef>
+
+#include <fcntl.h>
+#include <poll.h>
+
+#include "wheeltapper/core/crc32c.h"
+
+#include "file_lock.h"
+#include "run_names.h"
+
+namespace wheeltapper::format {
+namespace {
+
+constexpr uint64_t kCursorMagic = 0x31524B5254575748;
+
+// As stored. One write of 64 bytes at the head of the file, so a killed process leaves the old one
+// or the new one.
+struct StoredCursor {
+  uint64_t magic = kCursorMagic;
+  RankCursor cursor;
+  std::array<uint8_t, 12> reserved{};
+  uint32_t crc = 0;
+};
+static_assert(sizeof(StoredCursor) == 64);
+
+uint32_t CrcOf(const StoredCursor& stored) {
+  return Crc32c({reinterpret_cast<const uint8_t*>(&stored), offsetof(StoredCursor, crc)});
+}
+
+}  // namespace
+
+void RankLock::ForgetOwn() noexcept {
+  if (file_.valid()) {
+    ForgetLock(file_);
+  }
+}
+
+Result<RankLock> RankLock::Take(const std::string& run_dir, Rank rank, TimeNs wait_ns) {
+  constexpr TimeNs kRoundNs = 20'000'000;
+  const std::string path = LockPath(run_dir, rank);
+  RankLock lock;
+  WT_ASSIGN_OR_RETURN(lock.file_, OpenFile(path, O_RDWR | O_CREAT));
+  for (;;) {
+    Status taken = LockExclusively(lock.file_);
+    if (taken.ok()) {
+      return lock;
+    }
+    if (taken.code() != StatusCode::kUnavailable || wait_ns <= 0) {
+      return taken.WithContext("opening the journal of rank " + std::to_string(rank.value) + " \"" +
+                               path + "\"");
+    }
+    poll(nullptr, 0, static_cast<int>(kRoundNs / 1'000'000));
+    wait_ns -= kRoundNs;
+  }
+}
+
+Result<RankCursor> RankLock::ReadCursor() const {
+  StoredCursor stored;
+  WT_ASSIGN_OR_RETURN(const size_t got, ReadSome(file_, 0, &stored, sizeof(stored)));
+  if (got < sizeof(stored) || stored.magic != kCursorMagic || stored.crc != CrcOf(stored)) {
+    return RankCursor{};
+  }
+  return stored.cursor;
+}
+
+Status RankLock::WriteCursor(const RankCursor& cursor) const {
+  StoredCursor stored;
+  stored.cursor = cursor;
+  stored.crc = CrcOf(stored);
+  return WriteAt(file_, 0, {reinterpret_cast<const uint8_t*>(&stored), sizeof(stored)})
+      .WithContext("writing the rank's cursor");
+}
+
+}  // namespace wheeltapper::format

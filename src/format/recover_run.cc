@@ -1,0 +1,100 @@
+// Makes what dead writers left whole, by opening their journals as a writer would and closing them
+// cleanly.
+#include <set>
+#include <utility>
+
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/format/run_directory.h"
+#include "wheeltapper/format/run_reader.h"
+
+#include "disk_journal_writer.h"
+#include "journal_scanner.h"
+#include "run_names.h"
+#include "segment_files.h"
+
+namespace wheeltapper::format {
+namespace {
+
+Result<std::set<Rank>> AllRanks(const std::string& run_dir, uint64_t run_id) {
+  std::set<Rank> ranks;
+  WT_ASSIGN_OR_RETURN(const std::vector<Rank> writers, ListWriterRanks(run_dir));
+  ranks.insert(writers.begin(), writers.end());
+  WT_ASSIGN_OR_RETURN(const auto journals, ListJournals(run_dir));
+  for (const auto& [rank, numbers] : journals) {
+    ranks.insert(rank);
+  }
+  const std::vector<Rank> segments = FindSegmentRanks(run_dir, run_id);
+  ranks.insert(segments.begin(), segments.end());
+  return ranks;
+}
+
+bool IsSegmentAlive(const std::string& path) {
+  Result<std::unique_ptr<RankSegment>> segment = RankSegment::Attach(path, true);
+  return segment.ok() && !(*segment)->LockWriter().ok();
+}
+
+// Whether anything of the rank is left to be mended.
+Result<bool> HasLeftovers(const std::string& run_dir, uint64_t run_id, Rank rank) {
+  WT_ASSIGN_OR_RETURN(const auto journals, ListJournals(run_dir));
+  if (journals.contains(rank) || !FindSegments(run_dir, run_id, rank).empty()) {
+    return true;
+  }
+  WT_ASSIGN_OR_RETURN(const std::vector<std::string> blobs, ListFolder(run_dir, kBlobFolder));
+  for (const std::string& name : blobs) {
+    const auto blob = ParseBlobName(name);
+    if (blob && blob->rank == rank && blob->open) {
+      return true;
+    }
+  }
+  return false;
+}
+
+Status RecoverRank(const std::string& run_dir, uint64_t run_id, Rank rank, RecoveryReport* report) {
+  WT_ASSIGN_OR_RETURN(const bool leftovers, HasLeftovers(run_dir, run_id, rank));
+  if (!leftovers) {
+    return {};
+  }
+  for (const std::string& path : FindSegments(run_dir, run_id, rank)) {
+    if (IsSegmentAlive(path)) {
+      ++report->ranks_alive;
+      return {};
+    }
+  }
+  WriterOptions options;
+  options.run_dir = run_dir;
+  options.rank = rank;
+  options.run_id = run_id;
+  options.lock_wait_ns = 0;
+  Result<std::unique_ptr<DiskJournalWriter>> writer =
+      DiskJournalWriter::Open(options, SystemClock());
+  if (!writer.ok() && writer.status().code() == StatusCode::kUnavailable) {
+    ++report->ranks_alive;  // its writer lives, or someone else is recovering it
+    return {};
+  }
+  WT_RETURN_IF_ERROR(writer.status());
+  WT_RETURN_IF_ERROR((*writer)->Close());
+  ++report->ranks_recovered;
+  const OpenFindings& findings = (*writer)->findings();
+  const SealTotals& totals = (*writer)->seal_totals();
+  report->records_replayed += findings.records_replayed;
+  report->steps_discarded += totals.discarded;
+  report->files_sealed += totals.files_sealed;
+  report->skipped.insert(report->skipped.end(), findings.skipped.begin(), findings.skipped.end());
+  report->skipped.insert(report->skipped.end(), totals.skipped.begin(), totals.skipped.end());
+  return {};
+}
+
+}  // namespace
+
+Result<RecoveryReport> RecoverRun(const std::string& run_dir) {
+  WT_ASSIGN_OR_RETURN(const RunInfo info, ReadRunInfo(run_dir));
+  WT_ASSIGN_OR_RETURN(const std::set<Rank> ranks, AllRanks(run_dir, info.run_id));
+  RecoveryReport report;
+  for (const Rank rank : ranks) {
+    WT_RETURN_IF_ERROR(RecoverRank(run_dir, info.run_id, rank, &report)
+                           .WithContext("recovering rank " + std::to_string(rank.value)));
+  }
+  return report;
+}
+
+}  // namespace wheeltapper::format

@@ -1,0 +1,43 @@
+// Which sealed table sets a run has, by their names alone.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "wheeltapper/core/ids.h"
+#include "wheeltapper/core/status.h"
+#include "wheeltapper/format/rows.h"
+#include "wheeltapper/format/run_reader.h"
+
+namespace wheeltapper::format {
+
+// The tables of one sealed journal file.
+struct SealedSetName {
+  uint64_t first_seq = 0;
+  uint64_t last_seq = 0;
+  auto operator<=>(const SealedSetName&) const = default;
+};
+
+// Complete sets by rank, ascending. Complete is a set whose "steps" table is there: it is renamed
+// last.
+using SealedSets = std::map<Rank, std::vector<SealedSetName>>;
+Result<SealedSets> ListSealedSets(const std::string& run_dir);
+
+// Reads all tables of a set and hands its batches on in commit order, those with last_seq ≤ `after`
+// left out.
+Status ReadSealedSet(const std::string& run_dir, Rank rank, const SealedSetName& set,
+                     uint64_t after, NameTable* names,
+                     const std::function<void(StepBatch&&)>& sink);
+
+// Finds where sealing has put the inline tensor that lay at `offset` of a journal file; NotFound
+// when no set says so.
+struct SealedLocation {
+  std::string file;
+  uint64_t offset = 0;
+};
+Result<SealedLocation> LocateSealedTensor(const std::string& run_dir, Rank rank,
+                                          uint64_t journal_file, uint64_t offset);
+
+}  // namespace wheeltapper::format

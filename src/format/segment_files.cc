@@ -1,0 +1,90 @@
+#include "segment_files.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/format/rank_segment.h"
+
+#include "run_names.h"
+
+namespace wheeltapper::format {
+namespace {
+
+struct SegmentName {
+  Rank rank;
+  uint64_t incarnation = 0;
+};
+
+// "r00007-2".
+std::optional<SegmentName> ParseTail(std::string_view tail) {
+  SegmentName name;
+  if (!tail.starts_with('r')) {
+    return std::nullopt;
+  }
+  const char* end = tail.data() + tail.size();
+  const auto rank = std::from_chars(tail.data() + 1, end, name.rank.value);
+  if (rank.ec != std::errc() || name.rank.value < 0 || rank.ptr == end || *rank.ptr != '-') {
+    return std::nullopt;
+  }
+  const auto incarnation = std::from_chars(rank.ptr + 1, end, name.incarnation);
+  return incarnation.ec == std::errc() && incarnation.ptr == end ? std::optional(name)
+                                                                 : std::nullopt;
+}
+
+struct FoundSegment {
+  SegmentName name;
+  std::string path;
+};
+
+std::vector<FoundSegment> FindAll(const std::string& run_dir, uint64_t run_id) {
+  std::vector<FoundSegment> found;
+  const auto collect = [&found](const std::string& folder, std::string_view prefix,
+                                std::string_view suffix) {
+    for (const std::string& name : ListFolder(folder, "").value_or(std::vector<std::string>{})) {
+      std::string_view tail = name;
+      if (!tail.starts_with(prefix) || !tail.ends_with(suffix)) {
+        continue;
+      }
+      tail.remove_prefix(prefix.size());
+      tail.remove_suffix(std::min(suffix.size(), tail.size()));
+      if (const auto parsed = ParseTail(tail)) {
+        found.push_back({*parsed, JoinPath(folder, name)});
+      }
+    }
+  };
+  collect(kSegmentFolder, fmt::format("wheeltapper-{:016x}-", run_id), "");
+  collect(JoinPath(run_dir, kJournalFolder), "", ".ring");
+  std::sort(found.begin(), found.end(), [](const FoundSegment& a, const FoundSegment& b) {
+    return std::pair(a.name.rank, a.name.incarnation) < std::pair(b.name.rank, b.name.incarnation);
+  });
+  return found;
+}
+
+}  // namespace
+
+std::vector<std::string> FindSegments(const std::string& run_dir, uint64_t run_id, Rank rank) {
+  std::vector<std::string> paths;
+  for (FoundSegment& segment : FindAll(run_dir, run_id)) {
+    if (segment.name.rank == rank) {
+      paths.push_back(std::move(segment.path));
+    }
+  }
+  return paths;
+}
+
+std::vector<Rank> FindSegmentRanks(const std::string& run_dir, uint64_t run_id) {
+  std::set<Rank> ranks;
+  for (const FoundSegment& segment : FindAll(run_dir, run_id)) {
+    ranks.insert(segment.name.rank);
+  }
+  return {ranks.begin(), ranks.end()};
+}
+
+}  // namespace wheeltapper::format

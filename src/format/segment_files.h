@@ -1,0 +1,17 @@
+// Where the shared-memory segments of a run are found.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "wheeltapper/core/ids.h"
+
+namespace wheeltapper::format {
+
+// Paths of all segments of a rank, in order of incarnation; live and dead ones.
+std::vector<std::string> FindSegments(const std::string& run_dir, uint64_t run_id, Rank rank);
+
+// Ranks that have a segment.
+std::vector<Rank> FindSegmentRanks(const std::string& run_dir, uint64_t run_id);
+
+}  // namespace wheeltapper::format
