@@ -11,8 +11,21 @@ namespace {
 constexpr std::string_view kOpen = ".open";
 constexpr std::string_view kFinished = ".safetensors";
 
-std::string FinishedName(const std::string& name) {
-  return name.substr(0, name.size() - kOpen.size()) + std::string(kFinished);
+// Maps a blob that is open or finished. A row may name it either way, and it may be finished, that
+// is renamed, at any moment.
+Result<MappedFile> MapUnderEitherName(const std::string& path) {
+  const bool open = path.ends_with(kOpen);
+  const size_t stem_bytes = path.size() - (open ? kOpen : kFinished).size();
+  const std::string finished_path = path.substr(0, stem_bytes) + std::string(kFinished);
+  const std::string open_path = path.substr(0, stem_bytes) + std::string(kOpen);
+  Result<MappedFile> mapped = MappedFile::OpenReadOnly(finished_path);
+  for (const std::string* other : {&open_path, &finished_path}) {
+    if (mapped.ok() || mapped.status().code() != StatusCode::kNotFound) {
+      break;
+    }
+    mapped = MappedFile::OpenReadOnly(*other);
+  }
+  return mapped;
 }
 
 std::string Where(const format::TensorRow& row) {
@@ -51,10 +64,7 @@ Result<std::shared_ptr<BlobStore::Blob>> BlobStore::Map(const std::string& name,
     index_.erase(at);
     entries_.pop_front();
   }
-  Result<MappedFile> mapped = MappedFile::OpenReadOnly(JoinPath(run_dir_, name));
-  if (!mapped.ok() && mapped.status().code() == StatusCode::kNotFound && name.ends_with(kOpen)) {
-    mapped = MappedFile::OpenReadOnly(JoinPath(run_dir_, FinishedName(name)));
-  }
+  Result<MappedFile> mapped = MapUnderEitherName(JoinPath(run_dir_, name));
   WT_RETURN_IF_ERROR(mapped.status());
   auto blob = std::make_shared<Blob>();
   blob->file = std::move(*mapped);

@@ -65,7 +65,7 @@ Result<std::vector<SealedSet*>> SealedRuns::Refresh() {
       added[key] = &set;
     }
     const Status status = OpenTable(file, added[key]);
-    if (status.code() == StatusCode::kDataLoss) {
+    if (status.code() == StatusCode::kDataLoss || status.code() == StatusCode::kUnimplemented) {
       // One damaged file must not hide the rest of the run.
       Log(LogLevel::kWarning, status.message());
       damaged_.push_back({file.rank, file.table, file.path});
