@@ -252,16 +252,15 @@ void Background::SealLoop() {
   progress_.NotifyAll();
 }
 
-bool Background::RingsEmpty() {
-  return segment_->journal_ring().Readable().empty() && segment_->blob_ring().Readable().empty();
-}
+// Blob bytes leave with the records that point at them; what no record points at is of no use.
+bool Background::RingEmpty() { return segment_->journal_ring().Readable().empty(); }
 
 Status Background::FinishDraining() {
-  for (int round = 0; round < kFinalRounds && !RingsEmpty(); ++round) {
+  for (int round = 0; round < kFinalRounds && !RingEmpty(); ++round) {
     WT_RETURN_IF_ERROR(DrainRound());
   }
-  if (!RingsEmpty()) {
-    return DeadlineExceededError("stopping capture: the rings do not run empty");
+  if (!RingEmpty()) {
+    return DeadlineExceededError("stopping capture: the ring does not run empty");
   }
   {
     const MutexLock lock(mutex_);

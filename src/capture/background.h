@@ -74,7 +74,7 @@ class Background : public std::enable_shared_from_this<Background> {
   void BuryFuse();
   [[nodiscard]] TimeNs NextPause(bool drained, bool failed);
   bool WaitForWork(TimeNs pause_ns) WT_EXCLUDES(mutex_);
-  [[nodiscard]] bool RingsEmpty();
+  [[nodiscard]] bool RingEmpty();
 
   const BackgroundOptions options_;
   const std::unique_ptr<format::RankSegment> segment_;

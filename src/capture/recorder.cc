@@ -272,6 +272,7 @@ void Recorder::Commit(const StepTimes& times, TimeNs step_ns, TimeNs begin_ns) n
           open_.first_seq, open_.record_count, 0, now_ns, blocked_ns_ + now_ns - begin_ns,
           step_ns,         times.data_wait_ns};
       std::memcpy(payload, &commit, sizeof(commit));
+      orphans_ = false;
     } else {
       DropStep(GapReason::kRingFull);
     }
@@ -354,7 +355,8 @@ void Recorder::FinishStep(Mode mode, const StepTimes& times) noexcept {
   last_mode_ = mode;
   armed_steps_.fetch_add(is_armed ? 1 : 0, std::memory_order_relaxed);
   elapsed_total_ns_.fetch_add(elapsed_ns, std::memory_order_relaxed);
-  const TimeNs blocked_ns = blocked_ns_ + contended_ns_.exchange(0, std::memory_order_relaxed) +
+  const TimeNs blocked_ns = blocked_ns_ + times.hooks_ns +
+                            contended_ns_.exchange(0, std::memory_order_relaxed) +
                             clock_->MonotonicNs() - now_ns;
   blocked_total_ns_.fetch_add(blocked_ns, std::memory_order_relaxed);
   blocked_ns_ = 0;

@@ -22,6 +22,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "wheeltapper/capture/session.h"
@@ -183,6 +184,7 @@ class Recorder {
   Status WriteInTurn(uint64_t need_bytes, TimeNs deadline_ns, Write&& write);
   void ReserveScratch(const TableEntry& entry);
   void AddMeta(std::string_view json) noexcept;
+  void AddEmptyCommit() noexcept;
 
   // recorder_tensors.cc
   void TakeTensors(std::span<const TensorItem> items) noexcept;
@@ -247,6 +249,9 @@ class Recorder {
   uint64_t need_fired_ = 0;
   size_t need_mode_ = kModes;  // kModes: need_ is stale
   bool give_up_blocking_ = false;
+  // Records of a dropped step were published already (a Log came in between): no COMMIT lists them,
+  // so they stay invisible, but a file must not end in the middle of a transaction.
+  bool orphans_ = false;
   TimeNs blocked_ns_ = 0;  // of the present step
   TimeNs last_finish_ns_ = 0;
   Mode last_mode_ = Mode::kGlobal;

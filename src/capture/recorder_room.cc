@@ -26,12 +26,10 @@ bool Recorder::WaitForRoom(uint64_t journal_bytes, uint64_t blob_bytes) noexcept
   if (give_up_blocking_) {
     return false;
   }
-  // The drain can only free what it can see. The journal ring is published only when journal room
-  // is wanted: otherwise records reserved in it may still be half filled.
-  segment_->blob_ring().Publish();
-  if (journal_bytes > 0) {
-    writer_.Publish();
-  }
+  // The drain can only free what it can see, and blob bytes only with the records that point at
+  // them. Everything in the journal ring is whole here: callers make room before they reserve.
+  FlushBlobRefs();
+  PublishBoth();
   for (int round = 0; round < kBlockRounds && live(); ++round) {
     if (HasRoom(journal_bytes, blob_bytes)) {
       return true;
@@ -67,6 +65,7 @@ void Recorder::DropRaw(GapReason reason) noexcept {
 
 void Recorder::DropStep(GapReason reason) noexcept {
   writer_.Abandon();
+  orphans_ = orphans_ || (open_.record_count > 0 && open_.first_seq < writer_.next_seq());
   segment_->blob_ring().Abandon();
   staged_blobs_.clear();
   // Descriptions written in this step are gone with it: they are due again.

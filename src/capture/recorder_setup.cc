@@ -1,4 +1,5 @@
 // Calls outside the hot path: they may wait for their turn, for ring space, and allocate.
+#include <cstring>
 #include <ctime>
 #include <utility>
 
@@ -77,6 +78,18 @@ void Recorder::ReserveScratch(const TableEntry& entry) {
     if (const size_t bytes = tensor::MedianScratchBytes(view); bytes > median_scratch_.size()) {
       median_scratch_.resize(bytes);
     }
+  }
+}
+
+void Recorder::AddEmptyCommit() noexcept {
+  format::CommitPayload commit{};
+  commit.first_seq = writer_.next_seq();
+  commit.monotonic_ns = clock_->MonotonicNs();
+  uint8_t* payload =
+      writer_.Add(format::RecordType::kCommit, 0, sizeof(commit), PlaceNow(Mode::kGlobal));
+  if (payload != nullptr) {
+    std::memcpy(payload, &commit, sizeof(commit));
+    orphans_ = false;
   }
 }
 
@@ -168,6 +181,9 @@ Status Recorder::Close(std::span<const std::string> last_words, TimeNs deadline_
   }
   if (open_.open) {
     Commit(StepTimes{}, 0, clock_->MonotonicNs());
+  }
+  if (orphans_) {
+    AddEmptyCommit();
   }
   ledger_.MakeAllDue();
   WriteSideRecords();

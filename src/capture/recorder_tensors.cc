@@ -161,6 +161,10 @@ void Recorder::TakeTensors(std::span<const TensorItem> items) noexcept {
       TakeBatch({&wanted, 1}, bins);
       continue;
     }
+    if (on_full_ == OnFull::kBlock && (wanted.take & kTakeRaw) != 0 && !IsInline(wanted.nbytes)) {
+      TakeBatch({&wanted, 1}, 0);
+      continue;
+    }
     batch[count++] = wanted;
     if (count == kBatch) {
       TakeBatch({batch.data(), count}, 0);
@@ -255,7 +259,12 @@ bool Recorder::MakeBatchRoom(std::span<Wanted> batch, uint32_t bins) noexcept {
     const uint64_t need =
         format::RecordBytes(StatsPayload(batch.size(), bins)) +
         (raw_payload == 0 ? 0 : format::RecordBytes(sizeof(format::CountHeader) + raw_payload));
-    if (HasRoom(need, 0) || (on_full_ == OnFull::kBlock && WaitForRoom(need, 0))) {
+    // Under "block" a large raw tensor is a batch of its own and waits here, before anything of it
+    // is reserved; otherwise ReserveBlob decides.
+    const bool waits = on_full_ == OnFull::kBlock;
+    const bool blob = (batch[0].take & kTakeRaw) != 0 && !IsInline(batch[0].nbytes);
+    const uint64_t blob_need = waits && blob ? AlignUp(batch[0].nbytes, kBlobAlignment) : 0;
+    if (HasRoom(need, blob_need) || (waits && WaitForRoom(need, blob_need))) {
       return true;
     }
     Overflow();
@@ -323,7 +332,7 @@ void Recorder::FillBatch(std::span<const Wanted> batch, uint8_t* stats, uint8_t*
 uint8_t* Recorder::ReserveBlob(const Wanted& wanted) noexcept {
   format::ByteRing& ring = segment_->blob_ring();
   const uint64_t bytes = AlignUp(wanted.nbytes, kBlobAlignment);
-  if (!HasRoom(0, bytes) && !(on_full_ == OnFull::kBlock && WaitForRoom(0, bytes))) {
+  if (!HasRoom(0, bytes)) {
     Overflow();
     return nullptr;
   }
@@ -358,6 +367,9 @@ void Recorder::TakeOne(const Wanted& wanted, void* copy_to, format::StatsEntry* 
     if (copy_to != nullptr) {
       ScaleElements(view.dtype, copy_to, view.numel(), scale);
     }
+  }
+  if (wanted.item->stats_out != nullptr) {
+    *wanted.item->stats_out = entry->stats;
   }
 }
 

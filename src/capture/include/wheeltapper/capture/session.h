@@ -39,12 +39,12 @@ enum class Role : uint8_t {
 };
 
 struct TensorSpec {
-  std::string name;  // stable for the whole run (DESIGN §3)
+  std::string name = {};  // stable for the whole run (DESIGN §3)
   Role role = Role::kOther;
   tensor::DType dtype = tensor::DType::kF32;
-  std::vector<int64_t> shape;
-  bool root = false;       // an input or output of the root module
-  std::string collection;  // an extra collection the caller names (save_tensor); may be empty
+  std::vector<int64_t> shape = {};
+  bool root = false;            // an input or output of the root module
+  std::string collection = {};  // an extra collection the caller names (save_tensor); may be empty
 };
 
 // Id of a registered tensor or scalar within the session, also its journal desc id.

@@ -1,0 +1,70 @@
+// A run directory in a temporary folder, configurations from flags, tensors with known values.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <stdlib.h>  // NOLINT: mkdtemp is POSIX
+
+#include "wheeltapper/capture/session.h"
+#include "wheeltapper/core/config.h"
+#include "wheeltapper/format/run_directory.h"
+
+namespace wheeltapper::capture {
+
+inline Config ConfigOf(std::vector<ConfigFlag> flags) {
+  ConfigSources sources;
+  sources.flags = std::move(flags);
+  Result<Config> config = Config::Load(sources);
+  EXPECT_TRUE(config.ok()) << config.status().ToString();
+  return config.ok() ? *config : Config::Defaults();
+}
+
+// Every step, whatever it costs: what most tests want.
+inline Config EveryStep(std::vector<ConfigFlag> more = {}) {
+  more.push_back({"capture.every", "1", ""});
+  return ConfigOf(std::move(more));
+}
+
+class TemporaryRun {
+ public:
+  TemporaryRun() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "wt-capture-XXXXXX").string();
+    folder_ = mkdtemp(pattern.data());
+    run_dir_ = folder_ + "/run";
+    format::RunInfo info;
+    info.format_version = 1;
+    info.min_reader = 1;
+    info.name = "run";
+    info.run_id = std::hash<std::string>{}(folder_) | 1;
+    const Status made = format::CreateRunDirectory(run_dir_, info);
+    EXPECT_TRUE(made.ok()) << made.ToString();
+  }
+  TemporaryRun(const TemporaryRun&) = delete;
+  TemporaryRun& operator=(const TemporaryRun&) = delete;
+  ~TemporaryRun() {
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+  }
+  [[nodiscard]] const std::string& dir() const { return run_dir_; }
+
+ private:
+  std::string folder_;
+  std::string run_dir_;
+};
+
+// An owned f32 vector and its view.
+struct Vector {
+  explicit Vector(size_t count, float value = 1.0F)
+      : values(count, value), shape(static_cast<int64_t>(count)) {}
+  [[nodiscard]] TensorItem item(CaptureId id, double scale = 1.0) const {
+    return {id, {values.data(), tensor::DType::kF32, 1, &shape, nullptr}, scale};
+  }
+  std::vector<float> values;
+  int64_t shape;
+};
+
+}  // namespace wheeltapper::capture

@@ -1,0 +1,146 @@
+// 200 SIGKILLs at random moments: no step that FinishStep returned for is lost, none is torn.
+#include <atomic>
+#include <csignal>
+#include <cstring>
+#include <iostream>
+#include <random>
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "wheeltapper/format/run_reader.h"
+
+#include "fixture.h"
+
+namespace wheeltapper::capture {
+namespace {
+
+constexpr size_t kSmall = 8;
+constexpr size_t kElements = 64;
+
+float ValueAt(int64_t step, size_t tensor) {
+  return static_cast<float>(step % 4096) + static_cast<float>(tensor) / 16;
+}
+
+// Trains until it is killed; `finished` counts the steps whose FinishStep has returned.
+[[noreturn]] void TrainForEver(const std::string& run_dir, std::atomic<int64_t>* finished) {
+  SessionOptions options;
+  options.run_dir = run_dir;
+  auto session = Session::Start(options,
+                                EveryStep({{"capture.ring_mb", "4", ""},
+                                           {"capture.blob_ring_mb", "16", ""},
+                                           {"capture.on_full", "\"block\"", ""}}),
+                                SystemClock());
+  if (!session.ok()) {
+    _exit(98);
+  }
+  std::vector<CaptureId> ids;
+  for (size_t i = 0; i < kSmall; ++i) {
+    ids.push_back(*(*session)->RegisterTensor(
+        {.name = "s" + std::to_string(i), .shape = {int64_t{kElements}}}));
+  }
+  const CaptureId large = *(*session)->RegisterTensor({.name = "large", .shape = {20'000}});
+  std::vector<Vector> tensors(kSmall, Vector(kElements));
+  Vector big(20'000);
+  for (int64_t step = 0;; ++step) {
+    std::vector<TensorItem> items;
+    for (size_t i = 0; i < kSmall; ++i) {
+      std::fill(tensors[i].values.begin(), tensors[i].values.end(), ValueAt(step, i));
+      items.push_back(tensors[i].item(ids[i]));
+    }
+    if (step % 8 == 0) {
+      std::fill(big.values.begin(), big.values.end(), ValueAt(step, kSmall));
+      items.push_back(big.item(large));
+    }
+    (void)(*session)->armed(Mode::kTrain);
+    (*session)->Record(items);
+    (*session)->FinishStep(Mode::kTrain, {});
+    finished->store(step + 1, std::memory_order_release);
+  }
+}
+
+void CheckBatch(const format::StepBatch& batch, const format::NameTable& names,
+                format::RunReader* reader) {
+  const int64_t step = batch.key.step.value;
+  const size_t expected = kSmall + (step % 8 == 0 ? 1 : 0);
+  ASSERT_EQ(batch.stats.size(), expected) << "torn step " << step;
+  ASSERT_EQ(batch.tensors.size(), expected) << "torn step " << step;
+  for (const format::StatsRow& row : batch.stats) {
+    const std::string& name = names.info(row.name).name;
+    const size_t index = name == "large" ? kSmall : static_cast<size_t>(name[1] - '0');
+    ASSERT_EQ(row.stats.mean, double{ValueAt(step, index)}) << name << " at " << step;
+  }
+  if (step % 64 == 0) {  // the bytes themselves, of a sample
+    for (const format::TensorRow& row : batch.tensors) {
+      const auto bytes = reader->ReadTensor(row);
+      ASSERT_TRUE(bytes.ok()) << bytes.status().ToString();
+      float first = 0;
+      std::memcpy(&first, bytes->data(), sizeof(first));
+      const std::string& name = names.info(row.name).name;
+      const size_t index = name == "large" ? kSmall : static_cast<size_t>(name[1] - '0');
+      ASSERT_EQ(first, ValueAt(step, index));
+    }
+  }
+}
+
+// One job, one kill, one recovery. Returns how many steps were acknowledged.
+int64_t KillOnce(useconds_t after_us) {
+  const TemporaryRun run;
+  void* shared = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  auto* finished = new (shared) std::atomic<int64_t>(0);
+  const pid_t child = fork();
+  if (child == 0) {
+    TrainForEver(run.dir(), finished);
+  }
+  // The moment counts from the first step: start-up is not what is tested.
+  int status = 0;
+  while (finished->load(std::memory_order_acquire) == 0 && waitpid(child, &status, WNOHANG) == 0) {
+    usleep(100);
+  }
+  usleep(after_us);
+  kill(child, SIGKILL);
+  waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFSIGNALED(status)) << "the job ended by itself: " << status;
+  const int64_t acknowledged = finished->load(std::memory_order_acquire);
+  munmap(shared, 4096);
+  const auto report = format::RecoverRun(run.dir());
+  EXPECT_TRUE(report.ok()) << report.status().ToString();
+  auto reader = format::RunReader::Open(run.dir());
+  EXPECT_TRUE(reader.ok()) << reader.status().ToString();
+  if (!reader.ok()) {
+    return acknowledged;
+  }
+  int64_t next = 0;
+  std::vector<format::StepBatch> steps;
+  const Status polled = (*reader)->Poll([&](format::StepBatch&& batch) {
+    EXPECT_TRUE(batch.gaps.empty());
+    if (batch.is_step) {
+      EXPECT_EQ(batch.key.step.value, next++);
+      steps.push_back(std::move(batch));
+    }
+  });
+  EXPECT_TRUE(polled.ok()) << polled.ToString();
+  EXPECT_TRUE((*reader)->skipped().empty());
+  for (const format::StepBatch& batch : steps) {
+    CheckBatch(batch, (*reader)->names(), reader->get());
+  }
+  EXPECT_GE(next, acknowledged) << "acknowledged steps were lost";
+  EXPECT_LE(next, acknowledged + 1);
+  return acknowledged;
+}
+
+TEST(KillTest, TwoHundredSigkillsLoseNoAcknowledgedStepAndTearNone) {
+  std::mt19937 random(20261121);
+  std::uniform_int_distribution<useconds_t> moment(2'000, 60'000);
+  int64_t acknowledged = 0;
+  for (int kill = 0; kill < 200 && !HasFailure(); ++kill) {
+    acknowledged += KillOnce(moment(random));
+  }
+  RecordProperty("acknowledged_steps", std::to_string(acknowledged));
+  std::cout << "acknowledged steps: " << acknowledged << "\n";
+  EXPECT_GT(acknowledged, 200);
+}
+
+}  // namespace
+}  // namespace wheeltapper::capture

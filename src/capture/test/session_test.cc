@@ -1,0 +1,361 @@
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+
+#include <gmock/gmock.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "wheeltapper/core/thread.h"
+#include "wheeltapper/format/run_reader.h"
+
+#include "fixture.h"
+#include "native_session.h"
+
+namespace wheeltapper::capture {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr TimeNs kSecond = 1'000'000'000;
+
+std::unique_ptr<Session> StartIn(const std::string& run_dir, const Config& config) {
+  SessionOptions options;
+  options.run_dir = run_dir;
+  auto session = Session::Start(options, config, SystemClock());
+  EXPECT_TRUE(session.ok()) << session.status().ToString();
+  return session.ok() ? std::move(session).value() : nullptr;
+}
+
+std::vector<format::StepBatch> ReadRun(const std::string& run_dir) {
+  std::vector<format::StepBatch> batches;
+  auto reader = format::RunReader::Open(run_dir);
+  EXPECT_TRUE(reader.ok()) << reader.status().ToString();
+  if (reader.ok()) {
+    const Status polled =
+        (*reader)->Poll([&](format::StepBatch&& batch) { batches.push_back(std::move(batch)); });
+    EXPECT_TRUE(polled.ok()) << polled.ToString();
+    EXPECT_TRUE((*reader)->skipped().empty());
+  }
+  return batches;
+}
+
+int64_t StepsIn(const std::vector<format::StepBatch>& batches) {
+  return std::count_if(batches.begin(), batches.end(),
+                       [](const format::StepBatch& batch) { return batch.is_step; });
+}
+
+TEST(SessionTest, StepsAreReadableAfterAFlushAndAfterTheStop) {
+  const TemporaryRun run;
+  const auto session = StartIn(run.dir(), EveryStep());
+  ASSERT_NE(session, nullptr);
+  const CaptureId small = *session->RegisterTensor({.name = "a", .shape = {100}});
+  const CaptureId large = *session->RegisterTensor({.name = "b", .shape = {50'000}});
+  const CaptureId loss = *session->RegisterScalar("loss/total", Role::kLoss);
+  const CaptureId metric = *session->RegisterScalar("accuracy", Role::kMetric);
+  for (int step = 0; step < 20; ++step) {
+    ASSERT_TRUE(session->armed(Mode::kTrain));
+    const Vector x(100, static_cast<float>(step));
+    const Vector y(50'000, static_cast<float>(-step));
+    const std::vector<TensorItem> items{x.item(small), y.item(large)};
+    session->Record(items);
+    const ScalarItem logged{metric, 0.5};
+    session->Log({&logged, 1}, -1, Mode::kTrain);
+    const ScalarItem scalar{loss, 1.0 * step};
+    session->RecordScalars({&scalar, 1});
+    session->FinishStep(Mode::kTrain, {});
+  }
+  ASSERT_TRUE(session->Flush(10 * kSecond).ok());
+  EXPECT_EQ(StepsIn(ReadRun(run.dir())), 20);
+  session->Meta(R"({"kind":"note"})");
+  ASSERT_TRUE(session->Stop(20 * kSecond).ok());
+  const auto batches = ReadRun(run.dir());
+  EXPECT_EQ(StepsIn(batches), 20);
+  size_t logs = 0;
+  size_t metas = 0;
+  for (const auto& batch : batches) {
+    metas += batch.metas.size();
+    if (!batch.is_step) {
+      logs += batch.scalars.size();
+      continue;
+    }
+    EXPECT_EQ(batch.stats.size(), 2U);
+    EXPECT_EQ(batch.tensors.size(), 2U);
+    ASSERT_EQ(batch.scalars.size(), 1U);
+    EXPECT_EQ(batch.scalars[0].value, static_cast<double>(batch.key.step.value));
+    EXPECT_EQ(batch.stats[0].stats.mean, static_cast<double>(batch.key.step.value));
+  }
+  EXPECT_EQ(logs, 20U);
+  EXPECT_EQ(metas, 1U);
+  EXPECT_EQ(session->counters().gaps, 0);
+  EXPECT_TRUE(session->last_error().ok()) << session->last_error().ToString();
+}
+
+TEST(SessionTest, ASecondAttemptGoesOnAfterTheFirst) {
+  const TemporaryRun run;
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    const auto session = StartIn(run.dir(), EveryStep());
+    ASSERT_NE(session, nullptr);
+    const CaptureId id = *session->RegisterTensor({.name = "a", .shape = {4}});
+    session->SetGlobalStep(attempt * 5);
+    for (int step = 0; step < 5; ++step) {
+      const Vector x(4);
+      const TensorItem item = x.item(id);
+      (void)session->armed(Mode::kTrain);
+      session->Record({&item, 1});
+      session->FinishStep(Mode::kTrain, {});
+    }
+    ASSERT_TRUE(session->Stop(20 * kSecond).ok());
+  }
+  EXPECT_EQ(format::ReadRankInfo(run.dir(), Rank{0})->incarnation, 2U);
+  EXPECT_EQ(StepsIn(ReadRun(run.dir())), 10);
+}
+
+TEST(SessionTest, RegisteringANameAgainGivesTheSameId) {
+  const TemporaryRun run;
+  const auto session = StartIn(run.dir(), EveryStep());
+  const CaptureId id = *session->RegisterTensor({.name = "a", .role = Role::kWeight, .shape = {4}});
+  EXPECT_EQ(*session->RegisterTensor({.name = "a", .role = Role::kWeight, .shape = {9}}), id);
+  EXPECT_EQ(session->take(id, Mode::kTrain), uint32_t{kTakeStats});
+  EXPECT_EQ(session->take(12345, Mode::kTrain), uint32_t{kTakeNothing});
+  EXPECT_EQ(session->RegisterTensor({.name = ""}).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST(SessionTest, StartSaysWhatIsWrong) {
+  SessionOptions options;
+  options.run_dir = "/nonexistent";
+  EXPECT_FALSE(Session::Start(options, Config::Defaults(), SystemClock()).ok());
+}
+
+TEST(SessionTest, StopIsIdempotentAndEverythingAfterItDoesNothing) {
+  const TemporaryRun run;
+  const auto session = StartIn(run.dir(), EveryStep());
+  const CaptureId id = *session->RegisterScalar("s", Role::kMetric);
+  ASSERT_TRUE(session->Stop(20 * kSecond).ok());
+  ASSERT_TRUE(session->Stop(0).ok());
+  const ScalarItem scalar{id, 1.0};
+  session->Log({&scalar, 1}, -1, Mode::kTrain);
+  session->FinishStep(Mode::kTrain, {});
+  session->Meta("{}");
+  EXPECT_FALSE(session->RegisterScalar("t", Role::kMetric).ok());
+  EXPECT_FALSE(session->armed(Mode::kTrain));
+}
+
+TEST(SessionTest, ManyThreadsMayLogWhileOneTrains) {
+  const TemporaryRun run;
+  const auto session = StartIn(run.dir(), EveryStep());
+  const CaptureId id = *session->RegisterTensor({.name = "a", .shape = {1000}});
+  const CaptureId metric = *session->RegisterScalar("m", Role::kMetric);
+  std::atomic<bool> stop{false};
+  Thread others[2];
+  for (Thread& other : others) {
+    ASSERT_TRUE(other
+                    .Start("wt-test-log",
+                           [&] {
+                             while (!stop.load()) {
+                               const ScalarItem scalar{metric, 1.0};
+                               session->Log({&scalar, 1}, -1, Mode::kTrain);
+                               (void)session->counters();
+                             }
+                           })
+                    .ok());
+  }
+  const Vector x(1000);
+  const TensorItem item = x.item(id);
+  for (int step = 0; step < 300; ++step) {
+    (void)session->armed(Mode::kTrain);
+    session->Record({&item, 1});
+    session->FinishStep(Mode::kTrain, {});
+  }
+  stop.store(true);
+  for (Thread& other : others) {
+    other.Join();
+  }
+  EXPECT_EQ(session->global_step(), 300);
+  ASSERT_TRUE(session->Stop(30 * kSecond).ok());
+  EXPECT_EQ(session->counters().errors, 0);
+}
+
+TEST(SessionForkTest, AForkedChildIsInertAndTheParentGoesOn) {
+  const TemporaryRun run;
+  auto session = StartIn(run.dir(), EveryStep());
+  const CaptureId id = *session->RegisterTensor({.name = "a", .shape = {100}});
+  const Vector x(100);
+  const TensorItem item = x.item(id);
+  (void)session->armed(Mode::kTrain);
+  session->Record({&item, 1});  // fork in the middle of a step
+  const pid_t child = fork();
+  if (child == 0) {
+    bool quiet = session->inert() && !session->armed(Mode::kTrain);
+    session->Record({&item, 1});
+    session->FinishStep(Mode::kTrain, {});
+    session->Meta("{}");
+    quiet = quiet && session->global_step() == 0 && session->Stop(kSecond).ok() &&
+            session->Flush(kSecond).ok() && !session->RegisterTensor({.name = "b"}).ok();
+    session.reset();
+    std::exit(quiet ? 0 : 1);  // NOLINT: exit handlers must run, that is the point
+  }
+  session->FinishStep(Mode::kTrain, {});
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  ASSERT_TRUE(session->Stop(20 * kSecond).ok());
+  EXPECT_EQ(StepsIn(ReadRun(run.dir())), 1);
+}
+
+// Runs `body` in a child and returns its wait status.
+template <typename Body>
+int InChild(Body&& body) {
+  const pid_t child = fork();
+  if (child == 0) {
+    body();
+    _exit(99);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return status;
+}
+
+TEST(SessionExitTest, ExitWithoutAStopKeepsItsExitCode) {
+  const TemporaryRun run;
+  const int status = InChild([&] {
+    // Leaked: nobody stops it, as when a script ends through sys.exit in a library.
+    auto* session = StartIn(run.dir(), EveryStep()).release();
+    session->FinishStep(Mode::kTrain, {});
+    std::exit(3);  // NOLINT
+  });
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 3);
+}
+
+TEST(SessionExitTest, ASignalKillsAsItWouldWithoutCapture) {
+  const TemporaryRun run;
+  const int status = InChild([&] {
+    const auto session = StartIn(run.dir(), EveryStep());
+    session->FinishStep(Mode::kTrain, {});
+    raise(SIGTERM);
+  });
+  EXPECT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(WTERMSIG(status), SIGTERM);
+}
+
+// A writer whose disk does what the test says.
+class FakeWriter final : public format::JournalWriter {
+ public:
+  struct Disk {
+    std::atomic<bool> full{false};
+    std::atomic<bool> broken{false};
+    std::atomic<bool> hangs{false};
+    std::atomic<int> discards{0};
+  };
+  explicit FakeWriter(std::shared_ptr<Disk> disk) : disk_(std::move(disk)) {}
+  Result<uint64_t> Drain(format::RankSegment& segment) override {
+    while (disk_->hangs.load()) {
+      usleep(1000);
+    }
+    if (disk_->broken.load()) {
+      return InternalError("writing: I/O error");
+    }
+    if (disk_->full.load()) {
+      return ResourceExhaustedError("writing: no space left");
+    }
+    const uint64_t journal = segment.journal_ring().Readable().size();
+    const uint64_t blob = segment.blob_ring().Readable().size();
+    segment.journal_ring().Release(journal);
+    segment.blob_ring().Release(blob);
+    return journal + blob;
+  }
+  Status DiscardBlobs(format::RankSegment& segment) override {
+    disk_->discards.fetch_add(1);
+    segment.blob_ring().Release(segment.blob_ring().Readable().size());
+    return Status::Ok();
+  }
+  Status RotateIfDue(bool /*force*/) override { return Status::Ok(); }
+  Result<bool> SealNext() override { return false; }
+  Status Close() override { return Status::Ok(); }
+  [[nodiscard]] uint64_t next_seq() const override { return 1; }
+  [[nodiscard]] uint64_t bytes_written() const override { return 0; }
+
+ private:
+  std::shared_ptr<Disk> disk_;
+};
+
+class DiskTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    SessionOptions options;
+    options.run_dir = run_.dir();
+    auto session = NativeSession::Open(options, EveryStep(), SystemClock(),
+                                       std::make_unique<FakeWriter>(disk_));
+    ASSERT_TRUE(session.ok()) << session.status().ToString();
+    session_ = std::move(session).value();
+    id_ = *session_->RegisterTensor({.name = "a", .shape = {50'000}});
+  }
+  void Step() {
+    const TensorItem item = x_.item(id_);
+    (void)session_->armed(Mode::kTrain);
+    session_->Record({&item, 1});
+    session_->FinishStep(Mode::kTrain, {});
+  }
+  TemporaryRun run_;
+  std::shared_ptr<FakeWriter::Disk> disk_ = std::make_shared<FakeWriter::Disk>();
+  Vector x_{50'000};
+  std::unique_ptr<Session> session_;
+  CaptureId id_ = 0;
+};
+
+TEST_F(DiskTest, AFullDiskStopsRawFirstAndResumesWhenThereIsRoom) {
+  Step();
+  ASSERT_TRUE(session_->Flush(10 * kSecond).ok());
+  disk_->full.store(true);
+  Step();
+  EXPECT_EQ(session_->Flush(10 * kSecond).code(), StatusCode::kResourceExhausted);
+  EXPECT_GE(disk_->discards.load(), 1);
+  for (int i = 0; i < 50; ++i) {
+    Step();
+  }
+  EXPECT_GE(session_->counters().gaps, 50);
+  EXPECT_EQ(session_->counters().errors, 0);
+  disk_->full.store(false);
+  ASSERT_TRUE(session_->Flush(10 * kSecond).ok());
+  const int64_t gaps = session_->counters().gaps;
+  Step();
+  EXPECT_EQ(session_->counters().gaps, gaps);
+  EXPECT_TRUE(session_->Stop(10 * kSecond).ok());
+}
+
+TEST_F(DiskTest, ABrokenDiskBlowsTheFuseAndTrainingGoesOn) {
+  disk_->broken.store(true);
+  while (!session_->counters().fuse_blown) {
+    Step();
+    (void)session_->Flush(kSecond);
+  }
+  EXPECT_FALSE(session_->armed(Mode::kTrain));
+  EXPECT_THAT(session_->last_error().ToString(), HasSubstr("I/O error"));
+  Step();
+  EXPECT_FALSE(session_->Stop(5 * kSecond).ok());
+}
+
+TEST_F(DiskTest, StopReturnsByItsDeadlineWhenTheDiskHangs) {
+  disk_->hangs.store(true);
+  Step();
+  const TimeNs before_ns = SystemClock().MonotonicNs();
+  EXPECT_EQ(session_->Stop(kSecond / 5).code(), StatusCode::kDeadlineExceeded);
+  EXPECT_LT(SystemClock().MonotonicNs() - before_ns, 30 * kSecond);
+  session_.reset();
+  disk_->hangs.store(false);  // the thread that was left behind ends on its own
+}
+
+TEST_F(DiskTest, AHangingDiskFillsTheRingsAndTheTrainingThreadNeverWaits) {
+  disk_->hangs.store(true);
+  for (int i = 0; i < 400; ++i) {
+    Step();
+  }
+  EXPECT_EQ(session_->global_step(), 400);
+  EXPECT_GT(session_->counters().gaps, 0);
+  disk_->hangs.store(false);
+  EXPECT_TRUE(session_->Stop(20 * kSecond).ok());
+}
+
+}  // namespace
+}  // namespace wheeltapper::capture
