@@ -364,28 +364,34 @@ TEST_F(TrialTest, StatisticsOfEveryRankComeBackAndMerge) {
   EXPECT_EQ(merged[3].stats.max, 3);
 }
 
+// The value itself: a range-for over a dereferenced temporary Result would dangle.
+template <typename T>
+T Take(Result<T> result) {
+  return std::move(result).value();
+}
+
 // The answers to everything that can be asked, as text.
 std::string Answers(Trial* trial) {
   std::string out;
-  for (const std::string& name : *trial->Names({})) {
+  for (const std::string& name : Take(trial->Names({}))) {
     out += name + ":";
-    for (const ScalarPoint& p : *trial->Scalars(name, {})) {
+    for (const ScalarPoint& p : Take(trial->Scalars(name, {}))) {
       out += " s" + std::to_string(p.key.step.value) + "=" + std::to_string(p.value) + "@" +
              std::to_string(p.wall_ns);
     }
-    for (const StatsPoint& p : *trial->Stats(name, {})) {
+    for (const StatsPoint& p : Take(trial->Stats(name, {}))) {
       for (const char* reduction : {"mean", "std", "min", "max", "l1", "l2", "numel", "median"}) {
         const auto value = ReductionOf(p, {reduction});
         out += std::string(" ") + reduction + "=" +
                (value.ok() ? std::to_string(*value) : value.status().ToString());
       }
     }
-    for (const ScalarPoint& p : *trial->StatSeries(name, "mean", {})) {
+    for (const ScalarPoint& p : Take(trial->StatSeries(name, "mean", {}))) {
       out += " m" + std::to_string(p.key.step.value) + "=" + std::to_string(p.value);
     }
     out += "\n";
   }
-  for (const int64_t step : *trial->Steps({.mode = Mode::kTrain})) {
+  for (const int64_t step : Take(trial->Steps({.mode = Mode::kTrain}))) {
     out += std::to_string(step) + " ";
   }
   for (const char* table : {"scalars", "stats", "tensors", "steps"}) {
