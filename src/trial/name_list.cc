@@ -12,24 +12,22 @@ namespace {
 
 using Json = nlohmann::json;
 
-bool ReadEntry(const Json& entry, format::NameInfo* info) {
-  if (!entry.is_object() || !entry.contains("name") || !entry["name"].is_string()) {
-    return false;
+bool ReadDType(const Json& dtype, format::NameInfo* info) {
+  if (!dtype.is_string() || dtype.get_ref<const std::string&>().empty()) {
+    return true;  // scalars have none
   }
-  info->name = entry["name"].get<std::string>();
-  const Json& kind = entry.value("kind", Json());
-  info->kind = kind == "scalar" ? format::DescKind::kScalar : format::DescKind::kTensor;
-  const Json& dtype = entry.value("dtype", Json());
-  if (dtype.is_string() && !dtype.get<std::string>().empty()) {
-    const Result<tensor::DType> parsed = ParseDType(dtype.get<std::string>());
-    if (!parsed.ok()) {
-      return false;
-    }
+  const Result<tensor::DType> parsed = ParseDType(dtype.get<std::string>());
+  if (parsed.ok()) {
     info->dtype = *parsed;
   }
-  const Json& shape = entry.value("shape", Json());
+  return parsed.ok();
+}
+
+// As a text, "8x3x3", or as an array.
+bool ReadShape(const Json& shape, format::NameInfo* info) {
   if (shape.is_string()) {
     info->shape = ParseShape(shape.get<std::string>());
+    return true;
   }
   for (const Json& extent : shape.is_array() ? shape : Json::array()) {
     if (!extent.is_number_integer()) {
@@ -37,7 +35,10 @@ bool ReadEntry(const Json& entry, format::NameInfo* info) {
     }
     info->shape.push_back(extent.get<int64_t>());
   }
-  const Json& collections = entry.value("collections", Json());
+  return true;
+}
+
+bool ReadCollections(const Json& collections, format::NameInfo* info) {
   for (const Json& collection : collections.is_array() ? collections : Json::array()) {
     if (!collection.is_string()) {
       return false;
@@ -45,6 +46,18 @@ bool ReadEntry(const Json& entry, format::NameInfo* info) {
     info->collections.push_back(collection.get<std::string>());
   }
   return true;
+}
+
+bool ReadEntry(const Json& entry, format::NameInfo* info) {
+  if (!entry.is_object() || !entry.contains("name") || !entry["name"].is_string()) {
+    return false;
+  }
+  info->name = entry["name"].get<std::string>();
+  info->kind = entry.value("kind", Json()) == "scalar" ? format::DescKind::kScalar
+                                                       : format::DescKind::kTensor;
+  return ReadDType(entry.value("dtype", Json()), info) &&
+         ReadShape(entry.value("shape", Json()), info) &&
+         ReadCollections(entry.value("collections", Json()), info);
 }
 
 }  // namespace

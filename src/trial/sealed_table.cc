@@ -255,6 +255,32 @@ Result<std::vector<std::vector<int64_t>>> SealedTable::ReadLists(const std::stri
   return out;
 }
 
+Status SealedTable::AppendRuns(const format::StringColumn& texts, int64_t first_row,
+                               std::vector<NameRun>* runs) {
+  const std::vector<uint32_t>& codes = texts.codes;
+  for (size_t begin = 0; begin < codes.size();) {
+    const uint32_t code = codes[begin];
+    if (code >= texts.dictionary.size()) {
+      return DataLossError("reading \"" + path_ + "\": a name is not in the dictionary");
+    }
+    const auto other = std::find_if(codes.begin() + static_cast<std::ptrdiff_t>(begin), codes.end(),
+                                    [code](uint32_t next) { return next != code; });
+    const auto end = static_cast<size_t>(other - codes.begin());
+    const auto length = static_cast<int64_t>(end - begin);
+    const format::NameId name = names_->Intern(texts.dictionary[code]);
+    if (!runs->empty() && runs->back().name == name) {
+      runs->back().range.count += length;  // goes on from the block before
+    } else {
+      NameRun run;
+      run.name = name;
+      run.range = {first_row + static_cast<int64_t>(begin), length};
+      runs->push_back(run);
+    }
+    begin = end;
+  }
+  return {};
+}
+
 Status SealedTable::LoadRuns() {
   if (runs_loaded_) {
     return {};
@@ -269,26 +295,7 @@ Status SealedTable::LoadRuns() {
     if (texts == nullptr || texts->codes.size() != static_cast<size_t>(count)) {
       return WrongKind(column);
     }
-    size_t begin = 0;
-    for (size_t i = 1; i <= texts->codes.size(); ++i) {
-      if (i < texts->codes.size() && texts->codes[i] == texts->codes[begin]) {
-        continue;
-      }
-      if (texts->codes[begin] >= texts->dictionary.size()) {
-        return WrongKind(column);
-      }
-      const format::NameId name = names_->Intern(texts->dictionary[texts->codes[begin]]);
-      const int64_t length = static_cast<int64_t>(i - begin);
-      if (!runs.empty() && runs.back().name == name) {
-        runs.back().range.count += length;
-      } else {
-        NameRun run;
-        run.name = name;
-        run.range = {first + static_cast<int64_t>(begin), length};
-        runs.push_back(run);
-      }
-      begin = i;
-    }
+    WT_RETURN_IF_ERROR(AppendRuns(*texts, first, &runs));
   }
   std::stable_sort(runs.begin(), runs.end(),
                    [](const NameRun& a, const NameRun& b) { return a.name < b.name; });

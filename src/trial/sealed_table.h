@@ -80,6 +80,8 @@ class SealedTable {
 
   SealedTable(std::string path, std::unique_ptr<format::ParquetFile> file, ColumnCache* cache);
   Status LoadRuns();
+  Status AppendRuns(const format::StringColumn& texts, int64_t first_row,
+                    std::vector<NameRun>* runs);
   Status DescribeName(const NameRun& run);
   [[nodiscard]] size_t FirstRunOf(format::NameId name) const;
   Status LoadBounds(NameRun* run) const;

@@ -23,9 +23,9 @@ double AsStored(double value, DType dtype) {
   const bool wide =
       dtype == DType::kF64 || dtype == DType::kI64 || dtype == DType::kU64 || dtype == DType::kC128;
   const double magnitude = std::fabs(value);
-  const bool in_range = magnitude >= double{std::numeric_limits<float>::min()} &&
-                        magnitude <= double{std::numeric_limits<float>::max()};
-  return wide || !in_range ? value : double{static_cast<float>(value)};
+  const bool in_range = magnitude >= static_cast<double>(std::numeric_limits<float>::min()) &&
+                        magnitude <= static_cast<double>(std::numeric_limits<float>::max());
+  return wide || !in_range ? value : static_cast<double>(static_cast<float>(value));
 }
 
 double Moment(const StatsRow& row, double value) {
