@@ -9,10 +9,11 @@
 #include <set>
 #include <utility>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <poll.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -135,7 +136,8 @@ class SandboxedRule final : public PythonRule {
 
   Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
     ranks_.insert(batch.key.rank);
-    if (batch.is_step) {
+    // Each step once: a rank that turns up late does not bring an evaluated step back.
+    if (batch.is_step && (!last_queued_ || batch.key.step > *last_queued_)) {
       auto& step = unfinished_.try_emplace(batch.key.step.value).first->second;
       step.key = step.ranks.empty() ? batch.key : step.key;
       step.ranks.insert(batch.key.rank);
@@ -186,14 +188,15 @@ class SandboxedRule final : public PythonRule {
         return;
       }
       queue_.push_back(first->second.key);
+      last_queued_ = first->second.key.step;
       unfinished_.erase(first);
     }
   }
 
   Status Send(const Json& message) {
     const std::string line = message.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-    const ssize_t written = write(process_.to_child.get(), line.data(), line.size());
-    // One message is on its way at a time, so the pipe's 64 KiB never fill.
+    const ssize_t written = send(process_.to_child.get(), line.data(), line.size(), MSG_NOSIGNAL);
+    // One message is on its way at a time, so the socket's buffer never fills.
     if (written != static_cast<ssize_t>(line.size())) {
       return Ended("closed its input");
     }
@@ -378,9 +381,23 @@ class SandboxedRule final : public PythonRule {
   std::set<Rank> ranks_;
   std::map<int64_t, UnfinishedStep> unfinished_;
   std::deque<format::StepKey> queue_;
+  std::optional<Step> last_queued_;
   std::optional<format::StepKey> in_flight_;
   std::set<std::string> causes_;
 };
+
+// A program, not a script: wrappers such as pyenv's start further processes, which the sandbox does
+// not let them.
+bool IsProgram(const std::string& path) {
+  constexpr std::string_view kElf =
+      "\x7f"
+      "ELF";
+  std::array<char, kElf.size()> magic{};
+  const Result<FileDescriptor> file = OpenFile(path, O_RDONLY);
+  return access(path.c_str(), X_OK) == 0 && file.ok() &&
+         ReadExactly(*file, 0, magic.data(), magic.size()).ok() &&
+         std::string_view(magic.data(), magic.size()) == kElf;
+}
 
 }  // namespace
 
@@ -399,7 +416,7 @@ std::string DefaultPythonInterpreter() {
   }
   for (const std::string& folder : folders) {
     const std::string candidate = JoinPath(folder, "python3");
-    if (!folder.empty() && access(candidate.c_str(), X_OK) == 0) {
+    if (!folder.empty() && IsProgram(candidate)) {
       return candidate;
     }
   }

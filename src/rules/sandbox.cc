@@ -19,6 +19,7 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -257,20 +258,35 @@ struct Pipe {
   FileDescriptor write;
 };
 
-Result<Pipe> MakePipe() {
-  std::array<int, 2> ends = {-1, -1};
-  if (pipe2(ends.data(), O_CLOEXEC) != 0) {
-    return ErrnoError(errno, "making a pipe");
-  }
+// Moves both ends out of the way of 0, 1 and 2, which a watcher may have closed and the child sets
+// up one by one.
+Result<Pipe> MakeEnds(const std::array<int, 2>& ends) {
   const FileDescriptor read(ends[0]);
   const FileDescriptor write(ends[1]);
-  // Out of the way of 0, 1 and 2, which a watcher may have closed and the child sets up one by one.
   Pipe pipe{.read = FileDescriptor(fcntl(read.get(), F_DUPFD_CLOEXEC, 3)),
             .write = FileDescriptor(fcntl(write.get(), F_DUPFD_CLOEXEC, 3))};
   if (!pipe.read.valid() || !pipe.write.valid()) {
     return ErrnoError(errno, "making a pipe");
   }
   return pipe;
+}
+
+Result<Pipe> MakePipe() {
+  std::array<int, 2> ends = {-1, -1};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) {
+    return ErrnoError(errno, "making a pipe");
+  }
+  return MakeEnds(ends);
+}
+
+// For the direction to the child: unlike a pipe, a socket can be written to without SIGPIPE when
+// the child is gone.
+Result<Pipe> MakeSocketPair() {
+  std::array<int, 2> ends = {-1, -1};
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+    return ErrnoError(errno, "making a socket pair");
+  }
+  return MakeEnds(ends);
 }
 
 // All that the child needs, ready to use.
@@ -368,7 +384,7 @@ Result<SandboxedProcess> StartSandboxed(const SandboxOptions& options) {
     process.note += (process.note.empty() ? "" : "; ") +
                     std::string("the file system is not read-only: this kernel has no Landlock");
   }
-  WT_ASSIGN_OR_RETURN(Pipe input, MakePipe());
+  WT_ASSIGN_OR_RETURN(Pipe input, MakeSocketPair());
   WT_ASSIGN_OR_RETURN(Pipe output, MakePipe());
   WT_ASSIGN_OR_RETURN(Pipe errors, MakePipe());
   WT_RETURN_IF_ERROR(MakeNonBlocking(input.write));

@@ -21,10 +21,10 @@ struct SandboxOptions {
   int64_t memory_mb = 1024;
 };
 
-// Pipes are non-blocking on this side and closed on exec.
+// All ends are non-blocking on this side and closed on exec.
 struct SandboxedProcess {
   pid_t pid = -1;
-  FileDescriptor to_child;    // its stdin
+  FileDescriptor to_child;    // its stdin: a socket, to be written with send(MSG_NOSIGNAL)
   FileDescriptor from_child;  // its stdout
   FileDescriptor errors;      // its stderr
   std::string note;           // what could not be taken from it, "" when nothing

@@ -35,7 +35,11 @@ constexpr double kBlowUp = 2;
 constexpr double kDeviations = 10;
 // Values below this have nothing left to lose.
 constexpr double kNoLoss = 1e-6;
-constexpr size_t kSuspectGrowth = 10;
+constexpr double kSuspectGrowth = 10;
+// A loss whose medians are uncertain by more than this part of the start is never called flat, and
+// a gain of this part is a decrease however noisy the loss is.
+constexpr double kLargestError = 0.05;
+constexpr double kLeastGain = 0.02;
 
 constexpr std::array<ParameterSpec, 9> kParameters = {{
     {"collection_names", ParameterType::kText, "",
@@ -78,7 +82,8 @@ const RuleInfo kInfo = {
         "has stayed above twice the starting level, or is back at the starting level after having "
         "been below half of it. Flat: after `min_points` values no window of 15 values has a "
         "median below the median of the first ten by more than `diff_percent` percent and three "
-        "standard errors.",
+        "standard errors (2 percent are always enough); nothing is said of a loss so noisy that "
+        "three standard errors are more than 5 percent of it.",
     .false_alarms =
         "Losses that are not meant to fall: the two sides of a GAN, policy losses, a loss whose "
         "weight is raised on a schedule. A run that starts from a converged checkpoint is flat "
@@ -183,8 +188,12 @@ class RobustJudge {
     const double error = RobustSigma(track->start) / std::sqrt(static_cast<double>(kStartValues)) +
                          RobustSigma(track->values.Newest(kFlatWindow)) /
                              std::sqrt(static_cast<double>(kFlatWindow));
-    const double least =
-        std::max(diff_fraction_ * std::abs(start), std::min(3 * error, 0.02 * std::abs(start)));
+    // Too noisy to tell.
+    if (3 * error > kLargestError * std::abs(start)) {
+      return false;
+    }
+    const double least = std::max(diff_fraction_ * std::abs(start),
+                                  std::min(3 * error, kLeastGain * std::abs(start)));
     return track->best_median > start - least;
   }
 
@@ -302,7 +311,7 @@ class LossNotDecreasing final : public Rule {
                             .severity = {},
                             .since = Step{*track->diverged_since}};
     const std::optional<Growth> suspect = growth_.Tensor();
-    if (suspect && suspect->factor >= static_cast<double>(kSuspectGrowth)) {
+    if (suspect && suspect->factor >= kSuspectGrowth) {
       observation.tensor = suspect->tensor;
       observation.module = ModuleOf(suspect->role);
       observation.evidence.push_back(growth_.EvidenceOf(*suspect));

@@ -241,7 +241,7 @@ TEST_F(PythonRuleTest, AnAnswerThatIsNoAnswerIsAnError) {
 }
 
 TEST_F(PythonRuleTest, AFileThatDoesNotLoadOrHasNoSuchClassIsAnError) {
-  std::ofstream(folder_ / "bad.py") << "this is not Python\n";
+  std::ofstream(folder_ / "bad.py") << "def\n";
   EXPECT_THAT(RunOver((folder_ / "bad.py").string(), 1).message(), HasSubstr("SyntaxError"));
   std::ofstream(folder_ / "empty.py") << "x = 1\n";
   EXPECT_THAT(RunOver((folder_ / "empty.py").string() + ":R", 1).message(),

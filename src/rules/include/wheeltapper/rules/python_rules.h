@@ -1,6 +1,6 @@
 // A user's rule in Python, run in a child process of its own: `<python> -m wheeltapper._rule_host`.
 //
-// The watcher and the child exchange JSON lines over two pipes:
+// The watcher and the child exchange JSON lines over stdin and stdout:
 //   → {"file": …, "class": …, "run": …, "parameters": {…}}         once
 //   ← {"ready": true}                                              once
 //   → {"step": 120}                                                one at a time
@@ -38,7 +38,8 @@ struct PythonRuleOptions {
 
 inline constexpr TimeNs kPythonStartDeadlineNs = 60'000'000'000;
 
-// python3 beside the running program (the virtual environment it is installed in), else on PATH.
+// python3 beside the running program (the virtual environment it is installed in), else the first
+// one on PATH that is a program and no wrapper script; "" when there is none.
 std::string DefaultPythonInterpreter();
 
 class PythonRule : public Rule {
