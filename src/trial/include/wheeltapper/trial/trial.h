@@ -47,12 +47,13 @@ const char* RunStateName(RunState state);
 
 struct SeriesQuery {
   std::optional<Mode> mode;
-  std::optional<Rank> rank;  // none: all ranks
-  int64_t first_step = INT64_MIN;
+  std::optional<Rank> rank;        // none: all ranks
+  int64_t first_step = INT64_MIN;  // global steps, both inclusive, whatever the mode
   int64_t last_step = INT64_MAX;
 };
 
-// One point per (step, rank), ascending by step, then rank.
+// One point per (step, rank), ascending by step, then rank. Times have microseconds: an answer is
+// the same before and after its journal file is sealed.
 struct ScalarPoint {
   format::StepKey key;
   TimeNs wall_ns;
@@ -94,7 +95,9 @@ struct ReductionQuery {
 Result<double> ReductionOf(const StatsPoint& point, const ReductionQuery& query);
 
 struct Overhead {
-  double fraction = 0;  // blocked / step time over all finished steps
+  // blocked / step time over all finished steps whose step time is known (not the first of a mode);
+  // both sums are over all ranks.
+  double fraction = 0;
   TimeNs blocked_ns = 0;
   TimeNs elapsed_ns = 0;
 };
