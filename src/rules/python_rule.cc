@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -336,6 +337,7 @@ class SandboxedRule final : public PythonRule {
   // The child is gone or deaf: says how it ended and the last it said.
   Status Ended(const std::string& what) {
     int status = 0;
+    WaitForExit();
     const bool gone = process_.pid > 0 && waitpid(process_.pid, &status, WNOHANG) == process_.pid;
     std::string how = what;
     if (gone) {
@@ -347,6 +349,16 @@ class SandboxedRule final : public PythonRule {
     ReadErrors();
     return InternalError(fmt::format("{}: its process {}{}{}", name_, how,
                                      error_tail_.empty() ? "" : ": ", LastLine(error_tail_)));
+  }
+
+  // Its pipes close a moment before it can be waited for: gives it that moment.
+  void WaitForExit() const {
+    constexpr int kExitMs = 500;
+    const FileDescriptor exit(static_cast<int>(syscall(SYS_pidfd_open, process_.pid, 0)));
+    pollfd wait = {.fd = exit.get(), .events = POLLIN, .revents = 0};
+    if (exit.valid()) {
+      (void)poll(&wait, 1, kExitMs);
+    }
   }
 
   static std::string LastLine(std::string text) {
