@@ -189,6 +189,7 @@ Result<std::unique_ptr<RankSegment>> RankSegment::Create(const SegmentOptions& o
     RemoveFile(temporary).IgnoreError("the first error is the one that counts");
     return why;
   };
+  WT_ASSIGN_OR_RETURN(segment->lock_, OpenFile(temporary, O_RDWR));
   segment->path_ = options.path;
   const uint64_t file_bytes = kPage + journal_bytes + blob_bytes;
   // Allocated, not only sized: a full /dev/shm is an error here and not a SIGBUS in training.
@@ -215,6 +216,7 @@ Result<std::unique_ptr<RankSegment>> RankSegment::Attach(const std::string& path
   std::unique_ptr<RankSegment> segment(
       new RankSegment());  // NOLINT(cppcoreguidelines-owning-memory)
   WT_ASSIGN_OR_RETURN(segment->file_, OpenFile(path, writable ? O_RDWR : O_RDONLY));
+  WT_ASSIGN_OR_RETURN(segment->lock_, OpenFile(path, O_RDONLY));
   segment->path_ = path;
   WT_ASSIGN_OR_RETURN(const uint64_t file_bytes, FileSize(segment->file_));
   if (file_bytes < kPage) {
@@ -249,11 +251,11 @@ RankSegment::~RankSegment() {
   if (base_ != nullptr) {
     munmap(base_, mapped_bytes_);
   }
-  ForgetLock(file_);
+  ForgetLock(lock_);
 }
 
 Status RankSegment::LockWriter() {
-  return LockExclusively(file_).WithContext("taking the writer's lock of \"" + path_ + "\"");
+  return LockExclusively(lock_).WithContext("taking the writer's lock of \"" + path_ + "\"");
 }
 
 Status RankSegment::Remove() { return RemoveFile(path_); }

@@ -276,7 +276,7 @@ TEST_F(JournalWriterTest, RetentionRemovesOldRawTensorsAndNothingElse) {
 
 TEST_F(JournalWriterTest, ManyLargeTensorsFillSeveralBlobFiles) {
   WriterOptions options = TestWriterOptions(run_);
-  options.blob_rotate_bytes = 300 * 1024 + 9000;
+  options.blob_rotate_bytes = 256 * 1024 + 9000;
   options.durability = Durability::kStep;
   auto attempt = Attempt::Start(options, 1, clock_);
   attempt->WriteNames();

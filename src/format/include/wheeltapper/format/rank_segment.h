@@ -137,6 +137,9 @@ class RankSegment {
   void AdoptMapping(uint8_t* base, uint64_t journal_bytes, uint64_t blob_bytes);
   std::string path_;
   FileDescriptor file_;
+  // The same file opened again: a mapping keeps its open file, and with it a flock, alive in forked
+  // children, so the lock is on one that nothing maps.
+  FileDescriptor lock_;
   RankPage* page_ = nullptr;
   uint8_t* base_ = nullptr;
   uint64_t mapped_bytes_ = 0;

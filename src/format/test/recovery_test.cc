@@ -1,0 +1,317 @@
+// Killed at any moment: nothing that was committed is lost, nothing is there twice.
+#include <algorithm>
+#include <cstdlib>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/core/thread.h"
+
+#include "disk_journal_writer.h"
+#include "run_names.h"
+#include "test/test_run.h"
+
+namespace wheeltapper::format {
+namespace {
+
+using testing::ElementsAreArray;
+using testing::IsEmpty;
+
+// What a job does: two files, the first sealed, the second left for recovery.
+void LiveShortly(const std::string& run, const Clock& clock) {
+  auto attempt = Attempt::Start(TestWriterOptions(run), 1, clock, 1 << 16, 1 << 16);
+  if (attempt == nullptr) {
+    _exit(3);
+  }
+  attempt->WriteNames();
+  for (int64_t step = 0; step < 4; ++step) {
+    attempt->WriteStep(step);
+  }
+  bool ok = attempt->writer->Drain(*attempt->segment).ok();
+  ok = ok && attempt->writer->RotateIfDue(true).ok();
+  attempt->WriteStep(4);
+  ok = ok && attempt->writer->Drain(*attempt->segment).ok();
+  ok = ok && attempt->writer->SealNext().ok();
+  attempt->WriteStep(5);
+  ok = ok && attempt->writer->Drain(*attempt->segment).ok();
+  attempt->WriteStep(6);  // stays in the ring
+  _exit(ok ? 0 : 3);
+}
+
+// Runs `body` in a child that is killed when it enters its n-th system call. True when it got so
+// far.
+bool RunKilledAt(int n, const std::function<void()>& body) {
+  const pid_t child = fork();
+  if (child == 0) {
+    ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
+    raise(SIGSTOP);
+    body();
+    _exit(0);
+  }
+  int state = 0;
+  waitpid(child, &state, 0);
+  ptrace(PTRACE_SETOPTIONS, child, nullptr, PTRACE_O_EXITKILL);
+  for (int stop = 0; stop < 2 * n; ++stop) {  // each call stops on entry and on return
+    ptrace(PTRACE_SYSCALL, child, nullptr, nullptr);
+    waitpid(child, &state, 0);
+    if (WIFEXITED(state) || WIFSIGNALED(state)) {
+      return false;
+    }
+  }
+  kill(child, SIGKILL);
+  waitpid(child, &state, 0);
+  return true;
+}
+
+bool CanTrace() {
+  const pid_t child = fork();
+  if (child == 0) {
+    _exit(ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) == 0 ? 0 : 1);
+  }
+  int state = 0;
+  waitpid(child, &state, 0);
+  return WIFEXITED(state) && WEXITSTATUS(state) == 0;
+}
+
+// The steps that the lines of a run hold must be a prefix, whole and in order.
+void ExpectWholePrefix(const RunText& text, size_t at_least) {
+  EXPECT_THAT(text.gaps, IsEmpty());
+  const std::vector<std::string> all = ExpectedLines(0, 6);
+  ASSERT_LE(text.lines.size(), all.size());
+  ASSERT_GE(text.lines.size(), at_least);
+  EXPECT_TRUE(std::equal(text.lines.begin(), text.lines.end(), all.begin()));
+}
+
+TEST(RecoveryTest, TheRingOfAKilledJobIsReplayed) {
+  const ScratchFolder folder;
+  const std::string run = folder.file("run");
+  ASSERT_TRUE(MakeTestRun(run).ok());
+  const ManualClock clock;
+  const pid_t child = fork();
+  if (child == 0) {
+    LiveShortly(run, clock);
+  }
+  int state = 0;
+  waitpid(child, &state, 0);
+  ASSERT_EQ(state, 0);
+  const RecoveryReport report = RecoverRun(run).value();
+  EXPECT_EQ(report.ranks_recovered, 1);
+  EXPECT_GT(report.records_replayed, 3U);
+  EXPECT_EQ(report.steps_discarded, 0U);
+  EXPECT_THAT(report.skipped, IsEmpty());
+  EXPECT_THAT(ReadRun(run).lines, ElementsAreArray(ExpectedLines(0, 6)));
+  EXPECT_THAT(CheckRun(run)->problems, testing::SizeIs(0));
+  EXPECT_EQ(RecoverRun(run)->ranks_recovered, 0) << "idempotent";
+}
+
+TEST(RecoveryTest, AJobKilledAtAnySystemCallLosesNoCommittedStep) {
+  if (!CanTrace()) {
+    GTEST_SKIP() << "ptrace is not permitted here: the kill matrix did not run";
+  }
+  const ManualClock clock;
+  int n = 1;
+  // Every call while files are made and sealed; the stride keeps the test short on a slow machine.
+  for (bool killed = true; killed; n += 3) {
+    const ScratchFolder folder;
+    const std::string run = folder.file("run");
+    ASSERT_TRUE(MakeTestRun(run).ok());
+    killed = RunKilledAt(n, [&] { LiveShortly(run, clock); });
+    const RunText before = ReadRun(run);
+    ExpectWholePrefix(before, 0);
+    const auto report = RecoverRun(run);
+    ASSERT_TRUE(report.ok()) << "call " << n << ": " << report.status().ToString();
+    const RunText after = ReadRun(run);
+    ExpectWholePrefix(after, before.lines.size());
+    EXPECT_THAT(CheckRun(run)->problems, testing::SizeIs(0)) << "call " << n;
+    if (testing::Test::HasFailure()) {
+      FAIL() << "killed at system call " << n;
+    }
+  }
+  RecordProperty("system_calls", n);
+  EXPECT_GT(n, 60);
+}
+
+TEST(RecoveryTest, ARecoveryKilledAtAnySystemCallIsFinishedByTheNext) {
+  if (!CanTrace()) {
+    GTEST_SKIP() << "ptrace is not permitted here: the kill matrix did not run";
+  }
+  const ManualClock clock;
+  for (int n = 1;; n += 5) {
+    const ScratchFolder folder;
+    const std::string run = folder.file("run");
+    ASSERT_TRUE(MakeTestRun(run).ok());
+    ASSERT_FALSE(RunKilledAt(100'000, [&] { LiveShortly(run, clock); }));
+    const bool killed = RunKilledAt(n, [&] { _exit(RecoverRun(run).ok() ? 0 : 1); });
+    ASSERT_TRUE(RecoverRun(run).ok()) << "call " << n;
+    ASSERT_THAT(ReadRun(run).lines, ElementsAreArray(ExpectedLines(0, 6))) << "call " << n;
+    ASSERT_THAT(CheckRun(run)->problems, testing::SizeIs(0)) << "call " << n;
+    if (!killed) {
+      break;
+    }
+  }
+}
+
+TEST(RecoveryTest, SealingStoppedAfterAnyStepIsFinishedLater) {
+  const ManualClock clock;
+  for (int stop = 1;; ++stop) {
+    const ScratchFolder folder;
+    const std::string run = folder.file("run");
+    ASSERT_TRUE(MakeTestRun(run).ok());
+    int steps = 0;
+    {
+      const WriterOptions options = TestWriterOptions(run);
+      auto attempt = Attempt::Start(options, 1, clock, 1 << 16, 1 << 16);
+      attempt->WriteNames();
+      for (int64_t step = 0; step < 4; ++step) {
+        attempt->WriteStep(step);
+      }
+      ASSERT_TRUE(attempt->writer->Drain(*attempt->segment).ok());
+      ASSERT_TRUE(attempt->writer->RotateIfDue(true).ok());
+      auto& writer = static_cast<DiskJournalWriter&>(*attempt->writer);
+      writer.SetSealProbeForTesting([&](std::string_view) {
+        return ++steps == stop ? CancelledError("stopped here") : Status();
+      });
+      const Result<bool> sealed = writer.SealNext();
+      EXPECT_EQ(sealed.ok(), steps < stop);
+      EXPECT_THAT(ReadRun(run).lines, ElementsAreArray(ExpectedLines(0, 3))) << "step " << stop;
+    }
+    ASSERT_TRUE(RecoverRun(run).ok());
+    EXPECT_THAT(ReadRun(run).lines, ElementsAreArray(ExpectedLines(0, 3))) << "step " << stop;
+    if (steps < stop) {
+      EXPECT_GT(stop, 9);
+      break;
+    }
+  }
+}
+
+TEST(RecoveryTest, ALiveRankIsLeftAlone) {
+  const ScratchFolder folder;
+  const std::string run = folder.file("run");
+  ASSERT_TRUE(MakeTestRun(run).ok());
+  const ManualClock clock;
+  auto attempt = Attempt::Start(TestWriterOptions(run), 1, clock);
+  attempt->WriteNames();
+  attempt->WriteStep(0);
+  ASSERT_TRUE(attempt->writer->Drain(*attempt->segment).ok());
+  const RecoveryReport report = RecoverRun(run).value();
+  EXPECT_EQ(report.ranks_alive, 1);
+  EXPECT_EQ(report.ranks_recovered, 0);
+  attempt->WriteStep(1);
+  ASSERT_TRUE(attempt->writer->Drain(*attempt->segment).ok());
+  EXPECT_THAT(ReadRun(run).lines, ElementsAreArray(ExpectedLines(0, 1)));
+}
+
+TEST(RecoveryTest, AFullDiskKeepsEverythingRetryable) {
+  const ScratchFolder folder;
+  const std::string small = folder.file("small");
+  ASSERT_TRUE(MakeDirectories(small).ok());
+  if (geteuid() != 0 || mount("tmpfs", small.c_str(), "tmpfs", 0, "size=2m") != 0) {
+    GTEST_SKIP() << "mounting a tmpfs is not permitted here: the full disk was not tested";
+  }
+  const std::string run = small + "/run";
+  {
+    const ManualClock clock;
+    ASSERT_TRUE(MakeTestRun(run).ok());
+    WriterOptions options = TestWriterOptions(run);
+    auto attempt = Attempt::Start(options, 1, clock, 1 << 18, 1 << 16);
+    ASSERT_NE(attempt, nullptr);
+    attempt->WriteNames();
+    attempt->WriteStep(0);
+    ASSERT_TRUE(attempt->writer->Drain(*attempt->segment).ok());
+    // All the room there is.
+    const std::string ballast = small + "/ballast";
+    {
+      const FileDescriptor file = OpenFile(ballast, O_WRONLY | O_CREAT).value();
+      const std::vector<uint8_t> page(4096);
+      while (WriteAll(file, page).ok()) {
+      }
+    }
+    for (int64_t step = 1; step <= 30; ++step) {
+      attempt->WriteStep(step);
+    }
+    EXPECT_FALSE(attempt->producer->full());
+    for (int round = 0; round < 3; ++round) {
+      const auto drained = attempt->writer->Drain(*attempt->segment);
+      EXPECT_EQ(drained.status().code(), StatusCode::kResourceExhausted);
+      EXPECT_THAT(ReadRun(run).gaps, IsEmpty());
+    }
+    ASSERT_TRUE(RemoveFile(ballast).ok());
+    const auto drained = attempt->writer->Drain(*attempt->segment);
+    ASSERT_TRUE(drained.ok()) << drained.status().ToString();
+    EXPECT_THAT(ReadRun(run).lines, ElementsAreArray(ExpectedLines(0, 30)));
+    EXPECT_TRUE(attempt->writer->Close().ok());
+    EXPECT_THAT(ReadRun(run).lines, ElementsAreArray(ExpectedLines(0, 30)));
+  }
+  umount(small.c_str());
+}
+
+TEST(RecoveryTest, AReaderFollowsWhileOneThreadWritesAndAnotherSeals) {
+  constexpr int64_t kSteps = 300;
+  const ScratchFolder folder;
+  const std::string run = folder.file("run");
+  ASSERT_TRUE(MakeTestRun(run).ok());
+  const ManualClock clock;
+  auto attempt = Attempt::Start(TestWriterOptions(run), 1, clock, 1 << 20, 1 << 20);
+  std::atomic<bool> written = false;
+  std::atomic<bool> failed = false;
+  Thread sealer;
+  Thread writer;
+  ASSERT_TRUE(sealer
+                  .Start("wt-test-seal",
+                         [&] {
+                           while (!written) {
+                             failed = failed || !attempt->writer->SealNext().ok();
+                           }
+                         })
+                  .ok());
+  ASSERT_TRUE(writer
+                  .Start("wt-test-write",
+                         [&] {
+                           attempt->WriteNames();
+                           for (int64_t step = 0; step < kSteps; ++step) {
+                             attempt->WriteStep(step);
+                             failed = failed || !attempt->writer->Drain(*attempt->segment).ok();
+                             if (step % 25 == 24) {
+                               failed = failed || !attempt->writer->RotateIfDue(true).ok();
+                             }
+                           }
+                           written = true;
+                         })
+                  .ok());
+  auto reader = RunReader::Open(run).value();
+  std::vector<std::string> lines;
+  const auto poll = [&] {
+    ASSERT_TRUE(reader
+                    ->Poll([&](StepBatch&& batch) {
+                      EXPECT_THAT(batch.gaps, testing::SizeIs(0));
+                      for (std::string& line : BatchLines(batch, *reader)) {
+                        lines.push_back(std::move(line));
+                      }
+                    })
+                    .ok());
+  };
+  while (!written) {
+    poll();
+  }
+  writer.Join();
+  sealer.Join();
+  ASSERT_TRUE(attempt->writer->Close().ok());
+  EndInfo end;
+  end.state = "finished";
+  ASSERT_TRUE(WriteEnd(run, end).ok());
+  EXPECT_FALSE(reader->end().has_value());
+  poll();
+  EXPECT_TRUE(reader->end().has_value());
+  EXPECT_FALSE(failed);
+  EXPECT_TRUE(lines == ExpectedLines(0, kSteps - 1)) << lines.size();
+  EXPECT_THAT(reader->skipped(), testing::SizeIs(0));
+  EXPECT_TRUE(ReadRun(run).lines == ExpectedLines(0, kSteps - 1));
+}
+
+}  // namespace
+}  // namespace wheeltapper::format
