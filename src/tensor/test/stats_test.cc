@@ -151,7 +151,7 @@ TEST(StatsTest, ASpecialValueIsFoundInEveryPositionOfABlockOnEveryTarget) {
   std::vector<float> values = Gaussian(kCount, 5);
   const std::vector<long double> clean(values.begin(), values.end());
   OnEveryTarget([&] {
-    for (size_t position = 0; position < kCount; position += position < 140 ? 1 : 61) {
+    for (size_t position = 0; position < kCount; position += position < 70 ? 1 : 127) {
       for (const float special : specials) {
         std::vector<long double> expected = clean;
         expected[position] = static_cast<long double>(special);
