@@ -200,8 +200,10 @@ Status CapturePlan::AddSchedules(const Config& config, const std::string& prefix
     std::sort(schedule.steps.begin(), schedule.steps.end());
     schedule.steps.erase(std::unique(schedule.steps.begin(), schedule.steps.end()),
                          schedule.steps.end());
-    // An interval that somebody wrote down is kept unless they also wrote down a budget.
-    schedule.governed = schedule.every == 0 || budget_asked;
+    // An interval that somebody wrote down is kept unless they also wrote down what may thin it.
+    schedule.governed =
+        schedule.every == 0 || budget_asked || config.GetText("capture.on_full") == "thin";
+    any_governed_ |= schedule.governed;
     auto& known = schedules_[mode];
     const auto same = std::find(known.begin(), known.end(), schedule);
     collection->schedule[mode] = static_cast<uint32_t>(same - known.begin());

@@ -56,6 +56,8 @@ class CapturePlan {
   }
   // True when the configuration takes raw tensors without being asked tensor by tensor.
   [[nodiscard]] bool takes_raw() const { return takes_raw_; }
+  // False when every schedule was written down and none may be thinned.
+  [[nodiscard]] bool any_governed() const { return any_governed_; }
 
  private:
   struct Collection {
@@ -81,6 +83,7 @@ class CapturePlan {
   RegexSet exclude_;
   bool any_include_ = false;
   bool takes_raw_ = false;
+  bool any_governed_ = false;
   bool loss_scalars_ = true;
 };
 

@@ -164,6 +164,7 @@ Result<std::unique_ptr<Session>> NativeSession::Open(
   RecorderOptions recording;
   recording.on_full = OnFullOf(config);
   recording.governor.budget = config.GetFloat("budget");
+  recording.governor.enabled = plan.any_governed();
   recording.max_errors = config.GetInt("capture.max_errors");
   recording.next_seq = writer->next_seq();
   auto recorder = std::make_unique<Recorder>(recording, std::move(plan), segment.get(), &clock);

@@ -97,14 +97,14 @@ void BM_SmallTensorsStats(benchmark::State& state) {
 BENCHMARK(BM_SmallTensorsStats)->Unit(benchmark::kMicrosecond);
 
 void BM_SmallTensorsRaw(benchmark::State& state) {
-  Bench bench({{"capture.every", "1", ""}, {"capture.weights", "\"raw\"", ""}});
+  Bench bench({{"capture.every", "1", ""}, {"capture.weights", "raw", ""}});
   bench.AddTensors(kTensors, kElements);
   RunSteps(state, &bench, kTensors * kElements * 4);
 }
 BENCHMARK(BM_SmallTensorsRaw)->Unit(benchmark::kMicrosecond);
 
 void BM_LargeTensorsRaw(benchmark::State& state) {
-  Bench bench({{"capture.every", "1", ""}, {"capture.weights", "\"raw\"", ""}});
+  Bench bench({{"capture.every", "1", ""}, {"capture.weights", "raw", ""}});
   bench.AddTensors(16, 1 << 20);
   RunSteps(state, &bench, 16 * 4 * (1 << 20));
 }

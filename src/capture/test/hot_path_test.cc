@@ -77,7 +77,7 @@ class HotPathTest : public ::testing::Test {
 };
 
 TEST_F(HotPathTest, ArmedStepsWithRawTensorsAndStatistics) {
-  Start(EveryStep({{"capture.weights", "\"raw\"", ""}}));
+  Start(EveryStep({{"capture.weights", "raw", ""}}));
   for (int step = 0; step < 30; ++step) {
     EXPECT_EQ(Step(), 0) << HotPathScope::first();
   }
@@ -87,7 +87,7 @@ TEST_F(HotPathTest, ArmedStepsWithRawTensorsAndStatistics) {
 
 TEST_F(HotPathTest, ArmedStepsWithHistogramsMediansAndProducts) {
   Start(EveryStep(
-      {{"capture.weights", "\"hist\"", ""}, {"capture.reductions", "[\"median\", \"prod\"]", ""}}));
+      {{"capture.weights", "hist", ""}, {"capture.reductions", "[\"median\", \"prod\"]", ""}}));
   items_[0].scale = 0.125;
   for (int step = 0; step < 5; ++step) {
     EXPECT_EQ(Step(), 0) << HotPathScope::first();
@@ -105,11 +105,11 @@ TEST_F(HotPathTest, UnarmedStepsAndChangedShapes) {
 }
 
 TEST_F(HotPathTest, StepsThatMeetAFullRing) {
-  for (const char* policy : {"\"degrade\"", "\"skip\"", "\"thin\""}) {
+  for (const char* policy : {"degrade", "skip", "thin"}) {
     session_.reset();
     items_.clear();
     tensors_.clear();
-    Start(EveryStep({{"capture.weights", "\"raw\"", ""},
+    Start(EveryStep({{"capture.weights", "raw", ""},
                      {"capture.ring_mb", "1", ""},
                      {"capture.blob_ring_mb", "1", ""},
                      {"capture.on_full", policy, ""}}));

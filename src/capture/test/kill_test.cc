@@ -30,7 +30,7 @@ float ValueAt(int64_t step, size_t tensor) {
   auto session = Session::Start(options,
                                 EveryStep({{"capture.ring_mb", "4", ""},
                                            {"capture.blob_ring_mb", "16", ""},
-                                           {"capture.on_full", "\"block\"", ""}}),
+                                           {"capture.on_full", "block", ""}}),
                                 SystemClock());
   if (!session.ok()) {
     _exit(98);

@@ -313,8 +313,7 @@ TEST_F(RecorderTest, AChangedShapeIsDescribedBeforeItsData) {
 }
 
 TEST_F(RecorderTest, HistogramsFollowTheirEntryAndScaleWithIt) {
-  Make(ConfigOf({{"capture.every", "1", ""}, {"capture.weights", "\"hist\"", ""}}),
-       OnFull::kDegrade);
+  Make(ConfigOf({{"capture.every", "1", ""}, {"capture.weights", "hist", ""}}), OnFull::kDegrade);
   const CaptureId id = Tensor("w", 1000, Role::kWeight);
   ReadAll();
   Vector x(1000, 4.0F);
@@ -344,6 +343,7 @@ TEST_F(RecorderTest, ScaledRawTensorsAreRecordedAtTheirTrueSize) {
 
 TEST_F(RecorderTest, ErrorsBlowTheFuseAndTrainingGoesOnCounting) {
   Make(EveryStep(), OnFull::kDegrade);
+  Tensor("good", 4);
   const Vector x(4);
   const TensorItem bad = x.item(999);
   for (int i = 0; i < 20; ++i) {
