@@ -246,4 +246,25 @@ std::vector<std::string> ExpectedLines(int64_t first, int64_t last) {
   return lines;
 }
 
+Status WriteGoldenRun(const std::string& run_dir) {
+  WT_RETURN_IF_ERROR(MakeTestRun(run_dir));
+  const ManualClock clock;
+  auto attempt = Attempt::Start(TestWriterOptions(run_dir), 1, clock, 1 << 16, 1 << 16);
+  if (attempt == nullptr) {
+    return InternalError("writing the golden run: no writer");
+  }
+  attempt->WriteNames();
+  for (int64_t step = 0; step < 4; ++step) {
+    attempt->WriteStep(step);
+  }
+  WT_RETURN_IF_ERROR(attempt->writer->Drain(*attempt->segment).status());
+  WT_RETURN_IF_ERROR(attempt->writer->RotateIfDue(true));
+  WT_RETURN_IF_ERROR(attempt->writer->SealNext().status());
+  for (int64_t step = 4; step < 7; ++step) {
+    attempt->WriteStep(step);
+  }
+  WT_RETURN_IF_ERROR(attempt->writer->Drain(*attempt->segment).status());
+  return attempt->segment->Remove();
+}
+
 }  // namespace wheeltapper::format

@@ -53,6 +53,10 @@ std::vector<std::string> BatchLines(const StepBatch& batch, RunReader& reader);
 // The lines of WriteNames and WriteStep(first … last).
 std::vector<std::string> ExpectedLines(int64_t first, int64_t last);
 
+// The run of tests/golden: steps 0 … 3 sealed, 4 … 6 in the journal, as a killed job whose ring is
+// gone leaves it.
+Status WriteGoldenRun(const std::string& run_dir);
+
 tensor::TensorStats SomeStats(int64_t step);
 std::vector<uint8_t> SomeBytes(int64_t step, size_t nbytes);
 

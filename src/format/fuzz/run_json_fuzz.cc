@@ -1,0 +1,44 @@
+// Any bytes as run.json, a rank's file and END: an error or a value, never a crash.
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+
+#include <fcntl.h>
+
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/format/run_directory.h"
+
+namespace {
+
+// One folder per process, in memory where there is such a place.
+const std::string& Folder() {
+  static const std::string folder = [] {
+    std::string pattern = "/tmp/wt-run-json-fuzz-XXXXXX";
+    return mkdtemp(pattern.data()) == nullptr ? std::string("/tmp") : pattern;
+  }();
+  return folder;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace wheeltapper;          // NOLINT(google-build-using-namespace)
+  using namespace wheeltapper::format;  // NOLINT(google-build-using-namespace)
+  const std::string_view text = AsText({data, size});
+  if (!MakeDirectories(Folder() + "/ranks").ok()) {
+    return 0;
+  }
+  for (const std::string& path :
+       {RunInfoPath(Folder()), RankInfoPath(Folder(), Rank{0}), EndPath(Folder())}) {
+    const Result<FileDescriptor> file = OpenFile(path, O_WRONLY | O_CREAT | O_TRUNC);
+    if (!file.ok() || !WriteAll(*file, AsBytes(text)).ok()) {
+      return 0;
+    }
+  }
+  (void)ReadRunInfo(Folder());
+  (void)ReadRankInfo(Folder(), Rank{0});
+  (void)ReadEnd(Folder());
+  return 0;
+}
