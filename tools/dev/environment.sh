@@ -135,7 +135,7 @@ find_clang() {
 export_environment() {
   export PATH="$WT_VENV/bin:$PATH" VIRTUAL_ENV="$WT_VENV"
   # Objects compiled in one checkout serve another.
-  export CCACHE_DIR="${CCACHE_DIR:-$HOME/.cache/ccache}" CCACHE_BASEDIR="$WT_ROOT" CCACHE_NOHASHDIR=1
+  export CCACHE_DIR="${CCACHE_DIR:-${HOME:-$WT_STATE}/.cache/ccache}" CCACHE_BASEDIR="$WT_ROOT" CCACHE_NOHASHDIR=1
   export CCACHE_MAXSIZE="${CCACHE_MAXSIZE:-4G}"
   unset PYTHONHOME
 }
