@@ -152,7 +152,7 @@ prepare_tools() {
 # Changes when a file that goes into the package is edited, added or removed.
 package_state() {
   (cd "$WT_ROOT" && find CMakeLists.txt VERSION pyproject.toml README.md cmake src python -type f \
-    ! -path '*/test/*' ! -path '*/tests/*' ! -path '*/__pycache__/*' ! -path '*/fuzz/*' ! -path '*/bench/*' \
+    ! -path '*/test/*' ! -path '*/tests/*' ! -path '*/__pycache__/*' ! -name '*.so' ! -path '*/fuzz/*' ! -path '*/bench/*' \
     -printf '%p %s %T@\n' 2>/dev/null | sort | sha256sum)
 }
 
