@@ -47,6 +47,10 @@ class TemporaryRun {
   TemporaryRun& operator=(const TemporaryRun&) = delete;
   ~TemporaryRun() {
     std::error_code ignored;
+    // A session that could not end cleanly leaves its segment for recovery.
+    if (const auto rank = format::ReadRankInfo(run_dir_, Rank{0}); rank.ok()) {
+      std::filesystem::remove(rank->segment_path, ignored);
+    }
     std::filesystem::remove_all(folder_, ignored);
   }
   [[nodiscard]] const std::string& dir() const { return run_dir_; }

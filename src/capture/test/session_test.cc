@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include <gmock/gmock.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -336,14 +337,63 @@ TEST_F(DiskTest, ABrokenDiskBlowsTheFuseAndTrainingGoesOn) {
   EXPECT_FALSE(session_->Stop(5 * kSecond).ok());
 }
 
-TEST_F(DiskTest, StopReturnsByItsDeadlineWhenTheDiskHangs) {
-  disk_->hangs.store(true);
-  Step();
-  const TimeNs before_ns = SystemClock().MonotonicNs();
-  EXPECT_EQ(session_->Stop(kSecond / 5).code(), StatusCode::kDeadlineExceeded);
-  EXPECT_LT(SystemClock().MonotonicNs() - before_ns, 30 * kSecond);
-  session_.reset();
-  disk_->hangs.store(false);  // the thread that was left behind ends on its own
+TEST(HangingDiskTest, StopReturnsByItsDeadlineAndTheProcessEnds) {
+  const TemporaryRun run;
+  // In a process of its own: the threads that are left behind end with it.
+  const int status = InChild([&] {
+    auto disk = std::make_shared<FakeWriter::Disk>();
+    SessionOptions options;
+    options.run_dir = run.dir();
+    auto session = NativeSession::Open(options, EveryStep(), SystemClock(),
+                                       std::make_unique<FakeWriter>(disk));
+    if (!session.ok()) {
+      _exit(1);
+    }
+    disk->hangs.store(true);
+    (*session)->FinishStep(Mode::kTrain, {});
+    const TimeNs before_ns = SystemClock().MonotonicNs();
+    const Status stopped = (*session)->Stop(kSecond / 5);
+    const bool in_time = SystemClock().MonotonicNs() - before_ns < 30 * kSecond;
+    session->reset();
+    _exit(stopped.code() == StatusCode::kDeadlineExceeded && in_time ? 0 : 2);
+  });
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST(FullDiskTest, ARealFullDiskIsAGapAndTrainingGoesOn) {
+  const TemporaryRun run;
+  const std::string small = run.dir() + "/small";
+  std::filesystem::create_directories(small);
+  if (mount("wheeltapper-test", small.c_str(), "tmpfs", 0, "size=6m") != 0) {
+    GTEST_SKIP() << "mounting a small tmpfs is not permitted here";
+  }
+  format::RunInfo info;
+  info.format_version = 1;
+  info.min_reader = 1;
+  info.run_id = 99;
+  ASSERT_TRUE(format::CreateRunDirectory(small + "/run", info).ok());
+  auto session = StartIn(small + "/run", EveryStep());
+  ASSERT_NE(session, nullptr);
+  const CaptureId id = *session->RegisterTensor({.name = "a", .shape = {250'000}});
+  const Vector x(250'000);
+  const TensorItem item = x.item(id);
+  for (int step = 0; step < 40; ++step) {
+    (void)session->armed(Mode::kTrain);
+    session->Record({&item, 1});
+    session->FinishStep(Mode::kTrain, {});
+    session->Flush(10 * kSecond).IgnoreError("the disk is full, that is the test");
+  }
+  EXPECT_EQ(session->global_step(), 40);
+  EXPECT_GT(session->counters().gaps, 0);
+  EXPECT_FALSE(session->counters().fuse_blown);
+  session->Stop(10 * kSecond).IgnoreError("the disk is full, that is the test");
+  session.reset();
+  std::error_code ignored;
+  if (const auto rank = format::ReadRankInfo(small + "/run", Rank{0}); rank.ok()) {
+    std::filesystem::remove(rank->segment_path, ignored);
+  }
+  umount(small.c_str());
 }
 
 TEST_F(DiskTest, AHangingDiskFillsTheRingsAndTheTrainingThreadNeverWaits) {
