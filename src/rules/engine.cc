@@ -100,7 +100,7 @@ std::string MissingText(const RuleNeeds& needs) {
   if (needs.scalars) {
     names += names.empty() ? "a loss" : " or a loss";
   }
-  return "needs " + names + ", none captured so far";
+  return names.empty() ? "nothing captured so far" : "needs " + names + ", none captured so far";
 }
 
 // One selected rule: its instances and how it fares.

@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::array<ParameterSpec, 6> kParameters = {{
     {"collection_names", ParameterType::kText, "",
-     "Collections to look at, separated by commas; nothing chosen: gradients and outputs, exact "
+     "Collections to look at, separated by commas; nothing chosen: gradients, exact "
      "repetition only.",
      kSageMaker},
     {"tensor_regex", ParameterType::kRegex, "", "Names to look at, in addition.", kSageMaker},
@@ -34,7 +34,7 @@ constexpr std::array<ParameterSpec, 6> kParameters = {{
 const RuleInfo kInfo = {
     .name = "unchanged_tensor",
     .title = "Unchanged tensor",
-    .summary = "Gradients, outputs or chosen tensors that repeat themselves exactly.",
+    .summary = "Gradients, or chosen tensors, that repeat themselves exactly.",
     .smdebug_name = "UnchangedTensor",
     .severity = Severity::kWarning,
     .on_by_default = true,
@@ -43,15 +43,17 @@ const RuleInfo kInfo = {
     .needs = {.collections = {"gradients", "activations", "weights", "losses"}},
     .what_it_means =
         "All statistics of a tensor (counts, extremes, mean, variance, norms) were the same on "
-        "`num_steps` captured steps in a row of the same mode. A gradient or an output that "
-        "repeats bit for bit says that the same batch comes again and again while the weights do "
-        "not move, or that a module ignores its input. For tensors that are chosen, values within "
+        "`num_steps` captured steps in a row of the same mode. A gradient that repeats "
+        "bit for bit says that the same batch comes again and again while the weights do not move, "
+        "or that a module ignores its input. Outputs are not looked at unless chosen: behind a "
+        "dead "
+        "layer they are constant, which dead_relu reports. For tensors that are chosen, values "
+        "within "
         "atol + rtol·|value| count as the same.",
     .false_alarms =
         "Statistics stand for the elements: a permutation of the same values is taken as "
-        "unchanged. Full-batch training that has come to rest to the last bit. Outputs that are "
-        "constant by design, such as position tables: leave them out of the capture, or ignore "
-        "the rule. Tensors that are all zero are not reported unless chosen.",
+        "unchanged. Full-batch training that has come to rest to the last bit. Tensors that are "
+        "all zero are not reported unless chosen.",
     .how_to_fix =
         "Check that the data loader is re-created or shuffled per epoch, that the batch is moved "
         "into the model (not a cached one), and that the optimizer updates the weights.",
@@ -97,10 +99,10 @@ class UnchangedTensor final : public Rule {
       return choice_->Has(names.info(row.name));
     }
     const TensorKind kind = roles_.Of(names, row.name).kind;
-    const bool varies = kind == TensorKind::kGradient || kind == TensorKind::kOutput;
     // One element has only a few states it can be in.
     constexpr int64_t kLeastElements = 8;
-    return varies && row.stats.numel >= kLeastElements && row.stats.abs_max > 0;
+    return kind == TensorKind::kGradient && row.stats.numel >= kLeastElements &&
+           row.stats.abs_max > 0;
   }
 
   [[nodiscard]] bool Close(double a, double b) const {
