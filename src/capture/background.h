@@ -84,7 +84,6 @@ class Background : public std::enable_shared_from_this<Background> {
 
   // Drain thread's.
   TimeNs pause_ns_ = 0;
-  TimeNs disk_full_since_ns_ = 0;
   int64_t noted_multiplier_ = 1;
   bool fuse_buried_ = false;
 

@@ -14,7 +14,7 @@ std::array<std::atomic<Recorder*>, kMaxGuardedRecorders>& Guarded() {
   return guarded;
 }
 
-extern "C" void WheeltapperCaptureAfterForkInChild() {
+void MakeAllInert() {
   for (std::atomic<Recorder*>& slot : Guarded()) {
     if (Recorder* recorder = slot.load(std::memory_order_relaxed); recorder != nullptr) {
       recorder->BecomeInert();
@@ -26,8 +26,7 @@ extern "C" void WheeltapperCaptureAfterForkInChild() {
 }  // namespace
 
 Status GuardAgainstFork(Recorder* recorder) {
-  static const int registered =
-      pthread_atfork(nullptr, nullptr, WheeltapperCaptureAfterForkInChild);
+  static const int registered = pthread_atfork(nullptr, nullptr, MakeAllInert);
   if (registered != 0) {
     return ErrnoError(registered, "registering the fork handler");
   }

@@ -63,7 +63,7 @@ void MultiplyFloats(uint8_t* data, int64_t count, T scale) {
 template <float (*kWiden)(uint16_t), uint16_t (*kNarrow)(float)>
 void MultiplyHalves(uint8_t* data, int64_t count, double scale) {
   for (int64_t i = 0; i < count; ++i, data += sizeof(uint16_t)) {
-    const double wide = double{kWiden(LoadUnaligned<uint16_t>(data))} * scale;
+    const double wide = static_cast<double>(kWiden(LoadUnaligned<uint16_t>(data))) * scale;
     const uint16_t value = kNarrow(static_cast<float>(wide));
     std::memcpy(data, &value, sizeof(value));
   }
@@ -72,7 +72,7 @@ void MultiplyHalves(uint8_t* data, int64_t count, double scale) {
 // The bin of a positive finite value. Bins are ordered like their values; ids between the denormal
 // bin and the first normal one, and beyond infinity's, are no bins and have NaN edges.
 int16_t BinOfMagnitude(double value) {
-  value = std::min(value, double{std::numeric_limits<float>::max()});
+  value = std::min(value, static_cast<double>(std::numeric_limits<float>::max()));
   if (value < tensor::BinHigh(1)) {
     return 1;
   }

@@ -69,7 +69,7 @@ void CheckBatch(const format::StepBatch& batch, const format::NameTable& names,
   for (const format::StatsRow& row : batch.stats) {
     const std::string& name = names.info(row.name).name;
     const size_t index = name == "large" ? kSmall : static_cast<size_t>(name[1] - '0');
-    ASSERT_EQ(row.stats.mean, double{ValueAt(step, index)}) << name << " at " << step;
+    ASSERT_EQ(row.stats.mean, static_cast<double>(ValueAt(step, index))) << name << " at " << step;
   }
   if (step % 64 == 0) {  // the bytes themselves, of a sample
     for (const format::TensorRow& row : batch.tensors) {
