@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".wt" / "bench"
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
-INSIDE = "WHEELTAPPER_BENCH_INSIDE"
+INSIDE = "WT_BENCH_INSIDE"
 
 
 def prepare_environment() -> Path:
