@@ -258,7 +258,8 @@ void Recorder::Commit(const StepTimes& times, TimeNs step_ns, TimeNs begin_ns) n
       format::RecordBytes(sizeof(format::CommitPayload));
   // Without room for the end of the transaction the rest of it is of no use; its scalars may still
   // fit where its tensors were.
-  if (!HasRoom(need, 0) && !(on_full_ == OnFull::kBlock && WaitForRoom(need, 0))) {
+  const bool room = HasRoom(need, 0) || (on_full_ == OnFull::kBlock && WaitForRoom(need, 0));
+  if (!room) {
     DropStep(GapReason::kRingFull);
   }
   FlushScalars();

@@ -61,7 +61,7 @@ enum Take : uint32_t {
 };
 
 struct TensorItem {
-  CaptureId id;
+  CaptureId id = 0;
   tensor::TensorView
       view;  // borrowed until Record returns; shape may differ from the registered one (last batch)
   double scale = 1.0;  // the recorded values are element · scale (GradScaler with a fused
