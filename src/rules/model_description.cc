@@ -15,9 +15,9 @@ std::string TextOf(const Json& object, const char* key) {
 }
 
 const Json& ArrayOf(const Json& object, const char* key) {
-  static const Json kNone = Json::array();
+  static const Json none = Json::array();
   const auto found = object.find(key);
-  return found != object.end() && found->is_array() ? *found : kNone;
+  return found != object.end() && found->is_array() ? *found : none;
 }
 
 std::vector<std::string> TextsOf(const Json& object, const char* key) {

@@ -3,6 +3,8 @@
 #include <optional>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "wheeltapper/core/regex.h"
 #include "wheeltapper/core/suggest.h"
 #include "wheeltapper/rules/rule.h"
@@ -65,8 +67,8 @@ Status UnknownParameter(const RuleInfo& info, const std::string& name) {
   for (const ParameterSpec& spec : info.parameters) {
     known.emplace_back(spec.name);
   }
-  return InvalidArgumentError("rule " + std::string(info.name) + ": unknown parameter \"" + name +
-                              "\"" + DidYouMean(name, known));
+  return InvalidArgumentError(
+      fmt::format("rule {}: unknown parameter \"{}\"{}", info.name, name, DidYouMean(name, known)));
 }
 
 }  // namespace
@@ -86,8 +88,8 @@ Result<Parameters> Parameters::Make(const RuleInfo& info,
     const bool unset = text.empty() && *spec->default_value == '\0';
     const std::string mistake = unset ? "" : Mistake(spec->type, text);
     if (!mistake.empty()) {
-      return InvalidArgumentError("rule " + std::string(info.name) + ": parameter " + name + ": " +
-                                  mistake + ": \"" + text + "\"");
+      return InvalidArgumentError(
+          fmt::format("rule {}: parameter {}: {}: \"{}\"", info.name, name, mistake, text));
     }
     parameters.values_[name] = text;
   }
@@ -105,9 +107,9 @@ int64_t Parameters::Integer(const char* name) const {
 bool Parameters::Bool(const char* name) const { return ParseBool(Text(name)).value_or(false); }
 
 const std::string& Parameters::Text(const char* name) const {
-  static const std::string kEmpty;
+  static const std::string none;
   const auto found = values_.find(name);
-  return found == values_.end() ? kEmpty : found->second;
+  return found == values_.end() ? none : found->second;
 }
 
 bool Parameters::empty(const char* name) const { return Text(name).empty(); }

@@ -48,7 +48,7 @@ struct Finding {
   std::vector<std::string> tensors;  // all tensors grouped under this finding (first 20)
   std::string message;               // one sentence: what, where, since when, numbers with units
   std::optional<std::string> cause;
-  std::optional<std::string> try_;  // JSON key "try"
+  std::optional<std::string> try_;  // NOLINT(readability-identifier-naming): JSON key "try"
   TimeNs wall_ns = 0;               // when it was opened
   std::vector<Evidence> evidence;
   std::map<std::string, std::string> parameters;  // of the rule, as in force

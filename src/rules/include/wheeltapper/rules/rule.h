@@ -77,10 +77,11 @@ struct Observation {
   format::StepKey key;
   std::string message;  // one sentence without the full stop: the engine may add a count
   std::optional<std::string> cause;
-  std::optional<std::string> try_;
+  std::optional<std::string> try_;  // NOLINT(readability-identifier-naming): JSON key "try"
   std::vector<Evidence> evidence;
   std::optional<Severity> severity;  // overrides the rule's
-  std::optional<Step> since = {};    // first step that shows it, when that was before `key`
+  // First step that shows it, when that was before `key`.
+  std::optional<Step> since = {};  // NOLINT(readability-redundant-member-init): may be left out
 };
 
 // What a rule sees besides the batch: names, and a way to report.
