@@ -4,8 +4,9 @@ One global forward hook exists while the open step is armed, and none otherwise.
 taken once per step, from the first training forward that gradients flow through: later
 micro-batches, evaluation, and the recomputation of checkpointed blocks add nothing.
 
-torch.compile and hooks that come and go do not mix (each change recompiles): the hook is removed
-for good when the first compilation starts, before anything is traced, and a gap says so.
+torch.compile and hooks that come and go do not mix (each change recompiles, and a compiled module
+warns of global hooks): the hook is removed for good when a module is wrapped by torch.compile or a
+compilation starts, before anything is traced, and a gap says so.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Activations:
             self._handle = None
 
     def on_compile(self) -> None:
-        """A compilation starts: no hook may be there while it traces, nor come later."""
+        """Something is being compiled: no hook may be there while it traces, nor come later."""
         first = not self.compiled
         self.compiled = True
         self.arm(False)

@@ -30,10 +30,10 @@ class TorchCapture:
     """All that is known about PyTorch in this process."""
 
     def __init__(self) -> None:
-        self.registry = ModuleRegistry()
         self.names = Names()
         self.losses = losses.LossBook()
         self.activations = Activations(self._find_model_of_module, self.session)
+        self.registry = ModuleRegistry(self.activations.on_compile)
         self.scaler = amp.ScalerWatch()
         self.data_wait = DataWait()
         self.rounds = StepRounds()

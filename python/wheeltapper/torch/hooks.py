@@ -6,6 +6,7 @@ tap, a C callable that leaves no frame in tracebacks.
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Any
 
@@ -90,6 +91,14 @@ def _on_compile(_args: Any = None) -> None:
         CAPTURE.activations.on_compile()
 
 
+def _has_compiled_module() -> bool:
+    """True when torch.compile had wrapped a module before this could be noticed."""
+    dynamo = sys.modules.get("torch._dynamo.eval_frame")
+    wrapper = getattr(dynamo, "OptimizedModule", None)
+    # By type: isinstance would ask weak proxies whose object is gone.
+    return wrapper is not None and any(issubclass(type(each), wrapper) for each in gc.get_objects())
+
+
 def attach(models: list[Any], optimizers: list[Any], *, loss: Any, name: str) -> None:
     """What `wheeltapper.attach` does."""
     for model in models:
@@ -101,6 +110,8 @@ def attach(models: list[Any], optimizers: list[Any], *, loss: Any, name: str) ->
                 f'attaching an optimizer: not a torch.optim.Optimizer: "{type(optimizer).__name__}"'
             )
     install()
+    if _has_compiled_module():
+        CAPTURE.activations.on_compile()
     for model in models:
         CAPTURE.add_model(unwrap(model), prefix=name)
     CAPTURE.optimizers.update(optimizers)

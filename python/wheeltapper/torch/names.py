@@ -7,7 +7,7 @@ parameter has the first path that leads to it.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,12 +62,16 @@ def walk(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 class ModuleRegistry:
     """All live modules, in the order in which they got their first part; filled by torch's own hooks."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_compiled: Callable[[], None]) -> None:
+        # Called when torch.compile wraps a module.
+        self._on_compiled = on_compiled
         self._seen: dict[int, weakref.ref[nn.Module]] = {}
 
     def on_module(self, module: nn.Module, _name: str, submodule: Any) -> None:
         """Notes a module that registers a submodule."""
         self._note(module)
+        if type(module).__name__ == "OptimizedModule":
+            self._on_compiled()
         if isinstance(submodule, nn.Module):
             self._note(submodule)
 
