@@ -113,18 +113,26 @@ class Names:
         return next((model for model in self.models if model.root() is root), None)
 
     def add_model(self, root: nn.Module, *, prefix: str = "") -> Model | None:
-        """Names everything in a model; None when it is known or has no part without a name."""
+        """Names everything in a model that has no name yet; the model when it is a new one.
+
+        A known model is walked again: FSDP swaps the parameters of a module, and each is known by
+        its path.
+        """
         root = unwrap(root)
-        fresh = [parameter for parameter in root.parameters() if self.parameter(parameter) is None]
-        if self.model_of(root) is not None or (self.models and not fresh):
+        known = self.model_of(root)
+        if known is None and self.models and all(self.parameter(p) is not None for p in root.parameters()):
             return None
-        label = self._unique(prefix or type(root).__name__)
-        model = Model(weakref.ref(root), f"{label}." if self.models or prefix else "", label)
-        self.models.append(model)
+        model = known or self._new_model(root, prefix)
         for path, module in walk(root):
             for name, parameter in module._parameters.items():
                 if parameter is not None and self.parameter(parameter) is None:
                     self.name(parameter, model.prefix + (f"{path}.{name}" if path else name))
+        return model if known is None else None
+
+    def _new_model(self, root: nn.Module, prefix: str) -> Model:
+        label = self._unique(prefix or type(root).__name__)
+        model = Model(weakref.ref(root), f"{label}." if self.models or prefix else "", label)
+        self.models.append(model)
         return model
 
     def _unique(self, label: str) -> str:
