@@ -48,11 +48,18 @@ def test_sys_exit_keeps_its_status(script):
 
 
 def test_an_unhandled_exception_looks_the_same_and_leaves_a_meta(script):
-    done = both(script, "train(2); model(torch.randn(2, 9))", 1)
+    done = both(script, "train(2); torch.ones(2) @ torch.ones(3)", 1)
     assert b"Traceback" in done.stderr
     (meta,) = [meta for meta in script.trial().metas() if meta["kind"] == "exception"]
     assert meta["type"] == "RuntimeError"
     assert meta["step"] == 2
+
+
+def test_an_exception_inside_a_forward_of_an_armed_step_shows_no_frame_of_ours(script):
+    # torch itself calls modules through two more frames of its own while a forward hook is there.
+    done = script.run(TRAIN + "train(2); model(torch.randn(2, 9))", expect=1)
+    assert b"wheeltapper" not in done.stderr
+    assert done.stderr.endswith(b"mat1 and mat2 shapes cannot be multiplied (2x9 and 8x16)\n")
 
 
 def test_an_exception_inside_backward_shows_no_frame_of_ours(script):
