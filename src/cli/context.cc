@@ -10,7 +10,7 @@
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/core/suggest.h"
 #include "wheeltapper/format/run_directory.h"
-#include "wheeltapper/rules/rule.h"
+#include "wheeltapper/rules/catalogue.h"
 
 namespace wheeltapper::cli {
 namespace {
@@ -28,36 +28,6 @@ void WriteLine(std::string_view prefix, std::string_view message) {
   line += message;
   line += '\n';
   WriteTo(STDERR_FILENO, line);
-}
-
-ConfigType TypeOf(rules::ParameterType type) {
-  switch (type) {
-    case rules::ParameterType::kNumber:
-      return ConfigType::kFloat;
-    case rules::ParameterType::kInteger:
-      return ConfigType::kInt;
-    case rules::ParameterType::kBool:
-      return ConfigType::kBool;
-    case rules::ParameterType::kText:
-    case rules::ParameterType::kRegex:
-      break;
-  }
-  return ConfigType::kText;
-}
-
-// Every parameter of every built-in rule as a configuration key.
-std::vector<ConfigKey> RuleKeys() {
-  std::vector<ConfigKey> keys;
-  for (const rules::RuleType& type : rules::BuiltinRules()) {
-    for (const rules::ParameterSpec& parameter : type.info->parameters) {
-      ConfigKey key;
-      key.name = std::string("rules.") + type.info->name + "." + parameter.name;
-      key.type = TypeOf(parameter.type);
-      key.meaning = parameter.meaning;
-      keys.push_back(std::move(key));
-    }
-  }
-  return keys;
 }
 
 bool IsRun(const std::string& path) { return PathExists(format::RunInfoPath(path)); }
@@ -94,7 +64,7 @@ Result<Config> LoadConfig(const Arguments& arguments) {
   ConfigSources sources = ConfigSources::Current();
   sources.flags = arguments.flags;
   sources.file = arguments.config_file;
-  sources.rule_keys = RuleKeys();
+  sources.rule_keys = rules::RuleConfigKeys();
   return Config::Load(sources);
 }
 

@@ -1,16 +1,14 @@
 // `wheeltapper rules`, `explain` and `config`: what there is to evaluate and to set, from the
 // metadata tables.
-#include <sstream>
-
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "wheeltapper/cli/main.h"
 #include "wheeltapper/core/suggest.h"
+#include "wheeltapper/rules/catalogue.h"
 #include "wheeltapper/rules/rule.h"
 
 #include "context.h"
-#include "render.h"
 #include "verbs.h"
 
 namespace wheeltapper::cli {
@@ -18,29 +16,11 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kTextWidth = 96;
-
-const char* TypeName(rules::ParameterType type) {
-  switch (type) {
-    case rules::ParameterType::kNumber:
-      return "number";
-    case rules::ParameterType::kInteger:
-      return "integer";
-    case rules::ParameterType::kBool:
-      return "bool";
-    case rules::ParameterType::kText:
-      return "text";
-    case rules::ParameterType::kRegex:
-      return "regex";
-  }
-  return "text";
-}
-
 json RuleJson(const rules::RuleInfo& info) {
   json parameters = json::array();
   for (const rules::ParameterSpec& parameter : info.parameters) {
     parameters.push_back({{"name", parameter.name},
-                          {"type", TypeName(parameter.type)},
+                          {"type", rules::ParameterTypeName(parameter.type)},
                           {"default", parameter.default_value},
                           {"meaning", parameter.meaning},
                           {"source", parameter.source}});
@@ -56,39 +36,6 @@ json RuleJson(const rules::RuleInfo& info) {
           {"what_it_means", info.what_it_means},
           {"false_alarms", info.false_alarms},
           {"how_to_fix", info.how_to_fix}};
-}
-
-// Words of `text` in lines of at most kTextWidth, each indented.
-std::string Wrap(const std::string& text, const std::string& indent) {
-  std::istringstream words(text);
-  std::string out;
-  std::string line;
-  std::string word;
-  while (words >> word) {
-    if (!line.empty() && line.size() + word.size() + 1 + indent.size() > kTextWidth) {
-      out += indent + line + "\n";
-      line.clear();
-    }
-    line += (line.empty() ? "" : " ") + word;
-  }
-  return line.empty() ? out : out + indent + line + "\n";
-}
-
-std::string Explain(const rules::RuleInfo& info) {
-  std::string out =
-      fmt::format("{} ({}, {})\n", info.title, info.name, rules::SeverityName(info.severity));
-  out += Wrap(info.summary, "  ") + "\nWhat it means\n" + Wrap(info.what_it_means, "  ");
-  out += "\nHow to fix it\n" + Wrap(info.how_to_fix, "  ");
-  out += "\nWhen it may be wrong\n" + Wrap(info.false_alarms, "  ") + "\nParameters\n";
-  for (const rules::ParameterSpec& parameter : info.parameters) {
-    const std::string value = *parameter.default_value == '\0' ? "unset" : parameter.default_value;
-    out += fmt::format("  rules.{}.{} = {}\n", info.name, parameter.name, value) +
-           Wrap(parameter.meaning, "      ");
-  }
-  if (*info.smdebug_name != '\0') {
-    out += fmt::format("\nIn Amazon SageMaker Debugger: {}\n", info.smdebug_name);
-  }
-  return out;
 }
 
 }  // namespace
@@ -121,7 +68,7 @@ int ExplainVerb(const Arguments& arguments) {
                               DidYouMean(arguments.rule, names) +
                               "; `wheeltapper rules` lists them"));
   }
-  Print(arguments.json ? RuleJson(*type->info).dump(2) + "\n" : Explain(*type->info));
+  Print(arguments.json ? RuleJson(*type->info).dump(2) + "\n" : rules::ExplainRule(*type->info));
   return kExitOk;
 }
 
