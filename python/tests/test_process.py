@@ -141,7 +141,7 @@ def test_a_thread_that_trains_is_recorded(script):
 
 
 def test_handlers_of_atexit_may_still_log(script):
-    both(script, "import atexit, wheeltapper; atexit.register(lambda: wheeltapper.log({'last': 1})); train(1)", 0)
+    script.run(TRAIN + "import atexit, wheeltapper; atexit.register(lambda: wheeltapper.log({'last': 1})); train(1)")
     assert script.trial().scalars("last").value.tolist() == [1.0]
 
 

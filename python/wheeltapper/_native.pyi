@@ -174,14 +174,14 @@ class Trial:
         """run.json as a dict."""
 
     @property
-    def end(self) -> object:
+    def end(self) -> dict | None:
         """How the run ended, or None."""
 
     @property
     def state(self) -> str:
         """running, finished, failed, stopped or abandoned."""
 
-    def name_info(self, name: str) -> object:
+    def name_info(self, name: str) -> dict | None:
         """What is known about a name, or None."""
 
     def names(self, *, regex: str = '', collection: str = '', mode: int | None = None, step: int | None = None) -> list[str]:
@@ -235,6 +235,11 @@ class Trial:
 
 def reduce(array: object, *, product: bool = False, median: bool = False, ddof: int = 0) -> dict:
     """Every reduction of one array, by name, in one pass."""
+
+def histogram(array: object) -> dict:
+    """
+    Log-linear histogram of one array (its non-empty bins) and seven quantiles.
+    """
 
 def kernel_target() -> str:
     """The instruction set the kernels run on."""

@@ -260,8 +260,9 @@ def note(text: str) -> None:
 
 
 def register_exit() -> None:
-    """Has the session closed at exit. The shim calls it first of all, so that it runs last."""
-    if not _PROCESS.exit_registered:
+    """Has the session closed at exit, unless the shim does: it registered first of all, so that it runs last."""
+    shim = any(getattr(finder, "closes_session", False) for finder in sys.meta_path)
+    if not shim and not _PROCESS.exit_registered:
         _PROCESS.exit_registered = True
         atexit.register(close)
 

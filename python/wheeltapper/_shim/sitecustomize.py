@@ -113,6 +113,8 @@ class _PostImportFinder:
 class _PackageFinder:
     """Last on sys.meta_path: the watcher's package, where this Python has none of its own."""
 
+    closes_session = True  # tells wheeltapper._session that _close is registered
+
     @staticmethod
     def find_spec(name: str, _path: "Any" = None, target: "Any" = None) -> "ModuleSpec | None":
         return PathFinder.find_spec(name, [os.path.dirname(_PACKAGE_DIR)], target) if name == "wheeltapper" else None
