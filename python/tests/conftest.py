@@ -83,15 +83,16 @@ class Script:
         self.run_dir = folder / "run"
 
     def env(self, *, attached=True, **extra):
-        env = {k: v for k, v in os.environ.items() if not k.startswith("WHEELTAPPER_")}
+        hidden = ("WHEELTAPPER_", "PYTHONPATH")
+        env = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
         env.update(OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1", **extra)
-        env.pop("PYTHONPATH", None)
         if attached:
+            behind = [extra["PYTHONPATH"]] if "PYTHONPATH" in extra else []
             env.update(
                 WHEELTAPPER_STRICT="1",
                 WHEELTAPPER_RUN_DIR=str(self.run_dir),
                 WHEELTAPPER_PACKAGE_DIR=str(PACKAGE),
-                PYTHONPATH=os.pathsep.join([str(PACKAGE / "_shim"), *extra.get("PYTHONPATH", "").split()]),
+                PYTHONPATH=os.pathsep.join([str(PACKAGE / "_shim"), *behind]),
             )
         return env
 

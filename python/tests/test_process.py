@@ -5,7 +5,7 @@ import subprocess
 import textwrap
 
 import pytest
-from conftest import PACKAGE
+from conftest import PACKAGE, new_run
 
 TRAIN = """
 import torch
@@ -253,6 +253,7 @@ def test_without_a_native_module_the_reason_is_noted_and_nothing_else(script, tm
         path.unlink()
     text = TRAIN + "train(1)"
     plain = script.run(text, attached=False)
+    new_run(script.run_dir)
     attached = script.run(
         text,
         WHEELTAPPER_PACKAGE_DIR=str(package),
@@ -262,6 +263,7 @@ def test_without_a_native_module_the_reason_is_noted_and_nothing_else(script, tm
         attached=False,
     )
     assert (attached.stdout, attached.stderr) == (plain.stdout, plain.stderr)
+    assert "torch: ImportError: cannot import name '_native'" in script.notes()
 
 
 def test_the_shim_imports_nothing_heavy(script):
