@@ -72,7 +72,10 @@ BANS: tuple[Ban, ...] = (
          ("src/core/include/wheeltapper/core/mutex.h",), "use Mutex and CondVar of wheeltapper/core/mutex.h"),
 )  # fmt: skip
 # test → why it may sleep.
-SLEEPERS = {"src/capture/test/kill_test.cc": "kills a real process at moments chosen in real time"}
+SLEEPERS = {
+    "src/capture/test/kill_test.cc": "kills a real process at moments chosen in real time",
+    "src/capture/test/session_test.cc": "imitates a disk that hangs",
+}
 SLEEP = re.compile(r"\bsleep_(?:for|until)\s*\(|(?<![\w.>])u?sleep\s*\(|\bnanosleep\s*\(")
 
 VAGUE = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "managers", "stuff"}

@@ -31,17 +31,20 @@ std::atomic<int64_t> allocations{0};
 }  // namespace
 
 // NOLINTBEGIN(cppcoreguidelines-no-malloc,cppcoreguidelines-owning-memory,misc-new-delete-overloads)
-void* operator new(size_t nbytes) {
+// Not inlined: g++ would see free() on what new returned and warn of a mismatch.
+[[gnu::noinline]] void* operator new(size_t nbytes) {
   ++allocations;
   if (void* block = std::malloc(nbytes)) {
     return block;
   }
   throw std::bad_alloc();
 }
-void operator delete(void* block) noexcept { std::free(block); }
+[[gnu::noinline]] void operator delete(void* block) noexcept { std::free(block); }
 // clang 14 declares no sized delete of its own.
 void operator delete(void* block, size_t nbytes) noexcept;
-void operator delete(void* block, size_t /*nbytes*/) noexcept { std::free(block); }
+[[gnu::noinline]] void operator delete(void* block, size_t /*nbytes*/) noexcept {
+  std::free(block);
+}
 // NOLINTEND(cppcoreguidelines-no-malloc,cppcoreguidelines-owning-memory,misc-new-delete-overloads)
 
 namespace wheeltapper::tensor {
