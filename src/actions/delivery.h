@@ -25,7 +25,7 @@ class Delivery {
 
 struct WebhookOptions {
   std::string url;
-  std::string secret;  // HMAC key; "" = unsigned
+  std::string secret = {};  // HMAC key; "" = unsigned
   bool allow_private = false;
   TimeNs timeout_ns = 10'000'000'000;
 };

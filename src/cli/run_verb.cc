@@ -111,7 +111,9 @@ Result<std::string> PrepareRun(const Arguments& arguments, const Config& config,
 class AttachCheck {
  public:
   AttachCheck(std::string run_dir, int64_t pid, const Clock& clock)
-      : run_dir_(std::move(run_dir)), pid_(pid), started_ns_(clock.MonotonicNs()), clock_(clock) {}
+      : run_dir_(std::move(run_dir)), pid_(pid), started_ns_(clock.MonotonicNs()), clock_(clock) {
+    LookAtCommand();  // a short one is gone by the first tick
+  }
 
   void Advance() {
     if (done_) {

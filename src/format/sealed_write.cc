@@ -26,9 +26,9 @@ bool IsWide(DType dtype) {
 // stays.
 double Rounded(double value, DType dtype) {
   const double magnitude = std::abs(value);
-  const bool in_range = magnitude >= double{std::numeric_limits<float>::min()} &&
-                        magnitude <= double{std::numeric_limits<float>::max()};
-  return IsWide(dtype) || !in_range ? value : double{static_cast<float>(value)};
+  const bool in_range = magnitude >= static_cast<double>(std::numeric_limits<float>::min()) &&
+                        magnitude <= static_cast<double>(std::numeric_limits<float>::max());
+  return IsWide(dtype) || !in_range ? value : static_cast<double>(static_cast<float>(value));
 }
 
 class TextBuilder {

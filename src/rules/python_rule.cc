@@ -417,8 +417,11 @@ std::string DefaultPythonInterpreter() {
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
   std::vector<std::string> folders;
-  if (!error) {
-    folders.push_back(self.parent_path().string());
+  // Beside the program, or in the bin/ of the prefix that the package is installed under:
+  // PREFIX/lib/python3.N/site-packages/wheeltapper/bin/wheeltapper → PREFIX/bin.
+  for (std::filesystem::path at = self; !error && at.has_relative_path();) {
+    at = at.parent_path();
+    folders.push_back(folders.empty() ? at.string() : (at / "bin").string());
   }
   const std::string path = GetEnv("PATH").value_or("/usr/local/bin:/usr/bin:/bin");
   for (size_t begin = 0; begin <= path.size();) {

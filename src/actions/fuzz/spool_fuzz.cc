@@ -5,6 +5,8 @@
 
 #include "message.h"
 
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   const wheeltapper::Result<wheeltapper::actions::Message> message =

@@ -91,7 +91,7 @@ class HttpServer {
   }
   static size_t ContentLength(const std::string& text) {
     const size_t at = text.find("Content-Length: ");
-    return at == std::string::npos ? 0 : static_cast<size_t>(std::stoul(text.substr(at + 16)));
+    return at == std::string::npos ? 0 : std::stoul(text.substr(at + 16));
   }
 
   FileDescriptor listener_;

@@ -6,6 +6,7 @@
 
 #include "wheeltapper/cli/main.h"
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/format/journal.h"
 #include "wheeltapper/format/run_directory.h"
 
 #include "context.h"
