@@ -1,14 +1,14 @@
 """Runs the benchmarks and writes docs/benchmarks.md.
 
-    ./dev bench                     all goals
-    ./dev bench --goals 1,5,8       some of them; docs/benchmarks.md is left alone
-    ./dev bench --quick             few rounds, small sizes; docs/benchmarks.md is left alone
+./dev bench                     all goals
+./dev bench --goals 1,5,8       some of them; docs/benchmarks.md is left alone
+./dev bench --quick             few rounds, small sizes; docs/benchmarks.md is left alone
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import hashlib
 import os
 import shutil
@@ -66,7 +66,7 @@ def run_goals(numbers: list[int], *, quick: bool) -> list[object]:
             print(f"bench: goal {number}", file=sys.stderr, flush=True)
             try:
                 result = all_goals()[number](Settings(folder=folder, rounds=3 if quick else 9, quick=quick))
-            except Exception:
+            except Exception:  # noqa: BLE001 - one goal that fails must not keep the others from being measured
                 traceback.print_exc()
                 print(f"bench: goal {number} could not be measured", file=sys.stderr)
                 continue
@@ -82,13 +82,13 @@ def run_goals(numbers: list[int], *, quick: bool) -> list[object]:
 
 def markdown(results: list[object], line: str, calibration: list[tuple[str, str]]) -> str:
     """docs/benchmarks.md."""
-    today = datetime.datetime.now(tz=datetime.timezone.utc).date()
+    today = dt.datetime.now(tz=dt.timezone.utc).date()
     out = [
         "# Benchmarks",
         "",
-        "Written by `./dev bench`; do not edit. Contestants run interleaved in one process, one thread each; a time is the median of the",
-        "rounds (with the 10th and 90th percentile), a ratio the median of the ratios round by round. What is missed is explained in",
-        "[benchmarks-notes.md](benchmarks-notes.md).",
+        "Written by `./dev bench`; do not edit. Contestants run interleaved in one process, one thread each.",
+        "A time is the median of the rounds (with the 10th and 90th percentile), a ratio the median of the",
+        "ratios round by round. What is missed is explained in [benchmarks-notes.md](benchmarks-notes.md).",
         "",
         f"Machine ({today}): {line}.",
         "",

@@ -78,7 +78,11 @@ def accuracy(settings: Settings) -> GoalResult:
         "6e-8, from f32 squares in runs of 16; NumPy and torch lose digits where there is an offset.",
         [
             at_most("ours, all thirteen", 1e-6, worst["Wheeltapper"], ""),
-            at_least("below NumPy's worst (without the two extreme ones)", 100, finite_worst["NumPy"] / max(finite_worst["Wheeltapper"], 1e-18)),
+            at_least(
+                "below NumPy's worst (without the two extreme ones)",
+                100,
+                finite_worst["NumPy"] / max(finite_worst["Wheeltapper"], 1e-18),
+            ),
         ],
         rows,
         ["The table's columns are: distribution, Wheeltapper, NumPy, torch."],

@@ -40,7 +40,9 @@ class OursLoop:
         self.training = training
         training.backward()  # gradients exist and stay where they are
         parameters = dict(training.model.named_parameters())
-        tensors = {f"gradient/{name}": p.grad for name, p in parameters.items()} | {name: p.detach() for name, p in parameters.items()}
+        tensors = {f"gradient/{name}": p.grad for name, p in parameters.items()} | {
+            name: p.detach() for name, p in parameters.items()
+        }
         self.recorder = Recorder(
             make_run(settings.folder, capture__every="1", budget="100%", capture__on_full="block", **capture), tensors
         )
@@ -65,14 +67,21 @@ class SmdebugLoop:
         import smdebug.pytorch as smd
 
         self.training = training
-        config = smd.ReductionConfig(
-            reductions=["min", "max", "mean", "std", "variance", "sum", "prod"],
-            abs_reductions=["min", "max", "mean", "std", "variance", "sum", "prod"],
-            norms=["l1", "l2"], abs_norms=["l1", "l2"],
-        ) if reductions else smd.ReductionConfig(save_raw_tensor=True)
+        config = (
+            smd.ReductionConfig(
+                reductions=["min", "max", "mean", "std", "variance", "sum", "prod"],
+                abs_reductions=["min", "max", "mean", "std", "variance", "sum", "prod"],
+                norms=["l1", "l2"],
+                abs_norms=["l1", "l2"],
+            )
+            if reductions
+            else smd.ReductionConfig(save_raw_tensor=True)
+        )
         hook = smd.Hook(
-            out_dir=str(settings.folder / f"smdebug-hook-{tag}"), save_config=smd.SaveConfig(save_interval=1),
-            reduction_config=config, include_collections=["weights", "biases", "gradients"],
+            out_dir=str(settings.folder / f"smdebug-hook-{tag}"),
+            save_config=smd.SaveConfig(save_interval=1),
+            reduction_config=config,
+            include_collections=["weights", "biases", "gradients"],
         )
         hook.register_module(training.model)
         self.hook = hook
@@ -90,7 +99,9 @@ def _visibility(settings: Settings) -> list[float]:
     recorder = Recorder(make_run(settings.folder, capture__every="1", budget="100%"), {"t": torch.randn(1 << 14)})
     recorder.step()
     recorder.flush()
-    follower = subprocess.Popen([sys.executable, "-c", FOLLOW, str(recorder.run), str(steps + 1)], stdout=subprocess.PIPE, text=True)
+    follower = subprocess.Popen(
+        [sys.executable, "-c", FOLLOW, str(recorder.run), str(steps + 1)], stdout=subprocess.PIPE, text=True
+    )
     assert follower.stdout is not None
     follower.stdout.readline()
     committed = {}
@@ -108,8 +119,14 @@ def end_to_end(settings: Settings) -> GoalResult:
     """12-layer character transformer, about 300 tensors, every step."""
     text = corpus()
     plain = Training(text)
-    ours = OursLoop(Training(text), settings, capture__gradients="raw", capture__weights="raw", capture__biases="raw",
-                    capture__reductions="product")
+    ours = OursLoop(
+        Training(text),
+        settings,
+        capture__gradients="raw",
+        capture__weights="raw",
+        capture__biases="raw",
+        capture__reductions="product",
+    )
     raw = SmdebugLoop(Training(text), settings, reductions=False, tag="raw")
     reductions = SmdebugLoop(Training(text), settings, reductions=True, tag="reductions")
     none = Contestant(f"no capture, {STEPS} steps", lambda: [plain.step() for _ in range(STEPS)])

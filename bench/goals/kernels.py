@@ -66,7 +66,10 @@ def fused_copy(settings: Settings) -> GoalResult:
     count = 64
     tensors = {f"t{i}": torch.randn(1 << 20) for i in range(count)}
     common = {
-        "capture__every": "1", "budget": "100%", "capture__on_full": "block", "capture__gradients": "raw",
+        "capture__every": "1",
+        "budget": "100%",
+        "capture__on_full": "block",
+        "capture__gradients": "raw",
         "capture__blob_ring_mb": str(count * 5),
     }
     recorder = Recorder(make_run(settings.folder, **common), tensors)

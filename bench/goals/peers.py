@@ -121,6 +121,9 @@ class TensorBoardWriter:
             self._writer.add_scalar(name, value, self._step)
         self._step += 1
 
+    def flush(self) -> None:
+        self._writer.flush()
+
     def histogram(self, array: np.ndarray) -> None:
         self._writer.add_histogram("h", array, self._step)
         self._step += 1

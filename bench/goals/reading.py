@@ -43,7 +43,10 @@ print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - bef
 def _write_ours(settings: Settings, steps: int, count: int) -> Path:
     tensors = {f"layer{i // 4}.block/weight_{i}": torch.randn(16) for i in range(count)}
     recorder = Recorder(
-        make_run(settings.folder, capture__every="1", capture__gradients="raw", budget="100%", capture__on_full="block"), tensors
+        make_run(
+            settings.folder, capture__every="1", capture__gradients="raw", budget="100%", capture__on_full="block"
+        ),
+        tensors,
     )
     for _ in range(steps):
         recorder.step()
@@ -92,8 +95,10 @@ def open_run(settings: Settings) -> GoalResult:
             at_least(f"faster than smdebug (which opened 1/{share} of it)", 200 / share, peer_seconds / seconds),
             at_least(f"less memory than smdebug (1/{share} of it)", 20 / share, peer_memory / max(memory, 0.1)),
         ],
-        [("Wheeltapper", f"{seconds * 1e3:.1f} ms", f"{memory:.1f} MB", str(len(opened))),
-         (f"smdebug, 1/{share} of the steps", f"{peer_seconds:.2f} s", f"{peer_memory:.0f} MB", str(len(peer)))],
+        [
+            ("Wheeltapper", f"{seconds * 1e3:.1f} ms", f"{memory:.1f} MB", str(len(opened))),
+            (f"smdebug, 1/{share} of the steps", f"{peer_seconds:.2f} s", f"{peer_memory:.0f} MB", str(len(peer))),
+        ],
     )
 
 
@@ -117,13 +122,18 @@ def random_read(settings: Settings) -> GoalResult:
     small_peer = Contestant("smdebug, 200 small values", lambda: [tensors[n][1].value(s) for n, s in picks])
     series = Contestant(f"Wheeltapper, {steps} values of one tensor", lambda: trial.tensor(names[0]).values())
     series_peer = Contestant("smdebug, 200 values of one tensor", lambda: peer.tensor(names[0]).values())
-    big_run = make_run(settings.folder, capture__every="1", capture__gradients="raw", budget="100%", capture__on_full="block")
+    big_run = make_run(
+        settings.folder, capture__every="1", capture__gradients="raw", budget="100%", capture__on_full="block"
+    )
     recorder = Recorder(big_run, {f"t{i}": torch.randn(1 << 20) for i in range(8)})
     for _ in range(5):
         recorder.step()
     recorder.close()
     big_trial = wheeltapper.open(str(big_run))
-    big = Contestant("Wheeltapper, 40 values of 1 Mi f32", lambda: [big_trial.tensor(f"t{i}").value(s) for i in range(8) for s in range(5)])
+    big = Contestant(
+        "Wheeltapper, 40 values of 1 Mi f32",
+        lambda: [big_trial.tensor(f"t{i}").value(s) for i in range(8) for s in range(5)],
+    )
     big_smdebug = SmdebugWriter(settings.folder)
     for _ in range(5):
         big_smdebug.write({f"t{i}": torch.randn(1 << 20).numpy() for i in range(8)})
@@ -135,7 +145,10 @@ def random_read(settings: Settings) -> GoalResult:
     manager.export(str(big_smdebug.folder), "worker_0_collections.json")
     training_has_ended(str(big_smdebug.folder))
     big_peer_trial = create_trial(str(big_smdebug.folder))
-    big_peer = Contestant("smdebug, 40 values of 1 Mi f32", lambda: [big_peer_trial.tensor(f"t{i}").value(s) for i in range(8) for s in range(5)])
+    big_peer = Contestant(
+        "smdebug, 40 values of 1 Mi f32",
+        lambda: [big_peer_trial.tensor(f"t{i}").value(s) for i in range(8) for s in range(5)],
+    )
     contestants = [small, small_peer, series, series_peer, big, big_peer]
     interleave(contestants, rounds=settings.rounds, warmup=1)
     return GoalResult(

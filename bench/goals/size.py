@@ -42,16 +42,21 @@ def _train(steps: int, settings: Settings) -> tuple[Path, int]:
 def size(settings: Settings) -> GoalResult:
     """Sealed files of a real training run."""
     import duckdb
-    import wheeltapper
 
     steps = 200 if settings.quick else 2000
     run, rows = _train(steps, settings)
     per_row = _bytes_under(run / "stats") / rows
     copy = settings.folder / "duckdb.parquet"
-    duckdb.sql(f"copy (select * from read_parquet('{run}/stats/*.parquet')) to '{copy}' (format parquet, compression zstd)")
+    duckdb.sql(
+        f"copy (select * from read_parquet('{run}/stats/*.parquet')) to '{copy}' (format parquet, compression zstd)"
+    )
     duck = copy.stat().st_size / rows
     smdebug = SmdebugWriter(settings.folder)
-    names = [f"smdebug/reductions/{prefix}{name}/t" for prefix in ("", "abs_") for name in "min max mean std variance sum prod l1 l2".split()]
+    names = [
+        f"smdebug/reductions/{prefix}{name}/t"
+        for prefix in ("", "abs_")
+        for name in ["min", "max", "mean", "std", "variance", "sum", "prod", "l1", "l2"]
+    ]
     smdebug.write({name: torch.zeros(()).numpy() for name in names})
     smdebug_row = _bytes_under(smdebug.folder)
     scalar_run = make_run(settings.folder)
@@ -67,9 +72,8 @@ def size(settings: Settings) -> GoalResult:
     board = TensorBoardWriter(settings.folder)
     for _ in range(200):
         board.write({f"metric{i}": 1.0 for i in range(20)})
-    board._writer.flush()
+    board.flush()
     board_point = _bytes_under(board.folder) / (200 * 20)
-    del wheeltapper
     return GoalResult(
         9,
         "Size: bytes per sealed statistics row and scalar point",
@@ -81,7 +85,9 @@ def size(settings: Settings) -> GoalResult:
             at_most("scalar point", 5, scalar, " B"),
             at_least("scalar smaller than TensorBoard's", 12, board_point / scalar),
         ],
-        [("statistics row", f"{per_row:.1f} B", f"DuckDB {duck:.1f} B", f"smdebug {smdebug_row} B"),
-         ("scalar point", f"{scalar:.2f} B", f"TensorBoard {board_point:.1f} B", "")],
+        [
+            ("statistics row", f"{per_row:.1f} B", f"DuckDB {duck:.1f} B", f"smdebug {smdebug_row} B"),
+            ("scalar point", f"{scalar:.2f} B", f"TensorBoard {board_point:.1f} B", ""),
+        ],
         ["Raw bf16 compression is not built (status.md)."],
     )

@@ -30,8 +30,13 @@ def sustained(settings: Settings) -> GoalResult:
     nbytes = count * steps * 4 << 20
     recorder = Recorder(
         make_run(
-            settings.folder, capture__every="1", capture__gradients="raw", budget="100%", capture__on_full="block",
-            capture__blob_ring_mb=str(count * 5), storage__retain_raw_steps="4",
+            settings.folder,
+            capture__every="1",
+            capture__gradients="raw",
+            budget="100%",
+            capture__on_full="block",
+            capture__blob_ring_mb=str(count * 5),
+            storage__retain_raw_steps="4",
         ),
         tensors,
     )

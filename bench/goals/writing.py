@@ -93,7 +93,12 @@ def large_tensors(settings: Settings) -> GoalResult:
     slow = Contestant(smdebug.name, lambda: smdebug.write(arrays), every=4)
     others = [
         Contestant(peer.name, lambda peer=peer: peer.write(arrays), every=2)
-        for peer in (SafetensorsWriter(settings.folder), PickleWriter(settings.folder), NpzWriter(settings.folder), Hdf5Writer(settings.folder))
+        for peer in (
+            SafetensorsWriter(settings.folder),
+            PickleWriter(settings.folder),
+            NpzWriter(settings.folder),
+            Hdf5Writer(settings.folder),
+        )
     ]
     interleave([ours, bare, slow, *others], rounds=max(5, settings.rounds))
     recorder.discard()

@@ -1,7 +1,7 @@
 """Reads `wheeltapper findings --json` and says whether the run got the verdict the demo promises.
 
-    python check_findings.py NAME -                 no finding at all
-    python check_findings.py NAME RULE [RULE ...]   at least one finding of these rules, complete
+python check_findings.py NAME -                 no finding at all
+python check_findings.py NAME RULE [RULE ...]   at least one finding of these rules, complete
 """
 
 from __future__ import annotations

@@ -41,7 +41,9 @@ def load_data(batch_size: int) -> tuple[DataLoader, DataLoader]:
     digits = load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16.0
     labels = torch.tensor(digits.target)
-    train_x, valid_x, train_y, valid_y = train_test_split(images, labels, test_size=0.2, random_state=0, stratify=labels)
+    train_x, valid_x, train_y, valid_y = train_test_split(
+        images, labels, test_size=0.2, random_state=0, stratify=labels
+    )
     train = DataLoader(TensorDataset(train_x, train_y), batch_size=batch_size, shuffle=True)
     return train, DataLoader(TensorDataset(valid_x, valid_y), batch_size=256)
 

@@ -257,7 +257,7 @@ def test_without_a_native_module_the_reason_is_noted_and_nothing_else(script, tm
     attached = script.run(
         text,
         WHEELTAPPER_PACKAGE_DIR=str(package),
-        PYTHONPATH=str(package / "_shim"),
+        PYTHONPATH=f"{package / '_shim'}:{package.parent}",  # before the installed package
         WHEELTAPPER_STRICT="0",
         WHEELTAPPER_RUN_DIR=str(script.run_dir),
         attached=False,

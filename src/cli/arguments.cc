@@ -253,7 +253,7 @@ ParseOutcome ParseArguments(const std::vector<std::string>& args) {
     outcome.to_stdout = true;
     return outcome;
   } catch (const CLI::ParseError& error) {
-    if (ours.empty()) {
+    if (args.empty()) {
       outcome.exit_code = kExitUsage;
       outcome.text = app.help();
       return outcome;

@@ -162,7 +162,8 @@ def test_statistics_of_odd_columns_say_nothing_untrue(samples: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "condition", ["some_nan = 2", "isnan(some_nan)", "some_nan > 1", "some_nan > 5", "some_nan != 2", "some_nan < 0", "zeros = 0", "plus_zeros = -0.0",
+    "condition", ["some_nan = 2", "isnan(some_nan)", "some_nan > 1", "some_nan > 5", "some_nan != 2",
+                  "some_nan < 0", "zeros = 0", "plus_zeros = -0.0",
                   "only_null is null", "only_null is not null", "falling < 3", "same = 'only'", "len(empty_lists) = 0",
                   "isnan(only_nan)", "only_nan > 5"]
 )  # fmt: skip
@@ -218,7 +219,8 @@ def test_page_index_prunes_to_the_right_rows(samples: Path) -> None:
     plain = pl.read_parquet(samples / "small.parquet")
     for low in range(0, 800, 50):
         value = plain["time"].cast(pl.Int64)[low]
-        query = f"select name, maybe, list from small where time >= arrow_cast({value}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
+        microsecond = "'Timestamp(Microsecond, Some(\"UTC\"))'"
+        query = f"select name, maybe, list from small where time >= arrow_cast({value}, {microsecond})"
         got = context.sql(query).to_pydict()
         want = plain.filter(pl.col("time").cast(pl.Int64) >= value)
         assert got["list"] == want["list"].to_list()

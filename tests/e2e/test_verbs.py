@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TRAIN, Run, as_json, program
+from installed import TRAIN, Run, as_json, program
 
 Watch = Callable[..., Run]
 EVERY_STEP = ("--set", "capture.every=1")
@@ -63,7 +63,9 @@ def test_a_custom_rule_in_python_runs_over_a_finished_run(run: Run, tmp_path: Pa
         "    def invoke_at_step(self, step):\n"
         "        return self.base_trial.tensor('0.weight').reduction_value(step, 'l2') > 0.0\n"
     )
-    outcome = program("check", str(run.path), "--rules", "nonfinite", "--rule", f"{rule}:SmallWeights", "--json", cwd=tmp_path)
+    outcome = program(
+        "check", str(run.path), "--rules", "nonfinite", "--rule", f"{rule}:SmallWeights", "--json", cwd=tmp_path
+    )
     assert outcome.code == 1, outcome
     assert [finding["rule"] for finding in json.loads(outcome.out)] == ["small_weights"]
 
@@ -75,8 +77,16 @@ def test_a_custom_rule_that_fails_is_an_errored_rule_never_a_finding(run: Run, t
         f"import wheeltapper\nclass Bad(wheeltapper.Rule):\n    def invoke_at_step(self, step):\n        {body}\n"
     )
     outcome = program(
-        "check", str(run.path), "--rules", "nonfinite", "--rule", f"{rule}:Bad", "--set", "rules.custom_deadline_s=1",
-        cwd=tmp_path, limit=120,
+        "check",
+        str(run.path),
+        "--rules",
+        "nonfinite",
+        "--rule",
+        f"{rule}:Bad",
+        "--set",
+        "rules.custom_deadline_s=1",
+        cwd=tmp_path,
+        limit=120,
     )
     assert outcome.code == 0, outcome
     assert "failed" in outcome.err
@@ -86,8 +96,15 @@ def test_rules_and_explain_come_from_one_table(tmp_path: Path) -> None:
     rules = as_json(program("rules", "--json", cwd=tmp_path))
     names = {rule["name"] for rule in rules}
     assert {
-        "nonfinite", "exploding_tensor", "vanishing_gradient", "loss_not_decreasing", "overfit", "overtraining",
-        "dead_relu", "weight_update_ratio", "unchanged_tensor",
+        "nonfinite",
+        "exploding_tensor",
+        "vanishing_gradient",
+        "loss_not_decreasing",
+        "overfit",
+        "overtraining",
+        "dead_relu",
+        "weight_update_ratio",
+        "unchanged_tensor",
     } <= names
     for rule in rules:
         text = program("explain", rule["name"], cwd=tmp_path).out
@@ -188,8 +205,19 @@ def test_a_webhook_gets_the_finding(tmp_path: Path) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         outcome = program(
-            "run", "--name", "hooked", "--set", f"actions.webhook.url=http://127.0.0.1:{server.server_port}/",
-            "--set", "actions.webhook.allow_private=true", *EVERY_STEP, "--", sys.executable, str(TRAIN), "--nan-at", "5",
+            "run",
+            "--name",
+            "hooked",
+            "--set",
+            f"actions.webhook.url=http://127.0.0.1:{server.server_port}/",
+            "--set",
+            "actions.webhook.allow_private=true",
+            *EVERY_STEP,
+            "--",
+            sys.executable,
+            str(TRAIN),
+            "--nan-at",
+            "5",
             cwd=tmp_path,
         )
     finally:
