@@ -4,6 +4,7 @@
 #include <atomic>
 #include <climits>
 #include <optional>
+#include <sstream>
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -30,6 +31,7 @@ constexpr TimeNs kTickNs = 100'000'000;
 constexpr TimeNs kSecondNs = 1'000'000'000;
 // A Python process that has not attached by now will not.
 constexpr TimeNs kAttachWaitNs = 5 * kSecondNs;
+constexpr uint64_t kMaxNoteBytes = 1 << 20;
 
 // The job's control, known to the actions before the job exists.
 class LateJob final : public actions::JobControl {
@@ -130,6 +132,7 @@ class AttachCheck {
     if (!done_ && python_ && !Attached()) {
       Tell();
     }
+    TellProblems();
   }
 
  private:
@@ -150,6 +153,21 @@ class AttachCheck {
     return names.ok() && std::any_of(names->begin(), names->end(), [](const std::string& name) {
              return name.rfind("attach-", 0) == 0;
            });
+  }
+  // What the shim could not do it notes there too: every line but "attached: …".
+  void TellProblems() const {
+    const std::string folder = JoinPath(run_dir_, "logs");
+    const Result<std::vector<std::string>> names = ListDirectory(folder);
+    for (const std::string& name : names.ok() ? *names : std::vector<std::string>()) {
+      const Result<std::string> text = ReadWholeFile(JoinPath(folder, name), kMaxNoteBytes);
+      std::istringstream lines(name.rfind("attach-", 0) == 0 ? text.value_or("") : "");
+      for (std::string line; std::getline(lines, line);) {
+        if (line.rfind("attached:", 0) != 0) {
+          Say("attaching failed in a Python process, which went on unobserved: " + Printable(line));
+          return;  // one is enough: the others are in the folder
+        }
+      }
+    }
   }
   void Tell() {
     done_ = true;

@@ -86,7 +86,7 @@ std::string FindingBody(const rules::Finding& finding) {
     for (const std::string& name : finding.tensors) {
       all += (all.empty() ? "" : ", ") + Code(name);
     }
-    AddTerm(&out, "also in", all);
+    AddTerm(&out, "tensors", all);
   }
   if (finding.cause) {
     AddTerm(&out, "cause", EscapeHtml(*finding.cause));

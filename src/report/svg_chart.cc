@@ -10,7 +10,7 @@
 namespace wheeltapper::report {
 namespace {
 
-constexpr int kLeft = 64;
+constexpr int kLeft = 84;
 constexpr int kRight = 12;
 constexpr int kTop = 12;
 constexpr int kBottom = 26;

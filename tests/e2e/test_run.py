@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,6 +168,27 @@ def test_a_python_that_cannot_attach_is_said_so_with_what_to_do(tmp_path: Path) 
         assert "has not attached" in outcome.err
         assert "wheeltapper.attach" in outcome.err
     assert "has not attached" not in program("run", "--", sys.executable, "-c", "print(1)", cwd=tmp_path).err
+
+
+def test_a_python_without_the_extension_runs_unobserved_and_is_said_so(tmp_path: Path) -> None:
+    import wheeltapper
+
+    package = tmp_path / "other" / "wheeltapper"
+    shutil.copytree(Path(wheeltapper.__file__).parent, package)
+    for path in package.glob("_native*"):
+        path.unlink()
+    outcome = program(
+        "run",
+        "--",
+        sys.executable,
+        "-c",
+        "import torch; print(1)",
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(package.parent), "WHEELTAPPER_STRICT": "0"},
+    )
+    assert (outcome.code, outcome.out) == (0, "1\n")
+    assert "attaching failed" in outcome.err
+    assert "_native" in outcome.err
 
 
 @pytest.mark.parametrize("command", [["true"], ["sh", "-c", "exit 5"], [sys.executable, "-c", "pass"]])
