@@ -54,6 +54,17 @@ std::span<BlobRefEntry> EntriesOf(std::vector<uint8_t>& record) {
       std::min<uint64_t>(head.count, room)};
 }
 
+// Blob stream offset behind the last reservation that a BLOB_REF in the ring points at.
+uint64_t EndOfBlobs(ByteSpan payload) {
+  ByteReader reader(payload);
+  uint64_t end = 0;
+  for (uint32_t left = reader.Read<CountHeader>().count; left > 0 && reader.ok(); --left) {
+    const auto entry = reader.Read<BlobRefEntry>();
+    end = std::max(end, entry.offset + AlignUp(entry.nbytes, kRecordAlignment));
+  }
+  return end;
+}
+
 // A BLOB_REF whose bytes are gone becomes a GAP of the same size in the same transaction.
 void TurnIntoGap(std::vector<uint8_t>& record) {
   auto header = LoadUnaligned<RecordHeader>(record.data());
@@ -94,7 +105,7 @@ Result<uint64_t> DiskJournalWriter::Drain(RankSegment& segment) {
     segment.page().drained_seq.store(last_seq_, std::memory_order_relaxed);
     ByteRing& blobs = segment.blob_ring();
     if (chunk.blob_end > blobs.offset()) {
-      blobs.Release(chunk.blob_end - blobs.offset());
+      blobs.Release(std::min<uint64_t>(chunk.blob_end - blobs.offset(), blobs.Readable().size()));
     }
     ring.Release(chunk.bytes.size());
   }
@@ -161,6 +172,7 @@ void DiskJournalWriter::WalkRecord(const RecordHeader& header, std::span<uint8_t
       } else if (added) {
         resolved_.erase(copy);
       }
+      chunk->blob_end = std::max(chunk->blob_end, EndOfBlobs(payload));
       chunk->has_rows = true;
       break;
     }

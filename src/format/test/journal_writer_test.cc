@@ -274,6 +274,22 @@ TEST_F(JournalWriterTest, RetentionRemovesOldRawTensorsAndNothingElse) {
   EXPECT_THAT(CheckRun(run_)->problems, SizeIs(0));
 }
 
+TEST_F(JournalWriterTest, TheBlobRingIsGivenBackAsItIsDrained) {
+  auto attempt = Start();
+  const uint64_t capacity = attempt->segment->blob_ring().capacity();
+  attempt->producer->Tensor(1, "large", tensor::DType::kU8, {100'000});
+  uint64_t written = 0;
+  for (int64_t step = 0; written < 3 * capacity; ++step) {
+    attempt->producer->AddBlob(1, std::vector<uint8_t>(100'000, static_cast<uint8_t>(step)));
+    attempt->producer->Commit(step);
+    ASSERT_FALSE(attempt->producer->full()) << "at step " << step;
+    Drain(*attempt);
+    EXPECT_EQ(attempt->segment->blob_ring().fill(), 0.0);
+    written += 100'000;
+  }
+  EXPECT_TRUE(ReadRun(run_).gaps.empty());
+}
+
 TEST_F(JournalWriterTest, ManyLargeTensorsFillSeveralBlobFiles) {
   WriterOptions options = TestWriterOptions(run_);
   options.blob_rotate_bytes = 256 * 1024 + 9000;
