@@ -20,8 +20,8 @@
 namespace wheeltapper::actions {
 namespace {
 
-constexpr int kMaxAttempts = 6;
-constexpr TimeNs kFirstPauseNs = 500'000'000;  // then doubled: 0.5, 1, 2, 4, 8 s
+constexpr TimeNs kFirstPauseNs = 500'000'000;  // doubled after each try, up to a minute
+constexpr int kMostDoublings = 7;
 constexpr TimeNs kIdleNs = 1'000'000'000;
 
 struct Pending {
@@ -95,6 +95,14 @@ Router::~Router() {
 Status Router::SetUpWebhook(const Config& config) {
   WebhookOptions options;
   options.url = config.GetText("actions.webhook.url");
+  if (const std::string variable = config.GetText("actions.webhook.url_env"); !variable.empty()) {
+    const std::optional<std::string> url = GetEnv(variable);
+    if (!url || url->empty()) {
+      return InvalidArgumentError("actions.webhook.url_env names the variable " + variable +
+                                  ", which is not set; set it to the address of the webhook");
+    }
+    options.url = *url;
+  }
   options.allow_private = config.GetBool("actions.webhook.allow_private");
   options.timeout_ns = static_cast<TimeNs>(config.GetFloat("actions.webhook.timeout_s") * 1e9);
   if (const std::string variable = config.GetText("actions.webhook.secret_env");
@@ -112,7 +120,7 @@ Status Router::SetUpWebhook(const Config& config) {
 }
 
 Status Router::SetUp(const Config& config) {
-  if (!config.GetText("actions.webhook.url").empty()) {
+  if (HasWebhook(config)) {
     WT_RETURN_IF_ERROR(SetUpWebhook(config));
   }
   if (const std::vector<std::string> argv = config.GetTexts("actions.command.argv");
@@ -248,22 +256,24 @@ void Router::SendLoop() {
 void Router::Settle(Pending pending, const Status& outcome) {
   ++pending.attempts;
   const bool again = !outcome.ok() && IsRetryable(outcome.code());
-  const bool spooled = again && pending.attempts >= kMaxAttempts;
-  ActionRecord record{.action = pending.message.action,
-                      .finding_id = pending.message.finding_id,
-                      .event = pending.message.event,
-                      .outcome = outcome.ok() ? "done"
-                                 : again      ? (spooled ? "spooled" : "retrying")
-                                              : "failed",
-                      .detail = outcome.message(),
-                      .attempts = pending.attempts};
-  Note(record);
+  // An hour of an unreachable receiver is some sixty tries: the log tells the first few and then
+  // each doubling.
+  const bool telling = pending.attempts <= 4 || (pending.attempts & (pending.attempts - 1)) == 0;
+  if (!again || telling) {
+    Note({.action = pending.message.action,
+          .finding_id = pending.message.finding_id,
+          .event = pending.message.event,
+          .outcome = outcome.ok() ? "done" : (again ? "retrying" : "failed"),
+          .detail = outcome.message(),
+          .attempts = pending.attempts});
+  }
   MutexLock lock(mutex_);
-  if (!again) {
-    spool_.Remove(pending.number).IgnoreError("delivered once more after a restart at worst");
-  } else if (!spooled) {
-    pending.due_ns = clock_.MonotonicNs() + (kFirstPauseNs << (pending.attempts - 1));
+  if (again) {
+    const int doublings = std::min(pending.attempts - 1, kMostDoublings);
+    pending.due_ns = clock_.MonotonicNs() + (kFirstPauseNs << doublings);
     queue_.push_back(std::move(pending));
+  } else {
+    spool_.Remove(pending.number).IgnoreError("delivered once more after a restart at worst");
   }
 }
 

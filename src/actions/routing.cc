@@ -29,6 +29,11 @@ std::string CauseOf(const std::string& action, const rules::Finding& finding) {
 
 }  // namespace
 
+bool HasWebhook(const Config& config) {
+  return !config.GetText("actions.webhook.url").empty() ||
+         !config.GetText("actions.webhook.url_env").empty();
+}
+
 Routing::Level Routing::LevelFrom(const std::string& text) {
   const std::optional<rules::Severity> severity = rules::SeverityFromName(text);
   return severity ? Level{.on = true, .lowest = *severity} : Level{};
@@ -51,7 +56,7 @@ Result<Routing> Routing::FromConfig(const Config& config) {
           DidYouMean(text, candidates) + "; `wheeltapper rules` lists the rules");
     }
   }
-  if (!config.GetText("actions.webhook.url").empty()) {
+  if (HasWebhook(config)) {
     routing.webhook_ = LevelFrom(config.GetText("actions.webhook.on"));
   }
   if (!config.GetTexts("actions.command.argv").empty()) {
@@ -68,7 +73,7 @@ Status Routing::AddRuleActions(const Config& config) {
       continue;
     }
     const std::vector<std::string> wanted = config.GetTexts(key);
-    if (Contains(wanted, "webhook") && config.GetText("actions.webhook.url").empty()) {
+    if (Contains(wanted, "webhook") && !HasWebhook(config)) {
       return InvalidArgumentError(key + " asks for a webhook, but actions.webhook.url is not set");
     }
     if (Contains(wanted, "command") && config.GetTexts("actions.command.argv").empty()) {

@@ -12,6 +12,9 @@
 
 namespace wheeltapper::actions {
 
+// True when an address for webhooks is configured, as itself or by a variable.
+bool HasWebhook(const Config& config);
+
 class Routing {
  public:
   // InvalidArgument for an unknown rule in actions.stop.on, or an action that a rule asks for and

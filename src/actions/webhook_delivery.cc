@@ -44,7 +44,7 @@ std::string UrlPart(CURLU* url, CURLUPart part) {
 Status CheckUrl(const std::string& url) {
   const std::unique_ptr<CURLU, UrlDeleter> parsed(curl_url());
   if (curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) != CURLUE_OK) {
-    return InvalidArgumentError("actions.webhook.url is no URL: \"" + url + "\"");
+    return InvalidArgumentError("actions.webhook.url is no URL");
   }
   const std::string scheme = UrlPart(parsed.get(), CURLUPART_SCHEME);
   if (scheme != "https" && scheme != "http") {

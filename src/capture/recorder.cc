@@ -269,9 +269,11 @@ void Recorder::Commit(const StepTimes& times, TimeNs step_ns, TimeNs begin_ns) n
     uint8_t* payload =
         writer_.Add(RecordType::kCommit, 0, sizeof(format::CommitPayload), open_.place);
     if (payload != nullptr) {
-      const format::CommitPayload commit{
-          open_.first_seq, open_.record_count, 0, now_ns, blocked_ns_ + now_ns - begin_ns,
-          step_ns,         times.data_wait_ns};
+      // All that held the training thread for this step, up to here.
+      const TimeNs blocked_ns = blocked_ns_ + times.hooks_ns +
+                                contended_ns_.load(std::memory_order_relaxed) + now_ns - begin_ns;
+      const format::CommitPayload commit{open_.first_seq, open_.record_count, 0, now_ns, blocked_ns,
+                                         step_ns,         times.data_wait_ns};
       std::memcpy(payload, &commit, sizeof(commit));
       orphans_ = false;
     } else {

@@ -100,6 +100,12 @@ Result<std::unique_ptr<format::RankSegment>> MakeSegment(const SessionOptions& o
   segment.blob_ring_bytes = BlobRingBytes(config, plan);
   segment.path = format::SegmentPath(options.run_dir, run_id, options.rank, incarnation,
                                      segment.journal_ring_bytes + segment.blob_ring_bytes);
+  Result<std::unique_ptr<format::RankSegment>> made = format::RankSegment::Create(segment);
+  if (made.status().code() != StatusCode::kResourceExhausted) {
+    return made;
+  }
+  // Another rank was faster, or other users of the folder were.
+  segment.path = format::SegmentPathInRun(options.run_dir, options.rank, incarnation);
   return format::RankSegment::Create(segment);
 }
 

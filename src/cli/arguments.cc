@@ -13,7 +13,7 @@ namespace wheeltapper::cli {
 namespace {
 
 constexpr const char* kDescription =
-    "Makes any training job visible, self-checking and self-healing.\n"
+    "Makes any training job visible and self-checking.\n"
     "\n"
     "  wheeltapper run -- python train.py     watch a training script; nothing in it changes\n"
     "  wheeltapper show                       the latest run: verdict, overhead, gaps\n"

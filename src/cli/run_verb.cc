@@ -82,8 +82,8 @@ Result<std::string> PrepareRun(const Arguments& arguments, const Config& config,
                                const Clock& clock) {
   std::string run_dir = arguments.run_dir;
   std::string name = config.GetText("run.name");
-  if (name.find('/') != std::string::npos) {
-    return InvalidArgumentError("a run's name cannot hold a slash: \"" + name +
+  if (name.find('/') != std::string::npos || name == "." || name == "..") {
+    return InvalidArgumentError("this is no name for a run: \"" + name +
                                 "\"; use --run-dir for a path");
   }
   if (run_dir.empty()) {
@@ -105,7 +105,9 @@ Result<std::string> PrepareRun(const Arguments& arguments, const Config& config,
                               "\"; choose another --name or --run-dir");
   }
   WT_RETURN_IF_ERROR(created.WithContext("making the run directory"));
-  WT_RETURN_IF_ERROR(WriteFileAtomically(format::ConfigPath(run_dir), config.ToJson()));
+  // The job needs nothing of the actions, and their addresses may be secrets.
+  WT_RETURN_IF_ERROR(
+      WriteFileAtomically(format::ConfigPath(run_dir), config.Without("actions").ToJson()));
   return run_dir;
 }
 

@@ -16,6 +16,8 @@ namespace wheeltapper::cli {
 namespace {
 
 constexpr TimeNs kDeliveryNs = 10'000'000'000;
+// A passing fault (a full table of files, a slow disk) is tried again at the next look.
+constexpr int kMostFailures = 50;
 
 }  // namespace
 
@@ -61,19 +63,32 @@ Result<std::unique_ptr<Watcher>> Watcher::Create(const Options& options, const C
   return watcher;
 }
 
-void Watcher::Guard(const char* doing, const std::function<Status()>& body) {
+Status Watcher::Try(const std::function<Status()>& body) {
+  try {
+    return body();
+  } catch (const std::exception& error) {
+    return InternalError(error.what());
+  }
+}
+
+void Watcher::Evaluate(const std::function<Status()>& body) {
   if (broken_) {
     return;
   }
-  Status status;
-  try {
-    status = body();
-  } catch (const std::exception& error) {
-    status = InternalError(error.what());
-  }
-  if (!status.ok()) {
+  const Status status = Try(body);
+  failures_ = status.ok() ? 0 : failures_ + 1;
+  if (!status.ok() && (!IsRetryable(status.code()) || failures_ >= kMostFailures)) {
     broken_ = true;
-    SayError(fmt::format("{}: {}; the job goes on unobserved", doing, status.message()));
+    SayError(fmt::format("evaluating rules: {}; the job goes on without them", status.message()));
+  }
+}
+
+void Watcher::TellRuleFailures() {
+  for (const rules::RuleStatus& status : engine_->rule_states()) {
+    if (status.state == rules::RuleState::kErrored && told_.insert(status.name).second) {
+      SayError(fmt::format("rule {} failed and is not evaluated any more: {}", status.name,
+                           Printable(status.detail)));
+    }
   }
 }
 
@@ -85,26 +100,47 @@ Status Watcher::Observe() {
 }
 
 void Watcher::Advance() {
-  Guard("evaluating rules", [this] { return Observe(); });
+  Evaluate([this] { return Observe(); });
+  TellRuleFailures();
+}
+
+std::vector<rules::RuleStatus> Watcher::RuleStates() const {
+  std::vector<rules::RuleStatus> states = engine_->rule_states();
+  if (broken_) {
+    for (rules::RuleStatus& status : states) {
+      status.state = rules::RuleState::kErrored;
+      status.detail = "evaluation ended early";
+    }
+  }
+  return states;
 }
 
 void Watcher::Finish(const std::string& state, int exit_code, const std::string& reason) {
-  Guard("bringing in the last steps",
-        [this]() -> Status { return format::RecoverRun(options_.run_dir).status(); });
-  Guard("evaluating rules at the end", [this]() -> Status {
+  const auto attempt = [this](const char* doing, const std::function<Status()>& body) {
+    if (const Status status = Try(body); !status.ok()) {
+      SayError(fmt::format("{}: {}", doing, status.message()));
+    }
+  };
+  attempt("bringing in the last steps",
+          [this]() -> Status { return format::RecoverRun(options_.run_dir).status(); });
+  Evaluate([this]() -> Status {
     WT_RETURN_IF_ERROR(Observe());
     return engine_->Finish(*trial_);
   });
-  Guard("delivering actions", [this] {
-    const Status left = router_->Drain(kDeliveryNs);
-    return left.code() == StatusCode::kDeadlineExceeded ? Status()
-                                                        : left;  // spooled: nothing is lost
+  TellRuleFailures();
+  attempt("recording the rules' states",
+          [this] { return rules::WriteRuleStates(options_.run_dir, RuleStates()); });
+  // Before the deliveries, which may take their time: a watcher killed there leaves a whole run.
+  attempt("marking the end of the run", [&] {
+    return format::WriteEnd(options_.run_dir, {.state = state,
+                                               .exit_code = exit_code,
+                                               .reason = reason,
+                                               .ended_wall_ns = clock_.WallNs()});
   });
-  const format::EndInfo end{
-      .state = state, .exit_code = exit_code, .reason = reason, .ended_wall_ns = clock_.WallNs()};
-  if (const Status written = format::WriteEnd(options_.run_dir, end); !written.ok()) {
-    SayError("marking the end of the run: " + written.message());
-  }
+  attempt("delivering actions", [this] {
+    const Status left = router_->Drain(kDeliveryNs);
+    return left.code() == StatusCode::kDeadlineExceeded ? Status() : left;  // spooled: not lost
+  });
 }
 
 std::optional<rules::Severity> Watcher::WorstOpen() const {

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -44,7 +45,12 @@ class Watcher {
   class Printer;
   explicit Watcher(const Options& options, const Clock& clock);
   Status Observe();
-  void Guard(const char* doing, const std::function<Status()>& body);
+  // The body's error, or that of an exception in it.
+  static Status Try(const std::function<Status()>& body);
+  // Runs a part of the evaluation; an error that does not pass ends evaluation, and only that.
+  void Evaluate(const std::function<Status()>& body);
+  void TellRuleFailures();
+  [[nodiscard]] std::vector<rules::RuleStatus> RuleStates() const;
 
   Options options_;
   const Clock& clock_;
@@ -54,6 +60,8 @@ class Watcher {
   std::unique_ptr<rules::RuleEngine> engine_;
   std::unique_ptr<trial::Trial> trial_;
   bool broken_ = false;
+  int failures_ = 0;            // in a row
+  std::set<std::string> told_;  // errored rules that were told
 };
 
 }  // namespace wheeltapper::cli

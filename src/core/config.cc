@@ -182,6 +182,13 @@ std::vector<std::string> Config::GetTexts(std::string_view key) const {
   return HeldOr<std::vector<std::string>>(*this, key, {});
 }
 
+Config Config::Without(std::string_view table) const {
+  const std::string prefix = std::string(table) + ".";
+  Config copy = *this;
+  std::erase_if(copy.entries_, [&](const auto& item) { return item.first.starts_with(prefix); });
+  return copy;
+}
+
 std::vector<std::string> Config::ChildrenOf(std::string_view table) const {
   const std::string prefix = std::string(table) + ".";
   std::vector<std::string> children;

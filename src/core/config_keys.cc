@@ -234,6 +234,8 @@ void AddActions(std::vector<ConfigKey>* keys) {
         .meaning = "Stop the job on these: rule names, or a severity (it and above)."},
        {.name = "actions.webhook.url",
         .meaning = "Findings are posted here as JSON. Unset: no webhook."},
+       {.name = "actions.webhook.url_env",
+        .meaning = "Name of the variable that holds the address, where the address is a secret."},
        {.name = "actions.webhook.on",
         .type = ConfigType::kChoice,
         .default_toml = "\"warning\"",

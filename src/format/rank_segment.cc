@@ -266,11 +266,17 @@ std::string SegmentPrefix(uint64_t run_id, Rank rank) {
 
 std::string SegmentPath(const std::string& run_dir, uint64_t run_id, Rank rank,
                         uint64_t incarnation, uint64_t nbytes) {
+  // Half of the room stays free: DataLoader workers pass tensors through the same folder, and a
+  // container gives it 64 MiB.
   struct statvfs info{};
   if (statvfs(kSegmentFolder, &info) == 0 && access(kSegmentFolder, W_OK) == 0 &&
-      uint64_t{info.f_bavail} * info.f_frsize >= nbytes) {
+      uint64_t{info.f_bavail} * info.f_frsize / 2 >= nbytes + kPage) {
     return JoinPath(kSegmentFolder, SegmentPrefix(run_id, rank) + std::to_string(incarnation));
   }
+  return SegmentPathInRun(run_dir, rank, incarnation);
+}
+
+std::string SegmentPathInRun(const std::string& run_dir, Rank rank, uint64_t incarnation) {
   return JoinPath(JoinPath(run_dir, "journal"),
                   fmt::format("r{:05}-{}.ring", rank.value, incarnation));
 }

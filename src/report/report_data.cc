@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace wheeltapper::report {
 namespace {
@@ -94,16 +95,23 @@ bool MoreNotable(const TensorHealth& a, const TensorHealth& b) {
   return a.nonfinite != b.nonfinite ? a.nonfinite > b.nonfinite : a.largest > b.largest;
 }
 
-// Keeps the most notable ones, in their old order.
+// Keeps the most notable ones, in their old order; of equals the earlier ones.
 void LimitTensors(ReportData* data) {
   if (data->tensors.size() <= kMaxTensors) {
     return;
   }
-  std::vector<TensorHealth> ranked = data->tensors;
-  std::nth_element(ranked.begin(), ranked.begin() + kMaxTensors, ranked.end(), MoreNotable);
-  const TensorHealth& bar = ranked[kMaxTensors];
-  std::erase_if(data->tensors,
-                [&bar](const TensorHealth& health) { return !MoreNotable(health, bar); });
+  std::vector<size_t> order(data->tensors.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [data](size_t a, size_t b) {
+    return MoreNotable(data->tensors[a], data->tensors[b]);
+  });
+  order.resize(kMaxTensors);
+  std::sort(order.begin(), order.end());
+  std::vector<TensorHealth> kept;
+  for (const size_t i : order) {
+    kept.push_back(std::move(data->tensors[i]));
+  }
+  data->tensors = std::move(kept);
 }
 
 TimeNs Median(std::vector<TimeNs> values) {

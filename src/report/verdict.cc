@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "wheeltapper/report/report.h"
+#include "wheeltapper/rules/engine.h"
 
 #include "number_text.h"
 
@@ -27,6 +28,23 @@ std::string LossChange(trial::Trial& trial) {
     }
   }
   return "";
+}
+
+// "rule small_weights failed", "3 rules failed (…)"; "" when none did.
+std::string FailedRules(const std::string& run_dir) {
+  const Result<std::vector<rules::RuleStatus>> states = rules::ReadRuleStates(run_dir);
+  std::string names;
+  int count = 0;
+  for (const rules::RuleStatus& status : states.value_or(std::vector<rules::RuleStatus>())) {
+    if (status.state == rules::RuleState::kErrored) {
+      names += (count++ == 0 ? "" : ", ") + status.name;
+    }
+  }
+  if (count == 0) {
+    return "";
+  }
+  return count == 1 ? "rule " + names + " failed"
+                    : fmt::format("{} rules failed ({})", count, names);
 }
 
 std::string Others(size_t others) {
@@ -66,6 +84,10 @@ Verdict MakeVerdict(trial::Trial& trial, const std::vector<rules::Finding>& find
             trial.state() == trial::RunState::kRunning
                 ? "No step has been recorded yet."
                 : "Nothing was recorded: no optimizer step and no logged value was seen."};
+  }
+  if (const std::string failed = FailedRules(trial.path()); !failed.empty()) {
+    return {"warning", fmt::format("Not fully checked: {}; no findings from the others in {} {}.",
+                                   failed, count, count == 1 ? "step" : "steps")};
   }
   return {"healthy", fmt::format("Healthy: no findings in {} {}{}.", count,
                                  count == 1 ? "step" : "steps", LossChange(trial))};

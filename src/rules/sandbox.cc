@@ -48,6 +48,11 @@ sock_filter Jump(int code, uint32_t k, uint8_t if_true, uint8_t if_false) {
   return {.code = static_cast<uint16_t>(code), .jt = if_true, .jf = if_false, .k = k};
 }
 
+// Newer than the headers of Debian 12; the numbers are the same on every architecture.
+constexpr uint32_t kFchmodat2 = 452;
+constexpr uint32_t kSetxattrat = 463;
+constexpr uint32_t kRemovexattrat = 466;
+
 // System calls that answer EPERM: sockets of any family, ways around the sandbox, changes of files
 // that Landlock does not know, and whatever reaches into other processes.
 std::vector<uint32_t> DeniedCalls() {
@@ -96,6 +101,8 @@ std::vector<uint32_t> DeniedCalls() {
       SYS_msgget,
       SYS_semget,
       SYS_mq_open,
+      // By path, which Landlock before ABI 3 (kernel 6.2) does not cover.
+      SYS_truncate,
       SYS_fchmod,
       SYS_fchmodat,
       SYS_fchown,
@@ -107,6 +114,9 @@ std::vector<uint32_t> DeniedCalls() {
       SYS_removexattr,
       SYS_lremovexattr,
       SYS_fremovexattr,
+      kFchmodat2,
+      kSetxattrat,
+      kRemovexattrat,
 #if defined(__x86_64__)
       SYS_fork,
       SYS_vfork,

@@ -42,6 +42,11 @@ bool EndsTheUser(int number) {
   return number == SIGINT || number == SIGTERM || number == SIGHUP || number == SIGQUIT;
 }
 
+bool IsIgnored(int number) {
+  struct sigaction now{};
+  return sigaction(number, nullptr, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
 class RunningJob final : public Job {
  public:
   RunningJob(JobOptions options, const Clock& clock)
@@ -73,6 +78,7 @@ class RunningJob final : public Job {
   FileDescriptor signals_;
   FileDescriptor stop_event_;
   sigset_t mask_before_{};
+  void (*sigpipe_before_)(int) = SIG_DFL;
   bool masked_ = false;
 
   // The polling thread's.
@@ -94,10 +100,14 @@ Status RunningJob::Begin() {
   sigset_t wanted;
   sigemptyset(&wanted);
   for (const int number : kForwarded) {
-    sigaddset(&wanted, number);
+    if (!IsIgnored(number)) {  // by nohup, for example: then it is no business of ours either
+      sigaddset(&wanted, number);
+    }
   }
   sigaddset(&wanted, SIGCHLD);
   pthread_sigmask(SIG_BLOCK, &wanted, &mask_before_);
+  // A reader of our messages that goes away must not end the watcher.
+  sigpipe_before_ = signal(SIGPIPE, SIG_IGN);
   masked_ = true;
   signals_ = FileDescriptor(signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
   stop_event_ = FileDescriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -107,6 +117,7 @@ Status RunningJob::Begin() {
   SpawnOptions spawn{.argv = options_.argv,
                      .environment = options_.environment,
                      .signal_mask = mask_before_,
+                     .sigpipe = sigpipe_before_,
                      .take_terminal = terminal_.foreground()};
   WT_ASSIGN_OR_RETURN(pid_, SpawnInOwnGroup(spawn));
   terminal_.GiveTo(pid_);
@@ -117,6 +128,7 @@ void RunningJob::Release() {
   terminal_.TakeBack();
   if (masked_) {
     pthread_sigmask(SIG_SETMASK, &mask_before_, nullptr);
+    (void)signal(SIGPIPE, sigpipe_before_);
     masked_ = false;
   }
 }

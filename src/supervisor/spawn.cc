@@ -14,10 +14,6 @@
 namespace wheeltapper::supervisor {
 namespace {
 
-// Signals whose disposition the watcher changes; an ignored signal would stay ignored across exec.
-constexpr std::array kResetSignals = {SIGPIPE, SIGINT,  SIGTERM, SIGHUP,  SIGQUIT, SIGUSR1,
-                                      SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU, SIGCHLD, SIGCONT};
-
 std::vector<std::string> MergedEnvironment(const std::map<std::string, std::string>& added) {
   std::vector<std::string> merged;
   for (char** entry = environ; *entry != nullptr; ++entry) {
@@ -55,9 +51,8 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
     sigprocmask(SIG_BLOCK, &ttou, nullptr);
     (void)tcsetpgrp(STDIN_FILENO, getpgrp());
   }
-  for (const int number : kResetSignals) {
-    (void)signal(number, SIG_DFL);
-  }
+  // The only disposition that the watcher changed; what its caller ignores (nohup) stays ignored.
+  (void)signal(SIGPIPE, options.sigpipe);
   sigprocmask(SIG_SETMASK, &options.signal_mask, nullptr);
   execvpe(argv[0], argv, env);
   const int error_number = errno;

@@ -16,6 +16,7 @@ struct SpawnOptions {
   std::vector<std::string> argv;
   std::map<std::string, std::string> environment;  // added to ours
   sigset_t signal_mask;                            // what the child starts with
+  void (*sigpipe)(int) = SIG_DFL;                  // the caller's disposition of SIGPIPE
   bool take_terminal = false;  // the child makes itself the terminal's foreground group before exec
 };
 

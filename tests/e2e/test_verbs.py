@@ -138,6 +138,49 @@ def test_export_of_raw_tensors_is_what_numpy_reads(run: Run, tmp_path: Path) -> 
     assert np.array_equal(archive["gradient/0.weight/train/5/r0"], expected)
 
 
+def test_raw_tensors_go_on_when_more_than_a_ring_has_been_written(tmp_path: Path) -> None:
+    script = tmp_path / "large.py"
+    script.write_text(
+        "import torch, wheeltapper\n"
+        "for step in range(30):\n"
+        "    wheeltapper.save_tensor('large', torch.full((1 << 20,), float(step)))\n"
+        "    wheeltapper.step()\n"
+        "    wheeltapper.flush()\n"
+    )
+    flags = ("--set", "capture.every=1", "--set", "capture.blob_ring_mb=16")
+    outcome = program("run", "--name", "large", *flags, "--", sys.executable, str(script), cwd=tmp_path)
+    assert outcome.code == 0, outcome
+    assert as_json(program("show", "large", "--json", cwd=tmp_path))["gaps"] == []
+    import wheeltapper
+
+    large = wheeltapper.open(str(tmp_path / "wheeltapper-runs" / "large")).tensor("large")
+    assert large.steps() == list(range(30))
+    assert large.value(29)[0] == 29.0
+
+
+def test_a_custom_rule_that_fails_live_is_told_and_spoils_the_verdict(tmp_path: Path) -> None:
+    rule = tmp_path / "bad_rule.py"
+    rule.write_text(
+        "import wheeltapper\nclass Bad(wheeltapper.Rule):\n    def invoke_at_step(self, step):\n        1 / 0\n"
+    )
+    outcome = program(
+        "run", "--name", "spoilt", "--rule", f"{rule}:Bad", *EVERY_STEP, "--", sys.executable, str(TRAIN), cwd=tmp_path
+    )
+    assert outcome.code == 0
+    assert "rule bad failed" in outcome.err
+    assert "ZeroDivisionError" in outcome.err
+    assert "rule bad failed" in as_json(program("show", "spoilt", "--json", cwd=tmp_path))["verdict"]
+
+
+def test_addresses_of_webhooks_are_not_written_into_the_run(tmp_path: Path) -> None:
+    secret = "https://hooks.example.org/services/T000/B000/XXXX"
+    outcome = program("run", "--name", "quiet", "--set", f"actions.webhook.url={secret}", "--", "true", cwd=tmp_path)
+    assert outcome.code == 0
+    for path in (tmp_path / "wheeltapper-runs" / "quiet").rglob("*"):
+        if path.is_file():
+            assert b"T000/B000" not in path.read_bytes(), path
+
+
 def test_fsck_finds_a_flipped_bit_in_every_kind_of_file(run: Run, tmp_path: Path) -> None:
     files = [path for folder in ("scalars", "stats", "tensors", "blobs") for path in (run.path / folder).iterdir()]
     assert len(files) >= 4

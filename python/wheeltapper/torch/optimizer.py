@@ -48,6 +48,7 @@ class OptimizerPlan:
         self.norm = float("nan")
         self.session_ns = 0  # inside the session, of the last record call
         self._built_for: tuple[int, ...] = ()
+        self._built_of: tuple[int, ...] = ()  # identities; the plan keeps the objects, so none is reused
         self._state_built_for: tuple[int, int] = (0, 0)
         self._gradients = self._new_plan()
         self._weights = self._new_plan()
@@ -72,9 +73,12 @@ class OptimizerPlan:
     def build(self, optimizer: torch.optim.Optimizer, session: _session.RankSession, names: Names) -> bool:
         """Registers tensors when parameters are new; True when something changed."""
         shape = tuple(len(group["params"]) for group in optimizer.param_groups)
-        if shape == self._built_for:
+        # As many others may have taken their place (a new head): looked at on armed steps only.
+        of = tuple(map(id, parameters_of(optimizer))) if session.armed else self._built_of
+        if shape == self._built_for and of == self._built_of:
             return False
         self._built_for = shape
+        self._built_of = tuple(map(id, parameters_of(optimizer)))
         self.names_parameters(optimizer, names)
         self._gradients, self._weights, self._updates = self._new_plan(), self._new_plan(), self._new_plan()
         self._changing, self._before = [], []

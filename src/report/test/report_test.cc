@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/rules/engine.h"
 
 #include "fake_trial.h"
 
@@ -81,6 +82,17 @@ TEST_F(ReportTest, TheVerdictIsTheWorstOpenFinding) {
   const Verdict verdict = MakeVerdict(trial_, {resolved, warning});
   EXPECT_EQ(verdict.level, "warning");
   EXPECT_NE(verdict.sentence.find("(and 1 more finding)"), std::string::npos) << verdict.sentence;
+}
+
+TEST_F(ReportTest, ARunWhoseRuleFailedIsNotCalledHealthy) {
+  rules::RuleStatus failed;
+  failed.name = "small_weights";
+  failed.state = rules::RuleState::kErrored;
+  ASSERT_TRUE(rules::WriteRuleStates(trial_.folder, {failed, rules::RuleStatus()}).ok());
+  const Verdict verdict = MakeVerdict(trial_, {});
+  EXPECT_EQ(verdict.level, "warning");
+  EXPECT_NE(verdict.sentence.find("rule small_weights failed"), std::string::npos);
+  RemoveFile(trial_.folder + "/rules.json").IgnoreError("the next test makes its own");
 }
 
 TEST_F(ReportTest, ARunWithoutStepsIsNotCalledHealthy) {

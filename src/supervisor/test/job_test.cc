@@ -139,6 +139,18 @@ TEST(JobTest, AStopKillsTheWholeGroupAfterTheGrace) {
   EXPECT_EQ(errno, ESRCH);
 }
 
+TEST(JobTest, WhatTheCallerIgnoresStaysIgnoredAsUnderNohup) {
+  (void)signal(SIGHUP, SIG_IGN);
+  auto job = MustStart({"sh", "-c", "kill -HUP $$; exit 5"});
+  EXPECT_EQ(RunToEnd(*job).exit_code, 5);
+  (void)signal(SIGHUP, SIG_DFL);
+}
+
+TEST(JobTest, TheCommandHasTheCallersDispositionOfSigpipe) {
+  auto job = MustStart({"sh", "-c", "kill -PIPE $$; exit 5"});
+  EXPECT_EQ(RunToEnd(*job).signal, SIGPIPE);
+}
+
 TEST(JobTest, TheSignalMaskOfTheCommandIsTheOneTheWatcherHad) {
   auto job = MustStart({"sh", "-c", "grep -q '^SigBlk:.*0000000000000000$' /proc/self/status"});
   EXPECT_EQ(RunToEnd(*job).exit_code, 0);

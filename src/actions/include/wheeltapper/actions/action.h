@@ -31,7 +31,7 @@ struct ActionRecord {
   std::string action = {};  // "stop", "command", "webhook"
   std::string finding_id = {};
   std::string event = {};    // "opened", "resolved"
-  std::string outcome = {};  // "done", "retrying", "failed", "spooled", "suppressed"
+  std::string outcome = {};  // "done", "retrying", "failed", "suppressed"
   std::string detail = {};
   int attempts = 0;
 };

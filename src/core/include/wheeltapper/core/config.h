@@ -109,6 +109,8 @@ class Config {
   // their default. DataLoss when it is no such text.
   static Result<Config> FromJson(std::string_view json);
   [[nodiscard]] std::string ToJson() const;
+  // A copy without the keys under a table ("actions"): what is written down for others to read.
+  [[nodiscard]] Config Without(std::string_view table) const;
 
   // nullptr when the key is unset (or does not exist).
   [[nodiscard]] const ConfigEntry* Find(std::string_view key) const;

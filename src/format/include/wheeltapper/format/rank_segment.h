@@ -153,8 +153,10 @@ inline constexpr const char* kSegmentFolder = "/dev/shm";
 std::string SegmentPrefix(uint64_t run_id, Rank rank);
 
 // Where a rank's segment goes: "/dev/shm/wheeltapper-<run id>-r00007-<incarnation>" when there is
-// room for `nbytes` there, else "<run>/journal/r00007-<incarnation>.ring".
+// room for twice `nbytes` there, else "<run>/journal/r00007-<incarnation>.ring".
 std::string SegmentPath(const std::string& run_dir, uint64_t run_id, Rank rank,
                         uint64_t incarnation, uint64_t nbytes);
+// The second of these, for when the first turned out to be full.
+std::string SegmentPathInRun(const std::string& run_dir, Rank rank, uint64_t incarnation);
 
 }  // namespace wheeltapper::format

@@ -39,6 +39,11 @@ struct RuleStatus {
   int64_t findings = 0;
 };
 
+// rules.json of a run: what became of each rule, so that a verdict knows which of them looked.
+// Written atomically; a run without the file has no states.
+Status WriteRuleStates(const std::string& run_dir, const std::vector<RuleStatus>& states);
+Result<std::vector<RuleStatus>> ReadRuleStates(const std::string& run_dir);
+
 // The user's rule of one `--rule FILE.py:CLASS` or one entry of `rules.custom`.
 Result<RuleSelection> SelectPythonRule(const Config& config, const std::string& python_file);
 

@@ -1,0 +1,67 @@
+#include <algorithm>
+#include <array>
+
+#include <nlohmann/json.hpp>
+
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/rules/engine.h"
+
+namespace wheeltapper::rules {
+namespace {
+
+using nlohmann::json;
+
+constexpr uint64_t kMaxBytes = 16 << 20;
+constexpr std::array kStateNames = {"waiting", "active", "errored"};
+
+std::string PathOf(const std::string& run_dir) { return JoinPath(run_dir, "rules.json"); }
+
+std::string TextOf(const json& row, const char* key) {
+  const auto found = row.find(key);
+  return found != row.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+RuleState StateOf(const std::string& name) {
+  const auto found = std::find(kStateNames.begin(), kStateNames.end(), name);
+  return found == kStateNames.end() ? RuleState::kWaiting
+                                    : static_cast<RuleState>(found - kStateNames.begin());
+}
+
+}  // namespace
+
+Status WriteRuleStates(const std::string& run_dir, const std::vector<RuleStatus>& states) {
+  json rows = json::array();
+  for (const RuleStatus& status : states) {
+    rows.push_back({{"name", status.name},
+                    {"state", kStateNames.at(static_cast<size_t>(status.state))},
+                    {"detail", status.detail},
+                    {"findings", status.findings}});
+  }
+  return WriteFileAtomically(PathOf(run_dir),
+                             rows.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
+}
+
+Result<std::vector<RuleStatus>> ReadRuleStates(const std::string& run_dir) {
+  std::vector<RuleStatus> states;
+  if (!PathExists(PathOf(run_dir))) {
+    return states;
+  }
+  WT_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(PathOf(run_dir), kMaxBytes));
+  const json rows = json::parse(text, nullptr, false);
+  if (!rows.is_array()) {
+    return DataLossError("reading rules.json: it holds no JSON array");
+  }
+  for (const json& row : rows) {
+    if (!row.is_object()) {
+      return DataLossError("reading rules.json: a row is no JSON object");
+    }
+    RuleStatus status;
+    status.name = TextOf(row, "name");
+    status.state = StateOf(TextOf(row, "state"));
+    status.detail = TextOf(row, "detail");
+    states.push_back(std::move(status));
+  }
+  return states;
+}
+
+}  // namespace wheeltapper::rules
