@@ -24,13 +24,18 @@ def train(steps):
 """
 
 
+def without_tracker(stderr):
+    """Without what CPython's resource tracker says when it loses a race at exit, in plain runs too."""
+    return re.sub(rb"\S*multiprocessing/resource_tracker\.py:\d+: UserWarning: .*\n  warnings\.warn\(.*\n", b"", stderr)
+
+
 def both(script, text, expect, **options):
     """Output and status with and without the shim, which have to be equal; of the attached run."""
     text = TRAIN + textwrap.dedent(text)
     plain = script.run(text, attached=False, expect=expect, **options)
     attached = script.run(text, expect=expect, **options)
     assert attached.stdout == plain.stdout
-    assert attached.stderr == plain.stderr
+    assert without_tracker(attached.stderr) == without_tracker(plain.stderr)
     return attached
 
 
@@ -58,7 +63,7 @@ def test_an_unhandled_exception_looks_the_same_and_leaves_a_meta(script):
 def test_an_exception_inside_a_forward_of_an_armed_step_shows_no_frame_of_ours(script):
     # torch itself calls modules through two more frames of its own while a forward hook is there.
     done = script.run(TRAIN + "train(2); model(torch.randn(2, 9))", expect=1)
-    assert b"wheeltapper" not in done.stderr
+    assert bytes(PACKAGE) not in done.stderr
     assert done.stderr.endswith(b"mat1 and mat2 shapes cannot be multiplied (2x9 and 8x16)\n")
 
 
@@ -78,7 +83,7 @@ def test_an_exception_inside_backward_shows_no_frame_of_ours(script):
         """,
         1,
     )
-    assert b"wheeltapper" not in done.stderr
+    assert bytes(PACKAGE) not in done.stderr
 
 
 def test_an_exception_in_a_dataset_shows_no_frame_of_ours(script):
@@ -92,7 +97,7 @@ def test_an_exception_in_a_dataset_shows_no_frame_of_ours(script):
         """,
         1,
     )
-    assert b"wheeltapper" not in done.stderr
+    assert bytes(PACKAGE) not in done.stderr
 
 
 def test_an_import_that_fails_looks_the_same(script):
@@ -101,7 +106,7 @@ def test_an_import_that_fails_looks_the_same(script):
     (package / "__init__.py").write_text("import json\nraise RuntimeError('no torch today')\n")
     plain = script.run("import torch", attached=False, expect=1)
     attached = script.run("import torch", expect=1)
-    assert attached.stderr == plain.stderr
+    assert without_tracker(attached.stderr) == without_tracker(plain.stderr)
 
 
 def test_os_exit_loses_no_committed_step(script):

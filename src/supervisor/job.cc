@@ -53,7 +53,10 @@ class RunningJob final : public Job {
       : options_(std::move(options)), clock_(clock) {}
   RunningJob(const RunningJob&) = delete;
   RunningJob& operator=(const RunningJob&) = delete;
-  ~RunningJob() override { Release(); }
+  ~RunningJob() override {
+    Release();
+    (void)signal(SIGPIPE, sigpipe_before_);
+  }
 
   Status Begin();
   Result<bool> Poll(TimeNs timeout_ns) override;
@@ -78,7 +81,9 @@ class RunningJob final : public Job {
   FileDescriptor signals_;
   FileDescriptor stop_event_;
   sigset_t mask_before_{};
-  void (*sigpipe_before_)(int) = SIG_DFL;
+  // Ignored as long as the job is watched: a reader of our messages that goes away must not end
+  // that.
+  void (*sigpipe_before_)(int) = signal(SIGPIPE, SIG_IGN);
   bool masked_ = false;
 
   // The polling thread's.
@@ -106,8 +111,6 @@ Status RunningJob::Begin() {
   }
   sigaddset(&wanted, SIGCHLD);
   pthread_sigmask(SIG_BLOCK, &wanted, &mask_before_);
-  // A reader of our messages that goes away must not end the watcher.
-  sigpipe_before_ = signal(SIGPIPE, SIG_IGN);
   masked_ = true;
   signals_ = FileDescriptor(signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
   stop_event_ = FileDescriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -128,7 +131,6 @@ void RunningJob::Release() {
   terminal_.TakeBack();
   if (masked_) {
     pthread_sigmask(SIG_SETMASK, &mask_before_, nullptr);
-    (void)signal(SIGPIPE, sigpipe_before_);
     masked_ = false;
   }
 }
@@ -142,7 +144,7 @@ Result<bool> RunningJob::Poll(TimeNs timeout_ns) {
   HandleChild();  // also without SIGCHLD: signals coalesce
   AdvanceStop();
   if (over()) {
-    terminal_.TakeBack();
+    Release();  // from here on a signal is meant for the watcher
     return true;
   }
   return false;
