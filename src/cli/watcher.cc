@@ -116,7 +116,7 @@ std::vector<rules::RuleStatus> Watcher::RuleStates() const {
 }
 
 void Watcher::Finish(const std::string& state, int exit_code, const std::string& reason) {
-  const auto attempt = [this](const char* doing, const std::function<Status()>& body) {
+  const auto attempt = [](const char* doing, const std::function<Status()>& body) {
     if (const Status status = Try(body); !status.ok()) {
       SayError(fmt::format("{}: {}", doing, status.message()));
     }
