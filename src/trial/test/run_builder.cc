@@ -24,7 +24,9 @@ uint8_t* Put(uint8_t* to, const T& value) {
 }
 
 uint8_t* PutBytes(uint8_t* to, const void* from, size_t nbytes) {
-  std::memcpy(to, from, nbytes);
+  if (nbytes > 0) {  // an empty vector has no data
+    std::memcpy(to, from, nbytes);
+  }
   return to + nbytes;
 }
 
