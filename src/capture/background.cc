@@ -292,6 +292,8 @@ Status Background::Flush(TimeNs deadline_ns) {
 
 Status Background::Stop(TimeNs deadline_ns) {
   const TimeNs until_ns = SystemClock().MonotonicNs() + deadline_ns;
+  bool drain_done = false;
+  bool seal_done = false;
   {
     const MutexLock lock(mutex_);
     stopping_ = true;
@@ -299,17 +301,23 @@ Status Background::Stop(TimeNs deadline_ns) {
     while (!drain_done_ || !seal_done_) {
       const TimeNs left_ns = until_ns - SystemClock().MonotonicNs();
       if (left_ns <= 0) {
-        return DeadlineExceededError(
-            "stopping capture: what is not on disk yet stays in the rank segment for recovery");
+        break;
       }
       progress_.WaitFor(mutex_, left_ns);
     }
+    drain_done = drain_done_;
+    seal_done = seal_done_;
   }
-  for (Thread** thread : {&drain_thread_, &seal_thread_}) {
-    if (*thread != nullptr) {
+  // A thread that has ended is joined also when the other one hangs.
+  for (auto [thread, done] : {std::pair{&drain_thread_, drain_done}, {&seal_thread_, seal_done}}) {
+    if (done && *thread != nullptr) {
       (*thread)->Join();
       delete std::exchange(*thread, nullptr);  // NOLINT(cppcoreguidelines-owning-memory)
     }
+  }
+  if (!drain_done || !seal_done) {
+    return DeadlineExceededError(
+        "stopping capture: what is not on disk yet stays in the rank segment for recovery");
   }
   const MutexLock lock(mutex_);
   return final_status_;

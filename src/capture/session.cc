@@ -207,10 +207,10 @@ NativeSession::~NativeSession() {
   if (inert()) {
     // The parent's memory: its threads do not exist here, its mutexes may be locked, its files are
     // shared. Nothing of it is touched.
-    // Kept reachable, so that leak checkers know it is meant.
-    static const std::shared_ptr<Background>* kept = nullptr;
+    // Kept reachable, so that leak checkers know it is meant; volatile, so that the compiler keeps
+    // it.
+    [[maybe_unused]] static const std::shared_ptr<Background>* volatile kept = nullptr;
     kept = new std::shared_ptr<Background>(std::move(background_));  // NOLINT
-    (void)kept;
     return;
   }
   Stop(kLastDeadlineNs).IgnoreError("recovery finishes what did not make it in time");
