@@ -7,6 +7,8 @@
 
 #include "wheeltapper/core/log.h"
 
+#include "fork_guard.h"
+
 namespace wheeltapper::capture {
 namespace {
 
@@ -35,7 +37,10 @@ Background::Background(BackgroundOptions options, std::unique_ptr<format::RankSe
       recorder_(std::move(recorder)),
       writer_(std::move(writer)) {}
 
+Background::~Background() { ForgetForkGuard(recorder_.get()); }
+
 Status Background::Start() {
+  WT_RETURN_IF_ERROR(GuardAgainstFork(recorder_.get()));
   const std::shared_ptr<Background> self = shared_from_this();
   // Never owned by a smart pointer: see the header.
   drain_thread_ = new Thread();  // NOLINT(cppcoreguidelines-owning-memory)

@@ -37,8 +37,9 @@ class Background : public std::enable_shared_from_this<Background> {
              std::unique_ptr<Recorder> recorder, std::unique_ptr<format::JournalWriter> writer);
   Background(const Background&) = delete;
   Background& operator=(const Background&) = delete;
-  ~Background() = default;
+  ~Background();
 
+  // Also guards the recorder against forks until this object dies.
   Status Start();
   // Returns when everything published before the call is on disk; the drain's error otherwise.
   Status Flush(TimeNs deadline_ns) WT_EXCLUDES(mutex_);

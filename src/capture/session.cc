@@ -9,7 +9,6 @@
 #include "wheeltapper/core/env.h"
 #include "wheeltapper/core/file.h"
 
-#include "fork_guard.h"
 #include "native_session.h"
 
 namespace wheeltapper::capture {
@@ -182,10 +181,7 @@ Result<std::unique_ptr<Session>> NativeSession::Open(
                                                  std::move(recorder), std::move(writer));
   std::unique_ptr<NativeSession> session(  // NOLINTNEXTLINE(cppcoreguidelines-owning-memory)
       new NativeSession(background, info, options.run_dir, GetEnv("WHEELTAPPER_STRICT") == "1"));
-  Status started = GuardAgainstFork(&background->recorder());
-  if (started.ok()) {
-    started = background->Start();
-  }
+  Status started = background->Start();
   if (started.ok()) {
     started = session->recorder_->AddOverheadScalars(kSetUpDeadlineNs);
   }
