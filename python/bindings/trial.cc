@@ -149,46 +149,14 @@ NativeArray ValueOf(Trial& self, const std::string& name, int64_t step, int mode
   return array;
 }
 
-const char* GapReasonText(format::GapReason reason) {
-  switch (reason) {
-    case format::GapReason::kRingFull:
-      return "ring_full";
-    case format::GapReason::kDiskFull:
-      return "disk_full";
-    case format::GapReason::kGovernor:
-      return "governor";
-    case format::GapReason::kFuse:
-      return "fuse";
-    case format::GapReason::kTooLarge:
-      return "too_large";
-    case format::GapReason::kUnsupported:
-      return "unsupported";
-    case format::GapReason::kCorruption:
-      return "corruption";
-  }
-  return "unknown";
-}
-
-const char* GapWhatText(format::GapWhat what) {
-  switch (what) {
-    case format::GapWhat::kRawTensors:
-      return "raw_tensors";
-    case format::GapWhat::kStats:
-      return "stats";
-    case format::GapWhat::kWholeStep:
-      return "whole_step";
-  }
-  return "unknown";
-}
-
 nb::list Gaps(Trial& self) {
   nb::list out;
   for (const format::GapRow& row : Unwrap(self.Gaps())) {
     nb::dict one;
     one["first_step"] = row.gap.first_step;
     one["last_step"] = row.gap.last_step;
-    one["reason"] = GapReasonText(row.gap.reason);
-    one["what"] = GapWhatText(row.gap.what);
+    one["reason"] = format::GapReasonName(row.gap.reason);
+    one["what"] = format::GapWhatName(row.gap.what);
     one["tensors_dropped"] = row.gap.tensors_dropped;
     one["bytes_dropped"] = row.gap.bytes_dropped;
     out.append(one);

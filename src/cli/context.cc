@@ -111,6 +111,16 @@ Result<std::string> ResolveRun(const std::string& run, const Config& config) {
   return known.back();
 }
 
+Result<std::string> ChosenRun(const Arguments& arguments) {
+  WT_ASSIGN_OR_RETURN(const Config config, LoadConfig(arguments));
+  return ResolveRun(arguments.runs.empty() ? "" : arguments.runs.front(), config);
+}
+
+Result<std::unique_ptr<trial::Trial>> OpenChosenRun(const Arguments& arguments) {
+  WT_ASSIGN_OR_RETURN(const std::string run, ChosenRun(arguments));
+  return trial::Trial::Open(run);
+}
+
 bool ColoursOn(int fd) {
   const std::optional<std::string> term = GetEnv("TERM");
   const std::optional<std::string> no_color = GetEnv("NO_COLOR");

@@ -1,12 +1,14 @@
 // What every verb needs: messages, the configuration, and finding the run the user means.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "wheeltapper/core/config.h"
 #include "wheeltapper/core/status.h"
+#include "wheeltapper/trial/trial.h"
 
 #include "arguments.h"
 
@@ -27,6 +29,9 @@ Result<Config> LoadConfig(const Arguments& arguments);
 // A path, a name under storage.path, or "" for the latest run. NotFound says where was looked and
 // what is there.
 Result<std::string> ResolveRun(const std::string& run, const Config& config);
+// The run that the command line names, or the latest.
+Result<std::string> ChosenRun(const Arguments& arguments);
+Result<std::unique_ptr<trial::Trial>> OpenChosenRun(const Arguments& arguments);
 // Run directories under `folder`, oldest first by start time; folders without run.json are left
 // out.
 Result<std::vector<std::string>> ListRuns(const std::string& folder);

@@ -194,12 +194,7 @@ Status Export(const Arguments& arguments, const std::string& run) {
 }  // namespace
 
 int ExportVerb(const Arguments& arguments) {
-  const Result<Config> config = LoadConfig(arguments);
-  if (!config.ok()) {
-    return Fail(config.status());
-  }
-  const Result<std::string> run =
-      ResolveRun(arguments.runs.empty() ? "" : arguments.runs.front(), *config);
+  const Result<std::string> run = ChosenRun(arguments);
   if (!run.ok()) {
     return Fail(run.status());
   }

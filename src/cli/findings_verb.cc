@@ -33,16 +33,11 @@ Result<rules::Severity> ParseSeverity(const std::string& text, rules::Severity f
 }
 
 int FindingsVerb(const Arguments& arguments) {
-  const Result<Config> config = LoadConfig(arguments);
-  if (!config.ok()) {
-    return Fail(config.status());
-  }
   const Result<rules::Severity> lowest = ParseSeverity(arguments.severity, rules::Severity::kInfo);
   if (!lowest.ok()) {
     return Fail(lowest.status());
   }
-  const Result<std::string> run =
-      ResolveRun(arguments.runs.empty() ? "" : arguments.runs.front(), *config);
+  const Result<std::string> run = ChosenRun(arguments);
   if (!run.ok()) {
     return Fail(run.status());
   }

@@ -60,12 +60,7 @@ void PrintText(const format::FsckReport& report, const json& repaired) {
 }  // namespace
 
 int FsckVerb(const Arguments& arguments) {
-  const Result<Config> config = LoadConfig(arguments);
-  if (!config.ok()) {
-    return Fail(config.status());
-  }
-  const Result<std::string> run =
-      ResolveRun(arguments.runs.empty() ? "" : arguments.runs.front(), *config);
+  const Result<std::string> run = ChosenRun(arguments);
   if (!run.ok()) {
     return Fail(run.status());
   }

@@ -22,16 +22,7 @@ Result<std::string> Write(trial::Trial& trial, const std::string& output) {
 }  // namespace
 
 int ReportVerb(const Arguments& arguments) {
-  const Result<Config> config = LoadConfig(arguments);
-  if (!config.ok()) {
-    return Fail(config.status());
-  }
-  const Result<std::string> run =
-      ResolveRun(arguments.runs.empty() ? "" : arguments.runs.front(), *config);
-  if (!run.ok()) {
-    return Fail(run.status());
-  }
-  const Result<std::unique_ptr<trial::Trial>> trial = trial::Trial::Open(*run);
+  const Result<std::unique_ptr<trial::Trial>> trial = OpenChosenRun(arguments);
   if (!trial.ok()) {
     return Fail(trial.status());
   }

@@ -58,9 +58,8 @@ std::vector<int64_t> ParseShape(std::string_view text);
 std::string JoinCollections(const std::vector<std::string>& collections);
 std::vector<std::string> SplitCollections(std::string_view text);
 
-std::string GapReasonName(GapReason reason);
+// The inverses of GapReasonName and GapWhatName.
 GapReason GapReasonFromName(std::string_view name);
-std::string GapWhatName(GapWhat what);
 GapWhat GapWhatFromName(std::string_view name);
 
 }  // namespace wheeltapper::format

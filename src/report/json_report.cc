@@ -52,45 +52,13 @@ json FindingsOf(const ReportData& data) {
   return out;
 }
 
-const char* ReasonName(format::GapReason reason) {
-  switch (reason) {
-    case format::GapReason::kRingFull:
-      return "ring_full";
-    case format::GapReason::kDiskFull:
-      return "disk_full";
-    case format::GapReason::kGovernor:
-      return "governor";
-    case format::GapReason::kFuse:
-      return "fuse";
-    case format::GapReason::kTooLarge:
-      return "too_large";
-    case format::GapReason::kUnsupported:
-      return "unsupported";
-    case format::GapReason::kCorruption:
-      return "corruption";
-  }
-  return "unknown";
-}
-
-const char* WhatName(format::GapWhat what) {
-  switch (what) {
-    case format::GapWhat::kRawTensors:
-      return "raw_tensors";
-    case format::GapWhat::kStats:
-      return "stats";
-    case format::GapWhat::kWholeStep:
-      return "whole_step";
-  }
-  return "unknown";
-}
-
 json GapsOf(const std::vector<format::GapRow>& gaps) {
   json out = json::array();
   for (const format::GapRow& row : gaps) {
     out.push_back({{"first_step", row.gap.first_step},
                    {"last_step", row.gap.last_step},
-                   {"reason", ReasonName(row.gap.reason)},
-                   {"what", WhatName(row.gap.what)},
+                   {"reason", format::GapReasonName(row.gap.reason)},
+                   {"what", format::GapWhatName(row.gap.what)},
                    {"tensors_dropped", row.gap.tensors_dropped},
                    {"bytes_dropped", row.gap.bytes_dropped}});
   }

@@ -13,6 +13,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 
 #include "wheeltapper/core/bytes.h"
 #include "wheeltapper/core/clock.h"
@@ -170,6 +171,10 @@ enum class GapReason : uint32_t {
   kCorruption = 7,   // damaged journal bytes were skipped (written by recovery)
 };
 enum class GapWhat : uint32_t { kRawTensors = 1, kStats = 2, kWholeStep = 3 };
+// "ring_full", "whole_step", …: the names in tables, JSON and Python. A number that only a later
+// version knows stands for itself: "12".
+std::string GapReasonName(GapReason reason);
+std::string GapWhatName(GapWhat what);
 
 struct GapPayload {
   int64_t first_step;
