@@ -19,6 +19,8 @@ constexpr TimeNs kLongestPauseNs = 4'000'000;
 constexpr TimeNs kIdlePauseNs = 10'000'000;
 constexpr TimeNs kIdleAfterNs = 1'000'000'000;
 constexpr TimeNs kErrorPauseNs = 100'000'000;
+// With this much waiting the disk is what holds things up: no pause.
+constexpr uint64_t kBusyBytes = uint64_t{1} << 20;
 constexpr TimeNs kSealPauseNs = 1'000'000'000;
 constexpr TimeNs kSealErrorPauseNs = 5'000'000'000;
 constexpr TimeNs kLongestSealPauseNs = 30'000'000'000;
@@ -89,6 +91,11 @@ TimeNs Background::NextPause(bool drained, bool failed) {
   if (failed) {
     return kErrorPauseNs;
   }
+  if (drained &&
+      segment_->blob_ring().Readable().size() + segment_->journal_ring().Readable().size() >=
+          kBusyBytes) {
+    return 0;
+  }
   const TimeNs since_step =
       options_.clock->MonotonicNs() - segment_->page().last_step_ns.load(std::memory_order_relaxed);
   const TimeNs longest = since_step < kIdleAfterNs ? kLongestPauseNs : kIdlePauseNs;
@@ -99,7 +106,7 @@ TimeNs Background::NextPause(bool drained, bool failed) {
 
 bool Background::WaitForWork(TimeNs pause_ns) {
   const MutexLock lock(mutex_);
-  if (!stopping_ && wanted_round_ <= done_round_) {
+  if (pause_ns > 0 && !stopping_ && wanted_round_ <= done_round_) {
     // A spurious wake-up costs one empty round.
     wake_.WaitFor(mutex_, pause_ns);
   }

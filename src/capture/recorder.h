@@ -209,6 +209,7 @@ class Recorder {
   void DropRaw(format::GapReason reason) noexcept;
   void DropStep(format::GapReason reason) noexcept;
   void PublishBoth() noexcept;
+  void PublishPiece() noexcept;
 
   // Constant after construction.
   const OnFull on_full_;

@@ -14,6 +14,8 @@ using format::GapWhat;
 // all (a hanging disk must not hang the training for ever).
 constexpr int kBlockRounds = 50'000;  // of 200 µs: 10 s
 constexpr timespec kBlockPause{0, 200'000};
+// One slice of the drain's writes.
+constexpr uint64_t kPublishBytes = uint64_t{8} << 20;
 
 }  // namespace
 
@@ -43,6 +45,17 @@ bool Recorder::WaitForRoom(uint64_t journal_bytes, uint64_t blob_bytes) noexcept
 void Recorder::PublishBoth() noexcept {
   segment_->blob_ring().Publish();
   writer_.Publish();
+}
+
+// Under "block" nothing of a step is taken back, so the drain may begin before its COMMIT: copying
+// and writing overlap within a step also when the ring holds less than two.
+void Recorder::PublishPiece() noexcept {
+  const uint64_t refs = format::RecordBytes(sizeof(format::CountHeader) +
+                                            staged_blobs_.size() * sizeof(format::BlobRefEntry));
+  if (segment_->blob_ring().unpublished() >= kPublishBytes && HasRoom(refs, 0)) {
+    FlushBlobRefs();
+    PublishBoth();
+  }
 }
 
 void Recorder::Overflow() noexcept {

@@ -163,6 +163,7 @@ void Recorder::TakeTensors(std::span<const TensorItem> items) noexcept {
     }
     if (on_full_ == OnFull::kBlock && (wanted.take & kTakeRaw) != 0 && !IsInline(wanted.nbytes)) {
       TakeBatch({&wanted, 1}, 0);
+      PublishPiece();
       continue;
     }
     batch[count++] = wanted;

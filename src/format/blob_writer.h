@@ -51,7 +51,7 @@ class BlobWriter {
  private:
   Status OpenNext(uint64_t first_name_bytes);
   [[nodiscard]] bool Fits(const UnwrittenBlob& blob) const;
-  // Writes stream bytes [first, last) and patches the entries that lie in them.
+  // Writes neighbours in the ring, the padding between them included, and patches their entries.
   Status WriteRun(ByteSpan ring, uint64_t ring_offset, std::span<UnwrittenBlob> run);
   Status WriteBytes(uint64_t file_offset, ByteSpan bytes);
 

@@ -51,13 +51,15 @@ class DiskJournalWriter final : public JournalWriter {
   void SetSealProbeForTesting(SealProbe probe) { seal_probe_ = std::move(probe); }
 
  private:
-  // A stretch of the journal ring that is about to be written.
+  // A stretch of the journal ring that is about to be written: to the end of what is published, or
+  // to the first record with which its raw tensors make a piece of kPieceBytes.
   struct Chunk {
     std::span<uint8_t> bytes;    // whole records
     uint64_t stream_offset = 0;  // of bytes[0]
     uint64_t records = 0;
     uint64_t last_seq = 0;
-    uint64_t blob_end = 0;  // blob stream offset behind the last referenced byte
+    uint64_t blob_end = 0;    // blob stream offset behind the last referenced byte
+    uint64_t blob_bytes = 0;  // referenced in all
     bool open_transaction = false;
     bool has_rows = false;
     bool damaged = false;           // what follows in the ring is no record
@@ -76,6 +78,9 @@ class DiskJournalWriter final : public JournalWriter {
   Status StartFile(uint64_t number, const EncodedDescs& descs);
 
   // Draining.
+  // Writes the next chunk of the ring, which ends at stream offset `stop` at the latest, and gives
+  // its bytes back to the producer. Returns the bytes of the journal ring.
+  Result<uint64_t> DrainChunk(RankSegment& segment, uint64_t stop);
   Chunk WalkRing(std::span<uint8_t> readable, uint64_t stream_offset);
   void WalkRecord(const RecordHeader& header, std::span<uint8_t> record, Chunk* chunk);
   Status ResolveBlobs(const Chunk& chunk, ByteRing& blobs);
@@ -113,6 +118,7 @@ class DiskJournalWriter final : public JournalWriter {
   bool has_rows_ = false;
   TimeNs last_sync_ns_ = 0;
   uint64_t unsynced_bytes_ = 0;
+  uint64_t records_drained_ = 0;
   // Copies of BLOB_REF records that point into blob files (or have become GAPs), by stream offset.
   std::map<uint64_t, std::vector<uint8_t>> resolved_;
   std::atomic<uint64_t> bytes_written_{0};

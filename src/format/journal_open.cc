@@ -186,8 +186,9 @@ Status DiskJournalWriter::ReplayRing(RankSegment& segment) {
     return {};
   }
   WT_RETURN_IF_ERROR(StartReplay());
-  findings_.records_replayed += WalkRing(ring.Readable(), ring.offset()).records;
+  const uint64_t before = records_drained_;
   Status drained = Drain(segment).status();
+  findings_.records_replayed += records_drained_ - before;
   if (drained.code() == StatusCode::kDataLoss) {
     findings_.skipped.push_back({segment.path(), ring.offset(), 0, drained.message()});
     return {};

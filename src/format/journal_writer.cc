@@ -17,6 +17,9 @@ namespace {
 
 constexpr TimeNs kSyncEveryNs = 5'000'000'000;
 constexpr uint64_t kSyncEveryBytes = uint64_t{256} << 20;
+// A ring smaller than a step is given back piece by piece, so that the producer goes on copying
+// while the disk writes. A BLOB_REF record is never split.
+constexpr uint64_t kPieceBytes = uint64_t{16} << 20;
 
 // Length of a DESC's name, of its shape and all: enough for the header reserve of a blob.
 uint64_t NameBytes(const EncodedDescs& descs, uint32_t id) {
@@ -54,15 +57,21 @@ std::span<BlobRefEntry> EntriesOf(std::vector<uint8_t>& record) {
       std::min<uint64_t>(head.count, room)};
 }
 
-// Blob stream offset behind the last reservation that a BLOB_REF in the ring points at.
-uint64_t EndOfBlobs(ByteSpan payload) {
-  ByteReader reader(payload);
+// What a BLOB_REF in the ring points at: bytes in all, and the blob stream offset behind the last
+// reservation.
+struct BlobExtent {
+  uint64_t nbytes = 0;
   uint64_t end = 0;
+};
+BlobExtent ExtentOfBlobs(ByteSpan payload) {
+  ByteReader reader(payload);
+  BlobExtent extent;
   for (uint32_t left = reader.Read<CountHeader>().count; left > 0 && reader.ok(); --left) {
     const auto entry = reader.Read<BlobRefEntry>();
-    end = std::max(end, entry.offset + AlignUp(entry.nbytes, kRecordAlignment));
+    extent.nbytes += entry.nbytes;
+    extent.end = std::max(extent.end, entry.offset + AlignUp(entry.nbytes, kRecordAlignment));
   }
-  return end;
+  return extent;
 }
 
 // A BLOB_REF whose bytes are gone becomes a GAP of the same size in the same transaction.
@@ -90,7 +99,20 @@ Result<uint64_t> DiskJournalWriter::Drain(RankSegment& segment) {
     return FailedPreconditionError("draining ring: the writer is closed");
   }
   ByteRing& ring = segment.journal_ring();
-  const std::span<uint8_t> readable = ring.Readable();
+  // What is published from now on is the next call's, so that this one ends.
+  const uint64_t stop = ring.offset() + ring.Readable().size();
+  uint64_t drained = 0;
+  do {
+    WT_ASSIGN_OR_RETURN(const uint64_t nbytes, DrainChunk(segment, stop));
+    drained += nbytes;
+  } while (ring.offset() < stop);
+  WT_RETURN_IF_ERROR(SyncIfDue(false));
+  return drained;
+}
+
+Result<uint64_t> DiskJournalWriter::DrainChunk(RankSegment& segment, uint64_t stop) {
+  ByteRing& ring = segment.journal_ring();
+  const std::span<uint8_t> readable = ring.Readable().first(stop - ring.offset());
   if (!recovering_) {
     segment.page().heartbeat_ns.store(clock_.MonotonicNs(), std::memory_order_relaxed);
   }
@@ -115,7 +137,6 @@ Result<uint64_t> DiskJournalWriter::Drain(RankSegment& segment) {
     return DataLossError(
         fmt::format("draining ring: {} bytes are no records and were passed over", lost));
   }
-  WT_RETURN_IF_ERROR(SyncIfDue(false));
   return chunk.bytes.size();
 }
 
@@ -126,7 +147,7 @@ DiskJournalWriter::Chunk DiskJournalWriter::WalkRing(std::span<uint8_t> readable
   chunk.open_transaction = open_transaction_;
   chunk.last_seq = last_seq_;
   uint64_t at = 0;
-  while (at < readable.size()) {
+  while (at < readable.size() && chunk.blob_bytes < kPieceBytes) {
     const std::span<uint8_t> rest = readable.subspan(at);
     if (rest.size() < sizeof(RecordHeader)) {
       chunk.damaged = true;
@@ -172,7 +193,9 @@ void DiskJournalWriter::WalkRecord(const RecordHeader& header, std::span<uint8_t
       } else if (added) {
         resolved_.erase(copy);
       }
-      chunk->blob_end = std::max(chunk->blob_end, EndOfBlobs(payload));
+      const BlobExtent extent = ExtentOfBlobs(payload);
+      chunk->blob_end = std::max(chunk->blob_end, extent.end);
+      chunk->blob_bytes += extent.nbytes;
       chunk->has_rows = true;
       break;
     }
@@ -279,6 +302,7 @@ Status DiskJournalWriter::AppendOnce(ByteSpan bytes, uint64_t chunk_offset) {
 
 void DiskJournalWriter::NoteWritten(const Chunk& chunk) {
   last_seq_ = chunk.last_seq;
+  records_drained_ += chunk.records;
   open_transaction_ = chunk.open_transaction;
   has_rows_ = has_rows_ || chunk.has_rows;
   bytes_written_.fetch_add(chunk.bytes.size(), std::memory_order_relaxed);

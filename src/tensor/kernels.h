@@ -13,7 +13,7 @@
 
 namespace wheeltapper::tensor {
 
-// FastMoments takes multiples of this many elements: a multiple of two vectors on every target.
+// FastMoments takes multiples of this many elements: a multiple of four vectors on every target.
 inline constexpr size_t kFastMultiple = 64;
 // ExactMoments takes multiples of this many elements.
 inline constexpr size_t kExactMultiple = 16;
@@ -38,6 +38,9 @@ constexpr bool FitsF32(DType dtype) {
   }
 }
 
+// The square of no sum of 64 squares of magnitudes up to this one (2^60) overflows f32.
+inline constexpr uint32_t kNoOverflowBits = 0x5d800000;
+
 struct FastInput {
   const void* from = nullptr;
   DType dtype = DType::kF32;  // HasFastMoments(dtype)
@@ -45,13 +48,15 @@ struct FastInput {
   // Differences are to these; both are already scaled.
   float pivot = 0;
   float abs_pivot = 0;
-  // A power of two that every element is multiplied by before it is summed. 1 for f16.
+  // A power of two that every element is multiplied by before it is summed.
   float scale = 1;
   // Not null: the elements are also copied here by streaming stores; 64-byte aligned.
   void* stream_to = nullptr;
 };
 
 // Meaningless but for abs_max_bits when that is ≥ 0x7f800000, i.e. there was a NaN or an infinity.
+// With pivots of 0 and a scale of 1, which is the fastest way, a NaN beside a finite element above
+// kNoOverflowBits may go unseen until the elements are summed again at a smaller scale.
 struct FastSums {
   double d = 0;       // Σ(x·scale − pivot)
   double d2 = 0;      // Σ(x·scale − pivot)²
@@ -64,7 +69,7 @@ struct FastSums {
   int64_t sign_bits = 0;  // elements with the sign bit set, −0 among them
 };
 
-// One pass in f32; sums are folded to f64 after 16 additions per lane.
+// One pass in f32; sums are folded to f64 after 16 additions to a lane's sum.
 FastSums FastMoments(const FastInput& input) noexcept;
 
 // Moments of the finite elements, sums in f64, two passes.
@@ -93,9 +98,14 @@ struct ZeroCounts {
 };
 ZeroCounts CountZeros(const void* from, DType dtype, size_t count) noexcept;
 
-// log2 Π|x| of normal, finite, non-zero f32. `count` is a multiple of kFastMultiple and at most
-// 8192.
-double Log2AbsProduct(const float* values, size_t count) noexcept;
+// mantissa · 2^power
+struct ScaledProduct {
+  double mantissa = 1;  // in [1, 2)
+  int64_t power = 0;
+};
+// Π|x| of finite f32 other than 0 with 2^-max_power ≤ |x| ≤ 2^max_power, max_power in [1, 149].
+// `count` is a multiple of kFastMultiple.
+ScaledProduct AbsProduct(const float* values, size_t count, int max_power) noexcept;
 
 // FitsF32(dtype). Exact. `from` is aligned to its element.
 void WidenToF32(const void* from, DType dtype, size_t count, float* to) noexcept;

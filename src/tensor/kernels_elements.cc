@@ -26,6 +26,7 @@ namespace HWY_NAMESPACE {
 namespace {
 
 using DD = hn::ScalableTag<double>;
+using DI64 = hn::ScalableTag<int64_t>;
 using DU8 = hn::ScalableTag<uint8_t>;
 using VD = hn::Vec<DD>;
 
@@ -140,45 +141,62 @@ ZeroCounts CountZerosHere(const void* from, DType dtype, size_t count) {
                               : CountZeroPatterns<int16_t>(from, count);
 }
 
-// Mantissas in [1, 2) are multiplied in f64, exponents added as integers. A lane takes 512 factors
-// before its product is split, so that it stays below 2^512.
-double Log2AbsProductHere(const float* values, size_t count) {
-  constexpr size_t kAccumulators = 4;
-  constexpr size_t kFactors = 512;
+// Factors of a lane, split into mantissa and exponent before they can leave the range of f64.
+class LaneProduct {
+ public:
+  HWY_INLINE LaneProduct() : product_(hn::Set(DD(), 1.0)), power_(hn::Zero(DI64())) {}
+  HWY_INLINE void Multiply(VD factor) { product_ = hn::Mul(product_, factor); }
+  HWY_INLINE void Split() {
+    const auto bits = hn::And(hn::BitCast(DI64(), product_), hn::Set(DI64(), INT64_MAX));
+    power_ = hn::Add(power_, hn::Sub(hn::ShiftRight<52>(bits), hn::Set(DI64(), 1023)));
+    const auto mantissa = hn::And(bits, hn::Set(DI64(), 0xfffffffffffffLL));
+    product_ = hn::BitCast(DD(), hn::Or(mantissa, hn::Set(DI64(), 0x3ff0000000000000LL)));
+  }
+  // Both have been split; so must this be, before it is multiplied again.
+  HWY_INLINE void Join(const LaneProduct& other) {
+    product_ = hn::Mul(product_, other.product_);
+    power_ = hn::Add(power_, other.power_);
+  }
+  [[nodiscard]] HWY_INLINE ScaledProduct Total() const {
+    HWY_ALIGN double products[HWY_MAX_BYTES / sizeof(double)];
+    hn::Store(product_, DD(), products);
+    double product = 1;
+    for (size_t lane = 0; lane < hn::Lanes(DD()); ++lane) {
+      product *= products[lane];
+    }
+    const auto bits = std::bit_cast<uint64_t>(product);
+    return {std::bit_cast<double>((bits & 0xfffffffffffffULL) | 0x3ff0000000000000ULL),
+            int64_t{hn::GetLane(hn::SumOfLanes(DI64(), power_))} +
+                static_cast<int64_t>(bits >> 52) - 1023};
+  }
+
+ private:
+  VD product_;
+  hn::Vec<DI64> power_;
+};
+
+// f64 has room for the exponents of many f32, so that one conversion and one multiplication per
+// vector do. The sign goes when the product is split.
+ScaledProduct AbsProductHere(const float* values, size_t count, int max_power) {
   const hn::Rebind<float, DD> half;
-  const hn::RebindToSigned<decltype(half)> half_bits;
   const size_t lanes = hn::Lanes(DD());
-  const auto one = hn::Set(half_bits, 0x3f800000);
-  const auto mantissa_mask = hn::Set(half_bits, 0x007fffff);
-  const auto magnitude_mask = hn::Set(half_bits, 0x7fffffff);
-  auto exponents = hn::Zero(half_bits);
-  int64_t power = -127 * static_cast<int64_t>(count);
-  double product = 1;
+  // 1021 = 1022 less the [1, 2) that a lane starts with.
+  const size_t run = static_cast<size_t>(1021 / max_power) * 4 * lanes;
+  LaneProduct products[4];
   for (size_t i = 0; i < count;) {
-    const size_t end = std::min(count, i + kFactors * kAccumulators * lanes);
-    VD products[kAccumulators] = {hn::Set(DD(), 1.0), hn::Set(DD(), 1.0), hn::Set(DD(), 1.0),
-                                  hn::Set(DD(), 1.0)};
-    for (; i < end; i += kAccumulators * lanes) {
-      for (size_t k = 0; k < kAccumulators; ++k) {
-        const auto bits = hn::And(hn::BitCast(half_bits, hn::LoadU(half, values + i + k * lanes)),
-                                  magnitude_mask);
-        exponents = hn::Add(exponents, hn::ShiftRight<23>(bits));
-        const auto mantissa = hn::BitCast(half, hn::Or(hn::And(bits, mantissa_mask), one));
-        products[k] = hn::Mul(products[k], hn::PromoteTo(DD(), mantissa));
+    for (const size_t end = std::min(count, i + run); i < end; i += 4 * lanes) {
+      for (size_t k = 0; k < 4; ++k) {
+        products[k].Multiply(hn::PromoteTo(DD(), hn::LoadU(half, values + i + k * lanes)));
       }
     }
-    for (const VD& factor : products) {
-      HWY_ALIGN double lane_products[HWY_MAX_BYTES / sizeof(double)];
-      hn::Store(factor, DD(), lane_products);
-      for (size_t lane = 0; lane < lanes; ++lane) {
-        const auto bits = std::bit_cast<uint64_t>(lane_products[lane]);
-        power += static_cast<int64_t>(bits >> 52) - 1023;
-        product *= std::bit_cast<double>((bits & 0xfffffffffffffULL) | 0x3ff0000000000000ULL);
-      }
+    for (LaneProduct& product : products) {
+      product.Split();
     }
   }
-  power += int64_t{hn::GetLane(hn::SumOfLanes(half_bits, exponents))};
-  return static_cast<double>(power) + std::log2(product);
+  products[0].Join(products[1]);
+  products[2].Join(products[3]);
+  products[0].Join(products[2]);
+  return products[0].Total();
 }
 
 SpecialCounts CountSpecialsHere(const float* values, size_t count) {
@@ -286,7 +304,7 @@ namespace {
 HWY_EXPORT(WidenToF32Here);
 HWY_EXPORT(WidenF32ToF64Here);
 HWY_EXPORT(CountZerosHere);
-HWY_EXPORT(Log2AbsProductHere);
+HWY_EXPORT(AbsProductHere);
 HWY_EXPORT(CountSpecialsHere);
 HWY_EXPORT(KeepMatchingHere);
 HWY_EXPORT(SmallestAboveF32);
@@ -307,8 +325,8 @@ ZeroCounts CountZeros(const void* from, DType dtype, size_t count) noexcept {
   return HWY_DYNAMIC_DISPATCH(CountZerosHere)(from, dtype, count);
 }
 
-double Log2AbsProduct(const float* values, size_t count) noexcept {
-  return HWY_DYNAMIC_DISPATCH(Log2AbsProductHere)(values, count);
+ScaledProduct AbsProduct(const float* values, size_t count, int max_power) noexcept {
+  return HWY_DYNAMIC_DISPATCH(AbsProductHere)(values, count, max_power);
 }
 
 SpecialCounts CountSpecials(const float* values, size_t count) noexcept {

@@ -6,6 +6,7 @@
 #include <hwy/foreach_target.h>
 // foreach_target must come first.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -36,12 +37,14 @@ class FoldedSum {
  public:
   HWY_INLINE FoldedSum() : sum_(hn::Zero(DD())) {}
   HWY_INLINE void Add(VF run) {
-    HWY_ALIGN float lanes[HWY_MAX_BYTES / sizeof(float)];
-    hn::Store(run, DF(), lanes);
     const hn::Rebind<float, DD> half;
-    for (size_t i = 0; i < hn::Lanes(DF()); i += hn::Lanes(DD())) {
-      sum_ = hn::Add(sum_, hn::PromoteTo(DD(), hn::Load(half, lanes + i)));
-    }
+#if HWY_TARGET == HWY_SCALAR
+    sum_ = hn::Add(sum_, hn::PromoteTo(DD(), run));
+    (void)half;
+#else
+    const VD low = hn::PromoteTo(DD(), hn::LowerHalf(half, run));
+    sum_ = hn::Add(sum_, hn::Add(low, hn::PromoteTo(DD(), hn::UpperHalf(half, run))));
+#endif
   }
   [[nodiscard]] HWY_INLINE double total() const { return Total(sum_); }
 
@@ -157,9 +160,113 @@ HWY_NOINLINE FastSums FastMomentsOf(const FastInput& input) {
   return sums;
 }
 
+HWY_INLINE VF SumOf4(const VF* v) { return hn::Add(hn::Add(v[0], v[1]), hn::Add(v[2], v[3])); }
+
+// Sums about 0, extremes and sign bits of four vectors at a time. One operation per vector and
+// result, and no chain of dependent operations longer than one per four vectors. |x|² is x², the
+// largest magnitude is an extreme, and a NaN or an infinity makes Σx² infinite or a NaN: none of
+// these costs anything here.
+struct PlainRun {
+  VF sum;
+  VF squares[4];
+  VF abs_sum;
+
+  HWY_INLINE PlainRun() : sum(hn::Zero(DF())), abs_sum(hn::Zero(DF())) {
+    for (VF& lane_sums : squares) {
+      lane_sums = hn::Zero(DF());
+    }
+  }
+};
+
+struct PlainExtremes {
+  VF min;
+  VF max;
+  VI abs_min;
+  VI minus_sign_bits;
+
+  HWY_INLINE PlainExtremes()
+      : min(hn::Set(DF(), std::numeric_limits<float>::infinity())),
+        max(hn::Set(DF(), -std::numeric_limits<float>::infinity())),
+        abs_min(hn::Set(DI(), 0x7fffffff)),
+        minus_sign_bits(hn::Zero(DI())) {}
+};
+
+HWY_INLINE void AddPlain4(const VF* x, PlainRun& run, PlainExtremes& extremes) {
+  VF magnitude[4];
+  VI bits[4];
+  VI signs[4];
+  for (size_t k = 0; k < 4; ++k) {
+    magnitude[k] = hn::Abs(x[k]);
+    bits[k] = hn::BitCast(DI(), magnitude[k]);
+    signs[k] = hn::ShiftRight<31>(hn::BitCast(DI(), x[k]));
+    run.squares[k] = hn::MulAdd(x[k], x[k], run.squares[k]);
+  }
+  run.sum = hn::Add(run.sum, SumOf4(x));
+  run.abs_sum = hn::Add(run.abs_sum, SumOf4(magnitude));
+  extremes.min = hn::Min(extremes.min, hn::Min(hn::Min(x[0], x[1]), hn::Min(x[2], x[3])));
+  extremes.max = hn::Max(extremes.max, hn::Max(hn::Max(x[0], x[1]), hn::Max(x[2], x[3])));
+  extremes.abs_min = hn::Min(extremes.abs_min,
+                             hn::Min(hn::Min(bits[0], bits[1]), hn::Min(bits[2], bits[3])));
+  extremes.minus_sign_bits =
+      hn::Add(extremes.minus_sign_bits,
+              hn::Add(hn::Add(signs[0], signs[1]), hn::Add(signs[2], signs[3])));
+}
+
+HWY_INLINE uint32_t MagnitudeBits(float value) {
+  return std::bit_cast<uint32_t>(value) & 0x7fffffffU;
+}
+
+HWY_INLINE FastSums PlainTotals(const FoldedSum* folded, const PlainExtremes& extremes) {
+  FastSums sums;
+  sums.d = folded[0].total();
+  sums.d2 = sums.abs_d2 = folded[1].total();
+  sums.abs_d = folded[2].total();
+  sums.min = hn::GetLane(hn::MinOfLanes(DF(), extremes.min));
+  sums.max = hn::GetLane(hn::MaxOfLanes(DF(), extremes.max));
+  sums.abs_min_bits = static_cast<uint32_t>(hn::GetLane(hn::MinOfLanes(DI(), extremes.abs_min)));
+  sums.abs_max_bits = std::max(MagnitudeBits(sums.min), MagnitudeBits(sums.max));
+  sums.sign_bits = -int64_t{hn::GetLane(hn::SumOfLanes(DI(), extremes.minus_sign_bits))};
+  // No sum of squares of finite elements overflows where the largest is this small; a larger one
+  // the caller scales, and asks again.
+  if (!std::isfinite(sums.d2) && sums.abs_max_bits <= kNoOverflowBits) {
+    sums.abs_max_bits = std::bit_cast<uint32_t>(std::numeric_limits<float>::quiet_NaN());
+  }
+  return sums;
+}
+
+// FastMoments for pivots of 0 and a scale of 1.
+template <typename T, bool kStream>
+HWY_NOINLINE FastSums PlainMomentsOf(const FastInput& input) {
+  const size_t lanes = hn::Lanes(DF());
+  const auto* from = static_cast<const T*>(input.from);
+  auto* to = static_cast<uint8_t*>(input.stream_to);
+  FoldedSum folded[3];
+  PlainExtremes extremes;
+  for (size_t i = 0; i < input.count;) {
+    const size_t end = std::min(input.count, i + kRunLength * 4 * lanes);
+    PlainRun run;
+    for (; i < end; i += 4 * lanes) {
+      const VF x[4] = {LoadAsF32(from + i), LoadAsF32(from + i + lanes),
+                       LoadAsF32(from + i + 2 * lanes), LoadAsF32(from + i + 3 * lanes)};
+      if constexpr (kStream) {
+        StreamBytes(reinterpret_cast<const uint8_t*>(from + i), to + i * sizeof(T),
+                    4 * lanes * sizeof(T));
+      }
+      AddPlain4(x, run, extremes);
+    }
+    folded[0].Add(run.sum);
+    folded[1].Add(SumOf4(run.squares));
+    folded[2].Add(run.abs_sum);
+  }
+  return PlainTotals(folded, extremes);
+}
+
 template <typename T>
 FastSums FastMomentsOfType(const FastInput& input) {
   const bool stream = input.stream_to != nullptr;
+  if (input.pivot == 0 && input.abs_pivot == 0 && input.scale == 1) {
+    return stream ? PlainMomentsOf<T, true>(input) : PlainMomentsOf<T, false>(input);
+  }
   if (input.scale != 1) {
     return stream ? FastMomentsOf<T, true, true>(input) : FastMomentsOf<T, true, false>(input);
   }
@@ -169,8 +276,7 @@ FastSums FastMomentsOfType(const FastInput& input) {
 FastSums FastMomentsHere(const FastInput& input) {
   switch (input.dtype) {
     case DType::kF16:
-      return input.stream_to != nullptr ? FastMomentsOf<hwy::float16_t, false, true>(input)
-                                        : FastMomentsOf<hwy::float16_t, false, false>(input);
+      return FastMomentsOfType<hwy::float16_t>(input);
     case DType::kBF16:
       return FastMomentsOfType<hwy::bfloat16_t>(input);
     default:

@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include <gmock/gmock.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -259,6 +260,36 @@ TEST(SessionExitTest, ASignalKillsAsItWouldWithoutCapture) {
   });
   EXPECT_TRUE(WIFSIGNALED(status));
   EXPECT_EQ(WTERMSIG(status), SIGTERM);
+}
+
+TEST(SmallSharedMemoryTest, TheRingsMoveIntoTheRunDirectory) {
+  constexpr int kNotPermitted = 77;
+  const TemporaryRun run;
+  const int status = InChild([&] {
+    // As a container's /dev/shm, seen by this process alone.
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", nullptr, MS_REC | MS_PRIVATE, "") != 0 ||
+        mount("wheeltapper-test", "/dev/shm", "tmpfs", 0, "size=1m") != 0) {
+      _exit(kNotPermitted);
+    }
+    const auto session = StartIn(run.dir(), EveryStep());
+    const Result<CaptureId> id = session->RegisterTensor({.name = "a", .shape = {250'000}});
+    const Vector x(250'000);
+    const TensorItem item = x.item(*id);
+    (void)session->armed(Mode::kTrain);
+    session->Record({&item, 1});
+    session->FinishStep(Mode::kTrain, {});
+    const auto rank = format::ReadRankInfo(run.dir(), Rank{0});
+    const bool moved = rank.ok() && rank->segment_path.starts_with(run.dir());
+    _exit(moved && session->Stop(20 * kSecond).ok() ? 0 : 1);
+  });
+  ASSERT_TRUE(WIFEXITED(status)) << status;
+  if (WEXITSTATUS(status) == kNotPermitted) {
+    GTEST_SKIP() << "mounting a small /dev/shm is not permitted here";
+  }
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  const auto batches = ReadRun(run.dir());
+  ASSERT_EQ(StepsIn(batches), 1);
+  EXPECT_EQ(batches.back().tensors.size(), 1U);
 }
 
 // A writer whose disk does what the test says.

@@ -185,6 +185,9 @@ TEST_F(PythonRuleTest, CannotWriteInTheRunOrElsewhereButInItsOwnFolder) {
   EXPECT_THAT(ErrorOf("os.remove(__file__)"), HasSubstr("PermissionError"));
   EXPECT_THAT(ErrorOf("os.chmod(__file__, 0o777)"), HasSubstr("PermissionError"));
   EXPECT_THAT(ErrorOf("os.mkdir('" + run + "/d')"), HasSubstr("PermissionError"));
+  std::ofstream(folder_ / "run" / "data") << "hello";
+  EXPECT_THAT(ErrorOf("os.truncate('" + run + "/data', 0)"), HasSubstr("PermissionError"));
+  EXPECT_EQ(std::filesystem::file_size(folder_ / "run" / "data"), 5U);
   const Status status = RunOver(Rule("open(os.environ['TMPDIR'] + '/x', 'w').write('fine')"), 1);
   EXPECT_TRUE(status.ok()) << status.ToString();
 }

@@ -78,6 +78,10 @@ class ByteRing {
   uint8_t* Reserve(uint64_t nbytes) noexcept;
   // Producer. Byte stream offset of the pending head.
   [[nodiscard]] uint64_t pending() const noexcept { return pending_; }
+  // Producer. Bytes reserved since the last Publish.
+  [[nodiscard]] uint64_t unpublished() const noexcept {
+    return capacity_ == 0 ? 0 : pending_ - positions_->head.load(std::memory_order_relaxed);
+  }
   // Producer. Makes all reserved bytes visible to the consumer.
   void Publish() noexcept;
   // Producer. Forgets what was reserved since the last Publish.
