@@ -19,38 +19,49 @@ constexpr int64_t kChunk = 65536;
 constexpr uint32_t kInfBits = 0x7f800000;
 constexpr uint32_t kSmallestNormalBits = 0x00800000;
 
-// With max|x·scale| in [2^-40, 2^60] and a pivot within ±2^60 no run of 17 squares overflows f32
-// (2^122 each), and the square of one ulp of the largest element (2^-126) is still a normal number.
-constexpr double kPivotLimit = 0x1p60;
+// With max|x·scale| in [2^-40, 2^60] no sum of 64 squares overflows f32 (differences to a mean are
+// below 2^61 and summed by 32), and the square of one ulp of the largest element (2^-126) is still
+// a normal number.
 constexpr uint32_t kHugeBits = std::bit_cast<uint32_t>(0x1p60F);
+static_assert(kHugeBits == kNoOverflowBits);
 constexpr uint32_t kTinyBits = std::bit_cast<uint32_t>(0x1p-40F);
-constexpr double kHugeScale = 0x1p-70;
-constexpr double kTinyScale = 0x1p86;
+constexpr float kHugeScale = 0x1p-70F;
+constexpr float kTinyScale = 0x1p86F;
 
-double ScaleFor(uint32_t abs_max_bits) {
+float ScaleFor(uint32_t abs_max_bits) {
   if (abs_max_bits > kHugeBits) {
     return kHugeScale;
   }
   return abs_max_bits < kTinyBits && abs_max_bits != 0 ? kTinyScale : 1;
 }
 
-float UsablePivot(double scaled) {
-  return std::fabs(scaled) <= kPivotLimit ? static_cast<float>(scaled) : 0;
+double CenteredSquares(double d, double d2, double inverse_n) {
+  return std::max(0.0, d2 - d * d * inverse_n);
 }
-
-double CenteredSquares(double d, double d2, double n) { return std::max(0.0, d2 - d * d / n); }
 
 // More than two bits of the sum of squares would cancel: the pivot was too far from the block's
-// mean.
-bool Cancels(double d, double d2, double n) { return CenteredSquares(d, d2, n) < d2 / 4; }
-
-// The differences, and with them their rounding errors, are larger than the elements themselves.
-bool IsFar(float pivot, double scaled_abs_mean) {
-  return std::fabs(static_cast<double>(pivot)) > 2 * scaled_abs_mean;
+// mean. Three are let go where there is no pivot yet, or numbers evenly spread over [0, 1], which
+// lose exactly two, would now pass and now not.
+bool Cancels(double d, double d2, double inverse_n, float pivot) {
+  return CenteredSquares(d, d2, inverse_n) < d2 * (pivot == 0 ? 0.125 : 0.25);
 }
 
-double MeanOf(float pivot, double d, double n, double scale) {
-  return (static_cast<double>(pivot) + d / n) / scale;
+bool IsNonfinite(const FastSums& sums) { return sums.abs_max_bits >= kInfBits; }
+
+bool IsDenormal(const FastSums& sums) {
+  return sums.abs_max_bits < kSmallestNormalBits && sums.abs_max_bits != 0;
+}
+
+// The least p ≥ 1 with 2^-p ≤ |x| ≤ 2^p for all elements; none is 0.
+int MaxPower(const FastSums& sums) {
+  constexpr int kBias = 127;
+  constexpr int kMantissaBits = 23;
+  constexpr int kSmallestDenormal = 149;
+  const int above = static_cast<int>(sums.abs_max_bits >> kMantissaBits) - kBias + 1;
+  const int below = sums.abs_min_bits < kSmallestNormalBits
+                        ? kSmallestDenormal
+                        : kBias - static_cast<int>(sums.abs_min_bits >> kMantissaBits);
+  return std::max({above, below, 1});
 }
 
 double FromBits(uint32_t bits) { return static_cast<double>(std::bit_cast<float>(bits)); }
@@ -101,7 +112,11 @@ MomentPass::MomentPass(DType dtype, bool product) noexcept
       item_size_(ItemSize(dtype)),
       product_(product),
       total_(EmptyStats(product)),
-      chunk_(total_) {}
+      chunk_(total_) {
+  if (dtype == DType::kI64 || dtype == DType::kU64) {
+    wide_.emplace();
+  }
+}
 
 void MomentPass::Add(const uint8_t* block, size_t count, uint8_t* to, bool stream) noexcept {
   const bool fused = stream && HasFastMoments(dtype_);
@@ -125,9 +140,10 @@ void MomentPass::Add(const uint8_t* block, size_t count, uint8_t* to, bool strea
 }
 
 TensorStats MomentPass::Finish() noexcept {
+  FlushGroup();
   TensorStats result = MergeStats(total_, chunk_);
-  TensorStats wide = wide_.Finish();
-  if (wide.numel > 0) {
+  if (wide_.has_value()) {
+    TensorStats wide = wide_->Finish();
     wide.log2_abs_prod = product_ ? wide_log2_product_ : kNaN;
     wide.prod_sign = product_ ? 1 : kNaN;
     result = MergeStats(result, wide);
@@ -148,130 +164,159 @@ const uint8_t* MomentPass::Aligned(const uint8_t* block, size_t count) noexcept 
 
 void MomentPass::Merge(const TensorStats& block) noexcept { chunk_ = MergeStats(chunk_, block); }
 
+void MomentPass::StartChunk() noexcept {
+  FlushGroup();
+  total_ = MergeStats(total_, chunk_);
+  chunk_.numel = 0;
+  chunk_left_ = kChunk;
+  group_.pivot = 0;
+  group_.abs_pivot = 0;
+  group_.scale = 1;
+}
+
 void MomentPass::AddFast(const Source& source, size_t count) noexcept {
   const size_t main = count / kFastMultiple * kFastMultiple;
   if (chunk_left_ == 0) {
-    total_ = MergeStats(total_, chunk_);
-    chunk_ = EmptyStats(product_);
-    chunk_left_ = kChunk;
-    pivot_ = 0;
-    abs_pivot_ = 0;
-    scale_ = 1;
-    if (main > 0) {
-      EstimatePivots(source);
-    }
+    StartChunk();
   }
   if (main > 0) {
-    Merge(FastStats(source, main));
+    AddFastBlock(source, main);
   }
   if (main < count) {
     if (source.stream_to != nullptr) {
       std::memcpy(source.stream_to + main * item_size_, source.at(main),
                   (count - main) * item_size_);
     }
+    FlushGroup();
     Merge(WidenedStats(source, main, count - main));
   }
 }
 
-void MomentPass::EstimatePivots(const Source& source) noexcept {
-  FastInput input;
-  input.from = source.data;
-  input.dtype = source.dtype;
-  input.count = kFastMultiple;
-  const FastSums sums = FastMoments(input);
-  if (sums.abs_max_bits < kInfBits && std::isfinite(sums.abs_d)) {
-    pivot_ = sums.d / double{kFastMultiple};
-    abs_pivot_ = sums.abs_d / double{kFastMultiple};
+void MomentPass::AddFastBlock(const Source& source, size_t count) noexcept {
+  const FastSums sums = SumFast(source, count);
+  if (IsNonfinite(sums) || IsDenormal(sums)) {
+    FlushGroup();
+    Merge(WidenedStats(source, 0, count));
+    return;
   }
+  if (sums.abs_min_bits == 0) {
+    const ZeroCounts zeros = CountZeros(source.data, source.dtype, count);
+    group_.zeros += zeros.zeros;
+    group_.sums.sign_bits -= zeros.negative_zeros;
+  } else if (product_ && group_.zeros == 0) {
+    MultiplyGroup(source, count, MaxPower(sums));
+  }
+  FastSums& all = group_.sums;
+  all.min = group_.count == 0 ? sums.min : std::min(all.min, sums.min);
+  all.max = group_.count == 0 ? sums.max : std::max(all.max, sums.max);
+  all.abs_min_bits =
+      group_.count == 0 ? sums.abs_min_bits : std::min(all.abs_min_bits, sums.abs_min_bits);
+  all.abs_max_bits = std::max(all.abs_max_bits, sums.abs_max_bits);
+  all.d += sums.d;
+  all.d2 += sums.d2;
+  all.abs_d += sums.abs_d;
+  all.abs_d2 += sums.abs_d2;
+  all.sign_bits += sums.sign_bits;
+  group_.count += static_cast<int64_t>(count);
 }
 
-FastSums MomentPass::SumFast(const Source& source, size_t count, double* scale) noexcept {
+FastSums MomentPass::SumFast(const Source& source, size_t count) noexcept {
   constexpr int kAttempts = 4;  // a wrong scale, then a bad pivot twice
-  const auto n = static_cast<double>(count);
+  const double inverse_n = 1 / static_cast<double>(count);
   FastInput input;
   input.from = source.data;
   input.dtype = source.dtype;
   input.count = count;
   input.stream_to = source.stream_to;
-  FastSums sums;
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    input.scale = static_cast<float>(scale_);
-    input.pivot = UsablePivot(pivot_ * scale_);
-    input.abs_pivot = UsablePivot(abs_pivot_ * scale_);
-    sums = FastMoments(input);
+  for (int attempt = 1;; ++attempt) {
+    input.scale = group_.scale;
+    input.pivot = group_.pivot;
+    input.abs_pivot = group_.abs_pivot;
+    const FastSums sums = FastMoments(input);
     input.stream_to = nullptr;
-    if (sums.abs_max_bits >= kInfBits) {
-      break;
+    if (IsNonfinite(sums) || attempt == kAttempts) {
+      return sums;
     }
-    const double right_scale = ScaleFor(sums.abs_max_bits);
-    if (right_scale != scale_) {
-      scale_ = right_scale;
+    const float right_scale = ScaleFor(sums.abs_max_bits);
+    if (right_scale != group_.scale) {
+      StartGroup(0, 0, right_scale);
       continue;
     }
-    pivot_ = MeanOf(input.pivot, sums.d, n, scale_);
-    abs_pivot_ = MeanOf(input.abs_pivot, sums.abs_d, n, scale_);
-    const bool far =
-        IsFar(input.pivot, abs_pivot_ * scale_) || IsFar(input.abs_pivot, abs_pivot_ * scale_);
-    if (!far && !Cancels(sums.d, sums.d2, n) && !Cancels(sums.abs_d, sums.abs_d2, n)) {
-      break;
+    const double abs_mean = static_cast<double>(input.abs_pivot) + sums.abs_d * inverse_n;
+    const bool far = IsFar(input.pivot, abs_mean) || IsFar(input.abs_pivot, abs_mean);
+    if (!far && !Cancels(sums.d, sums.d2, inverse_n, input.pivot) &&
+        !Cancels(sums.abs_d, sums.abs_d2, inverse_n, input.abs_pivot)) {
+      return sums;
     }
+    StartGroup(static_cast<double>(input.pivot) + sums.d * inverse_n, abs_mean, right_scale);
   }
-  *scale = scale_;
-  return sums;
 }
 
-TensorStats MomentPass::FastStats(const Source& source, size_t count) noexcept {
-  double scale = 1;
-  const FastSums sums = SumFast(source, count, &scale);
-  if (sums.abs_max_bits >= kInfBits ||
-      (sums.abs_max_bits < kSmallestNormalBits && sums.abs_max_bits != 0)) {
-    return WidenedStats(source, 0, count);
+void MomentPass::StartGroup(double pivot, double abs_pivot, float scale) noexcept {
+  FlushGroup();
+  group_.pivot = static_cast<float>(pivot);
+  group_.abs_pivot = static_cast<float>(abs_pivot);
+  group_.scale = scale;
+}
+
+void MomentPass::MultiplyGroup(const Source& source, size_t count, int max_power) noexcept {
+  const auto* values = reinterpret_cast<const float*>(source.data);
+  if (source.dtype != DType::kF32) {
+    WidenToF32(source.data, source.dtype, count, f32_.data());
+    values = f32_.data();
   }
-  const auto n = static_cast<double>(count);
+  const ScaledProduct block = AbsProduct(values, count, max_power);
+  ScaledProduct& all = group_.product;
+  all.mantissa *= block.mantissa;
+  all.power += block.power;
+  if (all.mantissa >= 2) {
+    all.mantissa /= 2;
+    ++all.power;
+  }
+}
+
+void MomentPass::FlushGroup() noexcept {
+  if (group_.count == 0) {
+    return;
+  }
+  const FastSums& sums = group_.sums;
+  const auto n = static_cast<double>(group_.count);
+  const double inverse_n = 1 / n;
+  const double unscale = 1 / static_cast<double>(group_.scale);
+  const double mean = (static_cast<double>(group_.pivot) + sums.d * inverse_n) * unscale;
+  const double abs_mean = (static_cast<double>(group_.abs_pivot) + sums.abs_d * inverse_n) * unscale;
   TensorStats stats;
-  stats.numel = static_cast<int64_t>(count);
+  stats.numel = group_.count;
+  stats.zero_count = group_.zeros;
   stats.negative_count = sums.sign_bits;
-  if (sums.abs_min_bits == 0) {
-    const ZeroCounts zeros = CountZeros(source.data, source.dtype, count);
-    stats.zero_count = zeros.zeros;
-    stats.negative_count -= zeros.negative_zeros;
-  }
   stats.min = static_cast<double>(sums.min);
   stats.max = static_cast<double>(sums.max);
   stats.abs_min = FromBits(sums.abs_min_bits);
   stats.abs_max = FromBits(sums.abs_max_bits);
   // Rounding must not move a mean out of the data's range: constant data has variance 0 and its own
   // value as mean.
-  stats.mean = std::clamp(pivot_, stats.min, stats.max);
-  stats.l1 = std::clamp(abs_pivot_, stats.abs_min, stats.abs_max) * n;
-  stats.m2 = stats.min == stats.max ? 0 : CenteredSquares(sums.d, sums.d2, n) / (scale * scale);
+  stats.mean = std::clamp(mean, stats.min, stats.max);
+  stats.l1 = std::clamp(abs_mean, stats.abs_min, stats.abs_max) * n;
+  stats.m2 = stats.min == stats.max
+                 ? 0
+                 : CenteredSquares(sums.d, sums.d2, inverse_n) * (unscale * unscale);
   stats.abs_m2 = sums.abs_min_bits == sums.abs_max_bits
                      ? 0
-                     : CenteredSquares(sums.abs_d, sums.abs_d2, n) / (scale * scale);
-  stats.log2_abs_prod = product_ ? FastProduct(source, count, sums) : kNaN;
-  stats.prod_sign = product_ ? 0 : kNaN;
-  return stats;
-}
-
-double MomentPass::FastProduct(const Source& source, size_t count, const FastSums& sums) noexcept {
-  if (sums.abs_min_bits == 0) {
-    return -kInf;
+                     : CenteredSquares(sums.abs_d, sums.abs_d2, inverse_n) * (unscale * unscale);
+  stats.log2_abs_prod = kNaN;
+  stats.prod_sign = kNaN;
+  if (product_) {
+    const ScaledProduct& product = group_.product;
+    stats.log2_abs_prod =
+        group_.zeros > 0 ? -kInf
+                         : static_cast<double>(product.power) + std::log2(product.mantissa);
+    stats.prod_sign = 1;
   }
-  const auto* values = reinterpret_cast<const float*>(source.data);
-  if (source.dtype != DType::kF32) {
-    WidenToF32(source.data, source.dtype, count, f32_.data());
-    values = f32_.data();
-  }
-  if (sums.abs_min_bits >= kSmallestNormalBits) {
-    return Log2AbsProduct(values, count);
-  }
-  double log2 = 0;
-  for (size_t first = 0; first < count; first += f64_.size()) {
-    const size_t part = std::min(count - first, f64_.size());
-    WidenF32ToF64(values + first, part, f64_.data());
-    log2 += Log2AbsProductOf(f64_.data(), part);
-  }
-  return log2;
+  group_.sums = {};
+  group_.product = {};
+  group_.count = 0;
+  group_.zeros = 0;
+  Merge(stats);
 }
 
 TensorStats MomentPass::WidenedStats(const Source& source, size_t first, size_t count) noexcept {
@@ -330,9 +375,7 @@ TensorStats MomentPass::ExactStats(const double* values, size_t count) noexcept 
 
 void MomentPass::AddExact(const uint8_t* block, size_t count) noexcept {
   if (chunk_left_ == 0) {
-    total_ = MergeStats(total_, chunk_);
-    chunk_ = EmptyStats(product_);
-    chunk_left_ = kChunk;
+    StartChunk();
   }
   const bool is_int64 = dtype_ == DType::kI64 || dtype_ == DType::kU64;
   if (is_int64 && HasWideIntegers(block, dtype_, count)) {
@@ -347,7 +390,7 @@ void MomentPass::AddExact(const uint8_t* block, size_t count) noexcept {
 }
 
 void MomentPass::AddIntegers(const uint8_t* block, size_t count) noexcept {
-  wide_.Add(block, dtype_, count);
+  wide_->Add(block, dtype_, count);
   if (product_) {
     WidenToF64(dtype_, block, static_cast<int64_t>(count), f64_.data());
     wide_log2_product_ += Log2AbsProductOf(f64_.data(), count);

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "wheeltapper/tensor/dtype.h"
 #include "wheeltapper/tensor/stats.h"
@@ -48,15 +49,29 @@ class MomentPass {
     [[nodiscard]] const uint8_t* at(size_t index) const { return data + index * ItemSize(dtype); }
   };
 
+  // Consecutive fast blocks of one chunk, summed about the same pivots at the same scale, not yet
+  // merged into the chunk.
+  struct Group {
+    FastSums sums;  // sign_bits without those of zeros
+    int64_t count = 0;
+    int64_t zeros = 0;
+    ScaledProduct product;  // meaningless when there are zeros
+    // In scaled units. 0 until a block needs better ones.
+    float pivot = 0;
+    float abs_pivot = 0;
+    float scale = 1;
+  };
+
   const uint8_t* Aligned(const uint8_t* block, size_t count) noexcept;
   void AddFast(const Source& source, size_t count) noexcept;
   void AddExact(const uint8_t* block, size_t count) noexcept;
   void AddIntegers(const uint8_t* block, size_t count) noexcept;
-  void EstimatePivots(const Source& source) noexcept;
-  TensorStats FastStats(const Source& source, size_t count) noexcept;
-  FastSums SumFast(const Source& source, size_t count, double* scale) noexcept;
-  [[nodiscard]] double FastProduct(const Source& source, size_t count,
-                                   const FastSums& sums) noexcept;
+  void StartChunk() noexcept;
+  void AddFastBlock(const Source& source, size_t count) noexcept;
+  FastSums SumFast(const Source& source, size_t count) noexcept;
+  void StartGroup(double pivot, double abs_pivot, float scale) noexcept;
+  void MultiplyGroup(const Source& source, size_t count, int max_power) noexcept;
+  void FlushGroup() noexcept;
   TensorStats WidenedStats(const Source& source, size_t first, size_t count) noexcept;
   TensorStats ExactStats(const double* values, size_t count) noexcept;
   TensorStats PaddedStats(size_t count) noexcept;
@@ -68,12 +83,9 @@ class MomentPass {
   TensorStats total_;
   TensorStats chunk_;
   int64_t chunk_left_ = 0;
-  WideIntegers wide_;
+  Group group_;
+  std::optional<WideIntegers> wide_;  // of 64-bit integers
   double wide_log2_product_ = 0;
-  // In units of the data, like the elements of the blocks to come, it is hoped.
-  double pivot_ = 0;
-  double abs_pivot_ = 0;
-  double scale_ = 1;
   alignas(64) std::array<uint8_t, kBlockBytes> raw_;
   alignas(64) std::array<float, kBlockBytes / sizeof(float)> f32_;
   alignas(64) std::array<double, kBlockBytes / sizeof(double)> f64_;

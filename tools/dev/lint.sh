@@ -32,9 +32,10 @@ run_tidy() {
     say "./dev: no changed C++ file for clang-tidy"
     return
   fi
-  configure release || { add_counts tidy 0 0 1 0; return; }
+  # The commands of the clang build: clang-tidy does not know GCC's warnings.
+  configure_clang || { add_counts tidy 0 0 1 0; return; }
   say "./dev: clang-tidy on ${#files[@]} files"
-  lint_step tidy xargs -a <(printf '%s\n' "${files[@]}") -P 2 -n 4 clang-tidy --quiet -p build/release
+  lint_step tidy xargs -a <(printf '%s\n' "${files[@]}") -P 2 -n 4 clang-tidy --quiet -p build/debug
 }
 
 run_lint() {

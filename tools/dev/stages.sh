@@ -37,6 +37,13 @@ configure() {
   quietly "configure-$preset" cmake -S "$WT_ROOT" --preset "$preset" "$@"
 }
 
+# configure_clang: build/debug, the one that clang compiles.
+configure_clang() {
+  local clang
+  clang=$(find_clang)
+  configure debug -DCMAKE_CXX_COMPILER="$clang" -DCMAKE_C_COMPILER="${clang/clang++/clang}"
+}
+
 # ctest_stage NAME LABELS REGEX: runs what matches in build/NAME.
 ctest_stage() {
   local name=$1 labels=$2 regex=$3 start=$4 xml=$WT_STATE/results/$1.xml
@@ -88,9 +95,8 @@ stage_e2e() {
 
 # clang: thread-safety annotations and interface headers that stand alone. Builds, runs nothing.
 stage_debug() {
-  local start=$SECONDS clang
-  clang=$(find_clang)
-  if configure debug -DCMAKE_CXX_COMPILER="$clang" -DCMAKE_C_COMPILER="${clang/clang++/clang}" &&
+  local start=$SECONDS
+  if configure_clang &&
     quietly build-debug cmake --build "$WT_ROOT/build/debug" -j "$(jobs_count)" --target wheeltapper_libraries &&
     quietly build-headers cmake --build "$WT_ROOT/build/debug" -j "$(jobs_count)" --target all_verify_interface_header_sets; then
     add_counts debug $((SECONDS - start)) 2 0 0
