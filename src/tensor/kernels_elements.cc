@@ -182,21 +182,28 @@ ScaledProduct AbsProductHere(const float* values, size_t count, int max_power) {
   const size_t lanes = hn::Lanes(DD());
   // 1021 = 1022 less the [1, 2) that a lane starts with.
   const size_t run = static_cast<size_t>(1021 / max_power) * 4 * lanes;
-  LaneProduct products[4];
+  const auto load = [&](size_t i)
+                        HWY_ATTR { return hn::PromoteTo(DD(), hn::LoadU(half, values + i)); };
+  LaneProduct a;
+  LaneProduct b;
+  LaneProduct c;
+  LaneProduct d;
   for (size_t i = 0; i < count;) {
     for (const size_t end = std::min(count, i + run); i < end; i += 4 * lanes) {
-      for (size_t k = 0; k < 4; ++k) {
-        products[k].Multiply(hn::PromoteTo(DD(), hn::LoadU(half, values + i + k * lanes)));
-      }
+      a.Multiply(load(i));
+      b.Multiply(load(i + lanes));
+      c.Multiply(load(i + 2 * lanes));
+      d.Multiply(load(i + 3 * lanes));
     }
-    for (LaneProduct& product : products) {
-      product.Split();
-    }
+    a.Split();
+    b.Split();
+    c.Split();
+    d.Split();
   }
-  products[0].Join(products[1]);
-  products[2].Join(products[3]);
-  products[0].Join(products[2]);
-  return products[0].Total();
+  a.Join(b);
+  c.Join(d);
+  a.Join(c);
+  return a.Total();
 }
 
 SpecialCounts CountSpecialsHere(const float* values, size_t count) {

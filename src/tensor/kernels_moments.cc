@@ -160,23 +160,43 @@ HWY_NOINLINE FastSums FastMomentsOf(const FastInput& input) {
   return sums;
 }
 
-HWY_INLINE VF SumOf4(const VF* v) { return hn::Add(hn::Add(v[0], v[1]), hn::Add(v[2], v[3])); }
-
-// Sums about 0, extremes and sign bits of four vectors at a time. One operation per vector and
+// Sums about 0, extremes and sign bits, of four vectors at a time: one operation per vector and
 // result, and no chain of dependent operations longer than one per four vectors. |x|² is x², the
 // largest magnitude is an extreme, and a NaN or an infinity makes Σx² infinite or a NaN: none of
-// these costs anything here.
+// these costs anything here. (Four named vectors, not arrays of them, which g++ keeps in memory.)
+template <typename V>
+struct Quad {
+  V a;
+  V b;
+  V c;
+  V d;
+};
+
+HWY_INLINE VF Sum(const Quad<VF>& v) { return hn::Add(hn::Add(v.a, v.b), hn::Add(v.c, v.d)); }
+
 struct PlainRun {
   VF sum;
-  VF squares[4];
+  Quad<VF> squares;
   VF abs_sum;
 
-  HWY_INLINE PlainRun() : sum(hn::Zero(DF())), abs_sum(hn::Zero(DF())) {
-    for (VF& lane_sums : squares) {
-      lane_sums = hn::Zero(DF());
-    }
+  HWY_INLINE PlainRun()
+      : sum(hn::Zero(DF())),
+        squares{hn::Zero(DF()), hn::Zero(DF()), hn::Zero(DF()), hn::Zero(DF())},
+        abs_sum(hn::Zero(DF())) {}
+  HWY_INLINE void Add(const Quad<VF>& x, const Quad<VF>& magnitude) {
+    sum = hn::Add(sum, Sum(x));
+    abs_sum = hn::Add(abs_sum, Sum(magnitude));
+    squares.a = hn::MulAdd(x.a, x.a, squares.a);
+    squares.b = hn::MulAdd(x.b, x.b, squares.b);
+    squares.c = hn::MulAdd(x.c, x.c, squares.c);
+    squares.d = hn::MulAdd(x.d, x.d, squares.d);
   }
 };
+
+HWY_INLINE VI SignBit(VF x) { return hn::ShiftRight<31>(hn::BitCast(DI(), x)); }
+HWY_INLINE VI LessPattern(VF x, VF y) {
+  return hn::Min(hn::BitCast(DI(), x), hn::BitCast(DI(), y));
+}
 
 struct PlainExtremes {
   VF min;
@@ -189,38 +209,33 @@ struct PlainExtremes {
         max(hn::Set(DF(), -std::numeric_limits<float>::infinity())),
         abs_min(hn::Set(DI(), 0x7fffffff)),
         minus_sign_bits(hn::Zero(DI())) {}
-};
-
-HWY_INLINE void AddPlain4(const VF* x, PlainRun& run, PlainExtremes& extremes) {
-  VF magnitude[4];
-  VI bits[4];
-  VI signs[4];
-  for (size_t k = 0; k < 4; ++k) {
-    magnitude[k] = hn::Abs(x[k]);
-    bits[k] = hn::BitCast(DI(), magnitude[k]);
-    signs[k] = hn::ShiftRight<31>(hn::BitCast(DI(), x[k]));
-    run.squares[k] = hn::MulAdd(x[k], x[k], run.squares[k]);
+  HWY_INLINE void Add(const Quad<VF>& x, const Quad<VF>& magnitude) {
+    min = hn::Min(min, hn::Min(hn::Min(x.a, x.b), hn::Min(x.c, x.d)));
+    max = hn::Max(max, hn::Max(hn::Max(x.a, x.b), hn::Max(x.c, x.d)));
+    abs_min = hn::Min(abs_min, hn::Min(LessPattern(magnitude.a, magnitude.b),
+                                       LessPattern(magnitude.c, magnitude.d)));
+    minus_sign_bits = hn::Add(minus_sign_bits, hn::Add(hn::Add(SignBit(x.a), SignBit(x.b)),
+                                                       hn::Add(SignBit(x.c), SignBit(x.d))));
   }
-  run.sum = hn::Add(run.sum, SumOf4(x));
-  run.abs_sum = hn::Add(run.abs_sum, SumOf4(magnitude));
-  extremes.min = hn::Min(extremes.min, hn::Min(hn::Min(x[0], x[1]), hn::Min(x[2], x[3])));
-  extremes.max = hn::Max(extremes.max, hn::Max(hn::Max(x[0], x[1]), hn::Max(x[2], x[3])));
-  extremes.abs_min = hn::Min(extremes.abs_min,
-                             hn::Min(hn::Min(bits[0], bits[1]), hn::Min(bits[2], bits[3])));
-  extremes.minus_sign_bits =
-      hn::Add(extremes.minus_sign_bits,
-              hn::Add(hn::Add(signs[0], signs[1]), hn::Add(signs[2], signs[3])));
-}
+};
 
 HWY_INLINE uint32_t MagnitudeBits(float value) {
   return std::bit_cast<uint32_t>(value) & 0x7fffffffU;
 }
 
-HWY_INLINE FastSums PlainTotals(const FoldedSum* folded, const PlainExtremes& extremes) {
+struct PlainSums {
+  FoldedSum d;
+  FoldedSum d2;
+  FoldedSum abs_d;
+
+  HWY_INLINE PlainSums() : d(), d2(), abs_d() {}
+};
+
+HWY_INLINE FastSums PlainTotals(const PlainSums& folded, const PlainExtremes& extremes) {
   FastSums sums;
-  sums.d = folded[0].total();
-  sums.d2 = sums.abs_d2 = folded[1].total();
-  sums.abs_d = folded[2].total();
+  sums.d = folded.d.total();
+  sums.d2 = sums.abs_d2 = folded.d2.total();
+  sums.abs_d = folded.abs_d.total();
   sums.min = hn::GetLane(hn::MinOfLanes(DF(), extremes.min));
   sums.max = hn::GetLane(hn::MaxOfLanes(DF(), extremes.max));
   sums.abs_min_bits = static_cast<uint32_t>(hn::GetLane(hn::MinOfLanes(DI(), extremes.abs_min)));
@@ -240,23 +255,25 @@ HWY_NOINLINE FastSums PlainMomentsOf(const FastInput& input) {
   const size_t lanes = hn::Lanes(DF());
   const auto* from = static_cast<const T*>(input.from);
   auto* to = static_cast<uint8_t*>(input.stream_to);
-  FoldedSum folded[3];
+  PlainSums folded;
   PlainExtremes extremes;
   for (size_t i = 0; i < input.count;) {
     const size_t end = std::min(input.count, i + kRunLength * 4 * lanes);
     PlainRun run;
     for (; i < end; i += 4 * lanes) {
-      const VF x[4] = {LoadAsF32(from + i), LoadAsF32(from + i + lanes),
+      const Quad<VF> x{LoadAsF32(from + i), LoadAsF32(from + i + lanes),
                        LoadAsF32(from + i + 2 * lanes), LoadAsF32(from + i + 3 * lanes)};
+      const Quad<VF> magnitude{hn::Abs(x.a), hn::Abs(x.b), hn::Abs(x.c), hn::Abs(x.d)};
       if constexpr (kStream) {
         StreamBytes(reinterpret_cast<const uint8_t*>(from + i), to + i * sizeof(T),
                     4 * lanes * sizeof(T));
       }
-      AddPlain4(x, run, extremes);
+      run.Add(x, magnitude);
+      extremes.Add(x, magnitude);
     }
-    folded[0].Add(run.sum);
-    folded[1].Add(SumOf4(run.squares));
-    folded[2].Add(run.abs_sum);
+    folded.d.Add(run.sum);
+    folded.d2.Add(Sum(run.squares));
+    folded.abs_d.Add(run.abs_sum);
   }
   return PlainTotals(folded, extremes);
 }

@@ -46,6 +46,11 @@ bool Cancels(double d, double d2, double inverse_n, float pivot) {
   return CenteredSquares(d, d2, inverse_n) < d2 * (pivot == 0 ? 0.125 : 0.25);
 }
 
+// The differences, and with them their rounding errors, are larger than the elements themselves.
+bool IsFar(float pivot, double scaled_abs_mean) {
+  return std::fabs(static_cast<double>(pivot)) > 2 * scaled_abs_mean;
+}
+
 bool IsNonfinite(const FastSums& sums) { return sums.abs_max_bits >= kInfBits; }
 
 bool IsDenormal(const FastSums& sums) {
@@ -108,11 +113,7 @@ double Log2AbsProductOf(const double* values, size_t count) noexcept {
 // The work arrays stay uninitialised: clearing 48 KiB would cost more than the statistics of a
 // small tensor. NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init)
 MomentPass::MomentPass(DType dtype, bool product) noexcept
-    : dtype_(dtype),
-      item_size_(ItemSize(dtype)),
-      product_(product),
-      total_(EmptyStats(product)),
-      chunk_(total_) {
+    : dtype_(dtype), item_size_(ItemSize(dtype)), product_(product) {
   if (dtype == DType::kI64 || dtype == DType::kU64) {
     wide_.emplace();
   }
@@ -148,6 +149,9 @@ TensorStats MomentPass::Finish() noexcept {
     wide.prod_sign = product_ ? 1 : kNaN;
     result = MergeStats(result, wide);
   }
+  if (result.numel == 0) {
+    return EmptyStats(product_);
+  }
   if (product_) {
     SetProductSign(&result);
   }
@@ -162,7 +166,9 @@ const uint8_t* MomentPass::Aligned(const uint8_t* block, size_t count) noexcept 
   return raw_.data();
 }
 
-void MomentPass::Merge(const TensorStats& block) noexcept { chunk_ = MergeStats(chunk_, block); }
+void MomentPass::Merge(const TensorStats& block) noexcept {
+  chunk_ = chunk_.numel == 0 ? block : MergeStats(chunk_, block);
+}
 
 void MomentPass::StartChunk() noexcept {
   FlushGroup();
@@ -284,7 +290,8 @@ void MomentPass::FlushGroup() noexcept {
   const double inverse_n = 1 / n;
   const double unscale = 1 / static_cast<double>(group_.scale);
   const double mean = (static_cast<double>(group_.pivot) + sums.d * inverse_n) * unscale;
-  const double abs_mean = (static_cast<double>(group_.abs_pivot) + sums.abs_d * inverse_n) * unscale;
+  const double abs_mean =
+      (static_cast<double>(group_.abs_pivot) + sums.abs_d * inverse_n) * unscale;
   TensorStats stats;
   stats.numel = group_.count;
   stats.zero_count = group_.zeros;
@@ -308,8 +315,7 @@ void MomentPass::FlushGroup() noexcept {
   if (product_) {
     const ScaledProduct& product = group_.product;
     stats.log2_abs_prod =
-        group_.zeros > 0 ? -kInf
-                         : static_cast<double>(product.power) + std::log2(product.mantissa);
+        group_.zeros > 0 ? -kInf : static_cast<double>(product.power) + std::log2(product.mantissa);
     stats.prod_sign = 1;
   }
   group_.sums = {};

@@ -80,6 +80,7 @@ class MomentPass {
   const DType dtype_;
   const size_t item_size_;
   const bool product_;
+  // Nothing but numel means anything while that is 0.
   TensorStats total_;
   TensorStats chunk_;
   int64_t chunk_left_ = 0;
