@@ -60,7 +60,9 @@ Status Background::Start() {
 }
 
 void Background::DrainLoop() {
-  LowerThreadPriority();
+  if (!options_.job_waits) {
+    LowerThreadPriority();
+  }
   bool more = true;
   while (more) {
     uint64_t round = 0;

@@ -29,6 +29,9 @@ struct BackgroundOptions {
   // Free bytes of the disk (mocked in tests); raw tensors resume when this much is there.
   std::function<uint64_t()> free_disk_bytes;
   uint64_t resume_raw_bytes = uint64_t{256} << 20;
+  // capture.on_full = "block": training waits for the drain, so the drain runs at training's own
+  // priority. Lowered, it would hold training up behind everything else on the machine.
+  bool job_waits = false;
 };
 
 class Background : public std::enable_shared_from_this<Background> {

@@ -176,6 +176,7 @@ Result<std::unique_ptr<Session>> NativeSession::Open(
   BackgroundOptions behind;
   behind.run_dir = options.run_dir;
   behind.clock = &clock;
+  behind.job_waits = recording.on_full == OnFull::kBlock;
   behind.free_disk_bytes = FreeBytesOf(options.run_dir);
   auto background = std::make_shared<Background>(std::move(behind), std::move(segment),
                                                  std::move(recorder), std::move(writer));

@@ -52,7 +52,7 @@ class DiskJournalWriter final : public JournalWriter {
 
  private:
   // A stretch of the journal ring that is about to be written: to the end of what is published, or
-  // to the first record with which its raw tensors make a piece of kPieceBytes.
+  // to the BLOB_REF before which its raw tensors make a piece of kPieceBytes.
   struct Chunk {
     std::span<uint8_t> bytes;    // whole records
     uint64_t stream_offset = 0;  // of bytes[0]

@@ -147,7 +147,7 @@ DiskJournalWriter::Chunk DiskJournalWriter::WalkRing(std::span<uint8_t> readable
   chunk.open_transaction = open_transaction_;
   chunk.last_seq = last_seq_;
   uint64_t at = 0;
-  while (at < readable.size() && chunk.blob_bytes < kPieceBytes) {
+  while (at < readable.size()) {
     const std::span<uint8_t> rest = readable.subspan(at);
     if (rest.size() < sizeof(RecordHeader)) {
       chunk.damaged = true;
@@ -159,6 +159,9 @@ DiskJournalWriter::Chunk DiskJournalWriter::WalkRing(std::span<uint8_t> readable
         (header.seq != 0 && header.seq <= chunk.last_seq)) {
       chunk.damaged = true;
       break;
+    }
+    if (header.type == RecordType::kBlobRef && chunk.blob_bytes >= kPieceBytes) {
+      break;  // the next piece's
     }
     const uint64_t nbytes = RecordBytes(header.payload_bytes);
     at += nbytes;

@@ -114,6 +114,39 @@ class RecorderTest : public ::testing::Test {
   int rings_ = 0;
 };
 
+TEST_F(RecorderTest, UnderBlockALargeStepGoesToTheDrainPieceByPiece) {
+  constexpr int64_t kElements = 1 << 20;
+  for (const OnFull on_full : {OnFull::kBlock, OnFull::kDegrade}) {
+    Make(EveryStep(), on_full, 1 << 20, 32 << 20);
+    next_seq_ = 1;
+    std::vector<TensorItem> items;
+    const Vector x(static_cast<size_t>(kElements), 2.0F);
+    for (int i = 0; i < 5; ++i) {
+      items.push_back(x.item(Tensor("x" + std::to_string(i), kElements)));
+    }
+    (void)ReadAll();
+    (void)recorder_->armed(Mode::kTrain);
+    recorder_->Record(items);
+    const uint64_t early = segment_->blob_ring().Readable().size();
+    if (on_full == OnFull::kDegrade) {
+      EXPECT_EQ(early, 0U) << "it may still be degraded as a whole";
+      continue;
+    }
+    EXPECT_EQ(early, uint64_t{16} << 20);
+    const auto pieces = ReadAll();
+    EXPECT_THAT(Types(pieces),
+                ElementsAre(RecordType::kStats, RecordType::kStats, RecordType::kBlobRef,
+                            RecordType::kStats, RecordType::kStats, RecordType::kBlobRef));
+    recorder_->FinishStep(Mode::kTrain, {});
+    const auto rest = ReadAll();
+    ASSERT_THAT(Types(rest),
+                ElementsAre(RecordType::kStats, RecordType::kBlobRef, RecordType::kCommit));
+    const auto commit = Payload<format::CommitPayload>(rest[2]);
+    EXPECT_EQ(commit.first_seq, pieces[0].header.seq);
+    EXPECT_EQ(commit.record_count, 8U);
+  }
+}
+
 TEST_F(RecorderTest, AStepIsInvisibleUntilItIsFinished) {
   Make(EveryStep(), OnFull::kDegrade);
   const CaptureId id = Tensor("x", 100);

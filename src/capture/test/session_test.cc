@@ -1,6 +1,9 @@
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
 
 #include <gmock/gmock.h>
 #include <sched.h>
@@ -46,6 +49,71 @@ std::vector<format::StepBatch> ReadRun(const std::string& run_dir) {
 int64_t StepsIn(const std::vector<format::StepBatch>& batches) {
   return std::count_if(batches.begin(), batches.end(),
                        [](const format::StepBatch& batch) { return batch.is_step; });
+}
+
+// Scheduling policy of the thread of that name in this process; -1 when there is none.
+int PolicyOfThread(const std::string& name) {
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream file(entry.path() / "comm");
+    std::string comm;
+    if (std::getline(file, comm) && comm == name) {
+      return sched_getscheduler(std::stoi(entry.path().filename().string()));
+    }
+  }
+  return -1;
+}
+
+TEST(SessionTest, TheDrainIsBackgroundWorkUnlessTheJobWaitsForIt) {
+  for (const auto& [policy, scheduling] :
+       {std::pair{"degrade", SCHED_BATCH}, {"block", SCHED_OTHER}}) {
+    const TemporaryRun run;
+    const auto session = StartIn(run.dir(), EveryStep({{"capture.on_full", policy, ""}}));
+    ASSERT_NE(session, nullptr);
+    ASSERT_TRUE(session->Flush(10 * kSecond).ok());  // the thread has begun
+    EXPECT_EQ(PolicyOfThread("wt-cap-drain"), scheduling) << policy;
+    ASSERT_TRUE(session->Stop(20 * kSecond).ok());
+  }
+}
+
+TEST(SessionTest, UnderBlockAStepLargerThanTheRingIsWholeAndRight) {
+  const TemporaryRun run;
+  const auto session = StartIn(
+      run.dir(), EveryStep({{"capture.on_full", "block", ""}, {"capture.blob_ring_mb", "16", ""}}));
+  ASSERT_NE(session, nullptr);
+  constexpr size_t kElements = size_t{1} << 20;
+  std::vector<CaptureId> ids;
+  std::vector<Vector> tensors;
+  for (int i = 0; i < 10; ++i) {
+    ids.push_back(
+        *session->RegisterTensor({.name = "t" + std::to_string(i), .shape = {int64_t{kElements}}}));
+    tensors.emplace_back(kElements, static_cast<float>(i));
+  }
+  for (int step = 0; step < 2; ++step) {
+    std::vector<TensorItem> items;
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      items.push_back(tensors[i].item(ids[i]));
+    }
+    ASSERT_TRUE(session->armed(Mode::kTrain));
+    session->Record(items);
+    session->FinishStep(Mode::kTrain, {});
+  }
+  ASSERT_TRUE(session->Stop(60 * kSecond).ok());
+  auto reader = format::RunReader::Open(run.dir()).value();
+  size_t right = 0;
+  ASSERT_TRUE(reader
+                  ->Poll([&](format::StepBatch&& batch) {
+                    for (const format::TensorRow& row : batch.tensors) {
+                      const auto bytes = reader->ReadTensor(row);
+                      const char digit = reader->names().info(row.name).name[1];
+                      const Vector expected(kElements, static_cast<float>(digit - '0'));
+                      const bool same =
+                          bytes.ok() &&
+                          std::memcmp(bytes->data(), expected.values.data(), bytes->size()) == 0;
+                      right += same ? 1U : 0U;
+                    }
+                  })
+                  .ok());
+  EXPECT_EQ(right, 20U);
 }
 
 TEST(SessionTest, StepsAreReadableAfterAFlushAndAfterTheStop) {

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/format/safetensors.h"
@@ -288,6 +289,68 @@ TEST_F(JournalWriterTest, TheBlobRingIsGivenBackAsItIsDrained) {
     written += 100'000;
   }
   EXPECT_TRUE(ReadRun(run_).gaps.empty());
+}
+
+TEST_F(JournalWriterTest, ABacklogIsGivenBackPieceByPiece) {
+  constexpr uint64_t kTensorBytes = 9 << 20;
+  WriterOptions options = TestWriterOptions(run_);
+  options.blob_rotate_bytes = kTensorBytes + (1 << 20);  // a file per tensor
+  auto attempt = Attempt::Start(options, 1, clock_, 1 << 20, 4 * kTensorBytes);
+  attempt->producer->Tensor(1, "large", tensor::DType::kU8, {kTensorBytes});
+  for (int64_t step = 0; step < 4; ++step) {
+    attempt->producer->AddBlob(1, SomeBytes(step, kTensorBytes));
+    attempt->producer->Commit(step);
+  }
+  ASSERT_FALSE(attempt->producer->full());
+  // The third tensor cannot be written: the first two make a piece and are done with.
+  const std::string in_the_way = BlobPath(run_, Rank{0}, 3, true);
+  ASSERT_TRUE(MakeDirectories(in_the_way).ok());
+  EXPECT_FALSE(attempt->writer->Drain(*attempt->segment).ok());
+  EXPECT_EQ(attempt->segment->blob_ring().offset(), 2 * kTensorBytes);
+  EXPECT_THAT(ReadRun(run_).lines, SizeIs(4)) << "two steps of a head and a tensor";
+  ASSERT_EQ(rmdir(in_the_way.c_str()), 0);
+  Drain(*attempt);
+  EXPECT_EQ(attempt->segment->blob_ring().fill(), 0.0);
+  auto reader = RunReader::Open(run_).value();
+  std::vector<bool> right;
+  ASSERT_TRUE(reader
+                  ->Poll([&](StepBatch&& batch) {
+                    for (const TensorRow& row : batch.tensors) {
+                      const auto bytes = reader->ReadTensor(row);
+                      right.push_back(bytes.ok() &&
+                                      *bytes == SomeBytes(batch.key.step.value, kTensorBytes));
+                    }
+                  })
+                  .ok());
+  EXPECT_THAT(right, testing::ElementsAre(true, true, true, true));
+}
+
+TEST_F(JournalWriterTest, TensorsAcrossTheSlicesOfAWriteKeepTheirChecksums) {
+  // Slices end every 8 MiB: inside a tensor, once, twice, and exactly behind one.
+  const std::vector<size_t> sizes{70'001, (9 << 20) + 123, 64, (17 << 20) - 5, 8 << 20, 300'000};
+  auto attempt = Attempt::Start(TestWriterOptions(run_), 1, clock_, 1 << 20, 64 << 20);
+  for (uint32_t i = 0; i < sizes.size(); ++i) {
+    attempt->producer->Tensor(i + 1, "t" + std::to_string(i), tensor::DType::kU8,
+                              {static_cast<int64_t>(sizes[i])});
+    attempt->producer->AddBlob(i + 1, SomeBytes(i, sizes[i]));
+  }
+  attempt->producer->Commit(0);
+  ASSERT_FALSE(attempt->producer->full());
+  Drain(*attempt);
+  auto reader = RunReader::Open(run_).value();
+  size_t right = 0;
+  ASSERT_TRUE(reader
+                  ->Poll([&](StepBatch&& batch) {
+                    for (size_t i = 0; i < batch.tensors.size(); ++i) {
+                      const auto bytes = reader->ReadTensor(batch.tensors[i]);
+                      ASSERT_TRUE(bytes.ok()) << i << ": " << bytes.status().ToString();
+                      right += *bytes == SomeBytes(static_cast<int64_t>(i), sizes[i]) ? 1U : 0U;
+                    }
+                  })
+                  .ok());
+  EXPECT_EQ(right, sizes.size());
+  ASSERT_TRUE(attempt->writer->Close().ok());
+  EXPECT_THAT(CheckRun(run_)->problems, IsEmpty());
 }
 
 TEST_F(JournalWriterTest, ManyLargeTensorsFillSeveralBlobFiles) {
