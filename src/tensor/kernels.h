@@ -50,6 +50,8 @@ struct FastInput {
   float abs_pivot = 0;
   // A power of two that every element is multiplied by before it is summed.
   float scale = 1;
+  // How many bytes ahead of the elements to prefetch where pivots are 0 and scale is 1: a hint.
+  size_t ahead = 0;
   // Not null: the elements are also copied here by streaming stores; 64-byte aligned.
   void* stream_to = nullptr;
 };

@@ -29,6 +29,7 @@ using VD = hn::Vec<DD>;
 
 // Additions per f32 lane before the sums are folded into f64.
 constexpr size_t kRunLength = 16;
+constexpr size_t kLineBytes = 64;
 
 HWY_INLINE double Total(VD v) { return hn::GetLane(hn::SumOfLanes(DD(), v)); }
 
@@ -250,7 +251,7 @@ HWY_INLINE FastSums PlainTotals(const PlainSums& folded, const PlainExtremes& ex
 }
 
 // FastMoments for pivots of 0 and a scale of 1.
-template <typename T, bool kStream>
+template <typename T, bool kStream, bool kAhead>
 HWY_NOINLINE FastSums PlainMomentsOf(const FastInput& input) {
   const size_t lanes = hn::Lanes(DF());
   const auto* from = static_cast<const T*>(input.from);
@@ -261,6 +262,11 @@ HWY_NOINLINE FastSums PlainMomentsOf(const FastInput& input) {
     const size_t end = std::min(input.count, i + kRunLength * 4 * lanes);
     PlainRun run;
     for (; i < end; i += 4 * lanes) {
+      if constexpr (kAhead) {
+        for (size_t byte = 0; byte < 4 * lanes * sizeof(T); byte += kLineBytes) {
+          hwy::Prefetch(reinterpret_cast<const uint8_t*>(from + i) + input.ahead + byte);
+        }
+      }
       const Quad<VF> x{LoadAsF32(from + i), LoadAsF32(from + i + lanes),
                        LoadAsF32(from + i + 2 * lanes), LoadAsF32(from + i + 3 * lanes)};
       const Quad<VF> magnitude{hn::Abs(x.a), hn::Abs(x.b), hn::Abs(x.c), hn::Abs(x.d)};
@@ -282,7 +288,10 @@ template <typename T>
 FastSums FastMomentsOfType(const FastInput& input) {
   const bool stream = input.stream_to != nullptr;
   if (input.pivot == 0 && input.abs_pivot == 0 && input.scale == 1) {
-    return stream ? PlainMomentsOf<T, true>(input) : PlainMomentsOf<T, false>(input);
+    if (input.ahead > 0) {
+      return stream ? PlainMomentsOf<T, true, true>(input) : PlainMomentsOf<T, false, true>(input);
+    }
+    return stream ? PlainMomentsOf<T, true, false>(input) : PlainMomentsOf<T, false, false>(input);
   }
   if (input.scale != 1) {
     return stream ? FastMomentsOf<T, true, true>(input) : FastMomentsOf<T, true, false>(input);

@@ -234,12 +234,14 @@ FastSums MomentPass::SumFast(const Source& source, size_t count) noexcept {
   input.dtype = source.dtype;
   input.count = count;
   input.stream_to = source.stream_to;
+  input.ahead = ahead_;
   for (int attempt = 1;; ++attempt) {
     input.scale = group_.scale;
     input.pivot = group_.pivot;
     input.abs_pivot = group_.abs_pivot;
     const FastSums sums = FastMoments(input);
     input.stream_to = nullptr;
+    input.ahead = 0;
     if (IsNonfinite(sums) || attempt == kAttempts) {
       return sums;
     }

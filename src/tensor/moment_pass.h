@@ -38,6 +38,8 @@ class MomentPass {
   // not null the block's bytes are copied there, by streaming stores when `stream` (`to` is then
   // 64-byte aligned).
   void Add(const uint8_t* block, size_t count, uint8_t* to, bool stream) noexcept;
+  // How many bytes beyond the elements of the next block memory should be on its way.
+  void set_ahead(size_t nbytes) noexcept { ahead_ = nbytes; }
   TensorStats Finish() noexcept;
 
  private:
@@ -85,6 +87,7 @@ class MomentPass {
   TensorStats chunk_;
   int64_t chunk_left_ = 0;
   Group group_;
+  size_t ahead_ = 0;
   std::optional<WideIntegers> wide_;  // of 64-bit integers
   double wide_log2_product_ = 0;
   alignas(64) std::array<uint8_t, kBlockBytes> raw_;
