@@ -122,18 +122,38 @@ const char* FormatOf(DType dtype) {
   return kFormats.at(static_cast<size_t>(dtype));
 }
 
+// Bytes of the elements alone.
+Py_ssize_t ElementBytes(const NativeArray& array) {
+  auto nbytes = static_cast<Py_ssize_t>(tensor::ItemSize(array.dtype));
+  for (const Py_ssize_t extent : array.shape) {
+    nbytes *= extent;
+  }
+  return nbytes;
+}
+
+bool AsksForContiguous(int flags) {
+  const auto asks = [flags](int what) { return (flags & what) == what; };
+  return asks(PyBUF_C_CONTIGUOUS) || asks(PyBUF_F_CONTIGUOUS) || asks(PyBUF_ANY_CONTIGUOUS);
+}
+
 int GetBuffer(PyObject* self, Py_buffer* out, int flags) {
   if ((flags & PyBUF_WRITABLE) != 0) {
     PyErr_SetString(PyExc_BufferError, "the values of a run are read-only");
     return -1;
   }
   auto* array = nb::inst_ptr<NativeArray>(self);
+  const Py_ssize_t nbytes = ElementBytes(*array);
+  const bool gaps = static_cast<size_t>(nbytes) != array->bytes.size();
+  if (gaps && ((flags & PyBUF_STRIDES) != PyBUF_STRIDES || AsksForContiguous(flags))) {
+    PyErr_SetString(PyExc_BufferError, "the values are not contiguous");
+    return -1;
+  }
   static const uint8_t kEmpty = 0;
   const uint8_t* data = array->bytes.empty() ? &kEmpty : array->bytes.data();
   *out = Py_buffer{};
   // The protocol has no const; readonly = 1 is its promise.
   out->buf = const_cast<uint8_t*>(data);  // NOLINT(cppcoreguidelines-pro-type-const-cast)
-  out->len = static_cast<Py_ssize_t>(array->bytes.size());
+  out->len = nbytes;
   out->itemsize = static_cast<Py_ssize_t>(tensor::ItemSize(array->dtype));
   out->readonly = 1;
   out->ndim = static_cast<int>(array->shape.size());
@@ -265,7 +285,7 @@ void BindArray(nb::module_& m) {
           "shape", [](const NativeArray& self) { return nb::tuple(nb::cast(self.shape)); },
           "Extents.")
       .def_prop_ro(
-          "nbytes", [](const NativeArray& self) { return self.bytes.size(); }, "Size in bytes.");
+          "nbytes", [](const NativeArray& self) { return ElementBytes(self); }, "Size in bytes.");
 }
 
 }  // namespace wheeltapper::python

@@ -68,11 +68,11 @@ class ArrayView {
 
 // Read-only memory that implements Python's buffer protocol; `owner` keeps it alive.
 struct NativeArray {
-  ByteSpan bytes;
+  ByteSpan bytes;  // from the first element to the last, gaps between strides included
   std::shared_ptr<const void> owner;
   tensor::DType dtype = tensor::DType::kU8;
   std::vector<Py_ssize_t> shape;
-  std::vector<Py_ssize_t> strides;  // in bytes, C order
+  std::vector<Py_ssize_t> strides;  // in bytes
 };
 // A one-dimensional array that owns `values`.
 template <typename T>

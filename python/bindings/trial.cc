@@ -149,6 +149,27 @@ NativeArray ValueOf(Trial& self, const std::string& name, int64_t step, int mode
   return array;
 }
 
+nb::list ValuesOf(Trial& self, const std::string& name, int mode, int rank) {
+  nb::list out;
+  for (trial::ValueRun& run :
+       Unwrap(self.Values(name, ModeOf(mode).value_or(Mode::kTrain), Rank{rank}))) {
+    trial::TensorValue& first = run.first;
+    NativeArray array;
+    array.dtype = first.dtype;
+    for (const int64_t extent : first.shape) {
+      array.shape.push_back(static_cast<Py_ssize_t>(extent));
+    }
+    SetContiguousStrides(&array);
+    array.shape.insert(array.shape.begin(), static_cast<Py_ssize_t>(run.steps.size()));
+    array.strides.insert(array.strides.begin(), static_cast<Py_ssize_t>(run.stride_bytes));
+    array.bytes = {first.bytes.data(),
+                   (run.steps.size() - 1) * run.stride_bytes + first.bytes.size()};
+    array.owner = std::move(first.owner);
+    out.append(nb::make_tuple(nb::cast(run.steps), nb::cast(std::move(array))));
+  }
+  return out;
+}
+
 nb::list Gaps(Trial& self) {
   nb::list out;
   for (const format::GapRow& row : Unwrap(self.Gaps())) {
@@ -309,6 +330,10 @@ void BindSeries(nb::class_<Trial>& type) {
           nb::arg("rank") = nb::none(), "Histograms as lists of (low, high, count).")
       .def("value", &ValueOf, nb::arg("name"), nb::arg("step"), nb::arg("mode") = 0,
            nb::arg("rank") = 0, "A raw tensor without a copy.")
+      .def(
+          "values", &ValuesOf, nb::arg("name"), nb::arg("mode") = 0, nb::arg("rank") = 0,
+          "All raw values without a copy: (steps, array of one more dimension) for each stretch of "
+          "values that are alike.")
       .def(
           "step_times",
           [](Trial& self, const OptionalMode& mode, const OptionalRank& rank) {

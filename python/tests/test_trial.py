@@ -49,6 +49,36 @@ def test_raw_values_come_without_a_copy_and_read_only(trial):
     assert sorted(weight.values()) == [0, 1, 2]
 
 
+def test_all_values_are_what_value_says_of_each(trial):
+    for name in ("first.weight", "last.weight", "half"):
+        tensor = trial.tensor(name)
+        values = tensor.values()
+        assert list(values) == sorted(values)
+        assert values, name
+        for step, value in values.items():
+            one = tensor.value(step)
+            assert (value.dtype, value.shape) == (one.dtype, one.shape)
+            np.testing.assert_array_equal(value, one)
+            assert not value.flags.writeable
+    assert trial.tensor("first.weight").values(rank=7) == {}
+    assert trial.tensor("first.bias").values() == {}, "only its statistics were kept"
+
+
+def test_values_without_extents_are_arrays_too(job):
+    def steps():
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(3):
+            wheeltapper.save_tensor("scale", torch.tensor(float(step)))
+            train(model, optimizer, 1)
+        wheeltapper.flush()
+
+    values = job(steps, **RAW).tensor("scale").values()
+    assert len(values) == 3
+    assert all(isinstance(value, np.ndarray) and value.shape == () for value in values.values())
+    assert [float(value) for value in values.values()] == [0.0, 1.0, 2.0]
+
+
 def test_values_outlive_the_trial(trial):
     value = trial.tensor("first.weight").value(0)
     total = value.sum()

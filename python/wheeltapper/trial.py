@@ -307,14 +307,13 @@ class Tensor:
 
     def values(self, *, mode: str = "train", rank: int = 0) -> dict[int, np.ndarray[Any, Any]]:
         """Its raw values by step; steps without one are left out."""
-        values = {step: self._value_or_none(step, mode, rank) for step in self.steps(rank=rank)}
-        return {step: value for step, value in values.items() if value is not None}
-
-    def _value_or_none(self, step: int, mode: str, rank: int) -> np.ndarray[Any, Any] | None:
-        try:
-            return self.value(step, mode=mode, rank=rank)
-        except NotFoundError:
-            return None
+        values: dict[int, np.ndarray[Any, Any]] = {}
+        for steps, native in self._native.values(self.name, _mode_id(mode) or 0, rank):
+            stack = as_numpy(native)
+            # Iterating over one dimension would give NumPy scalars instead of arrays.
+            slices = stack if stack.ndim > 1 else (stack[i, ...] for i in range(len(stack)))
+            values.update(zip(steps, slices, strict=True))
+        return values
 
     def scalars(self, *, mode: str | None = None, rank: int | None = None) -> Series:
         """All points of a scalar."""

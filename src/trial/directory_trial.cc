@@ -250,6 +250,11 @@ Result<TensorValue> DirectoryTrial::Value(const std::string& name, Step step, Mo
   return ReadValue(&view_, name, {rank, step, mode, 0});
 }
 
+Result<std::vector<ValueRun>> DirectoryTrial::Values(const std::string& name, Mode mode,
+                                                     Rank rank) {
+  return ReadValues(&view_, name, mode, rank);
+}
+
 Result<std::vector<StepPoint>> DirectoryTrial::StepTimes(const SeriesQuery& query) {
   return ReadStepTimes(&view_, query);
 }

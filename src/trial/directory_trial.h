@@ -47,6 +47,7 @@ class DirectoryTrial final : public Trial {
   Result<std::vector<ScalarPoint>> StatSeries(const std::string& name, const std::string& column,
                                               const SeriesQuery& query) override;
   Result<TensorValue> Value(const std::string& name, Step step, Mode mode, Rank rank) override;
+  Result<std::vector<ValueRun>> Values(const std::string& name, Mode mode, Rank rank) override;
   Result<std::vector<StepPoint>> StepTimes(const SeriesQuery& query) override;
   Result<std::vector<format::GapRow>> Gaps() override;
   Result<std::vector<std::string>> Metas() override;

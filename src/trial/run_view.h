@@ -58,6 +58,8 @@ Result<std::vector<StepPoint>> ReadStepTimes(RunView* view, const SeriesQuery& q
 Result<std::vector<format::GapRow>> ReadGaps(RunView* view);
 Result<std::vector<std::string>> ReadMetas(RunView* view);
 Result<TensorValue> ReadValue(RunView* view, const std::string& name, const format::StepKey& key);
+Result<std::vector<ValueRun>> ReadValues(RunView* view, const std::string& name, Mode mode,
+                                         Rank rank);
 Result<format::Table> ReadRunTable(RunView* view, const std::string& table, const NameFilter& names,
                                    const SeriesQuery& query);
 

@@ -24,6 +24,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::SizeIs;
 
 constexpr TimeNs kSecond = 1'000'000'000;
 
@@ -180,6 +181,105 @@ TEST_F(TrialTest, RawValuesComeBackInlineFromOpenBlobsAndFromSealedOnes) {
   ASSERT_TRUE(live->Refresh().ok());
   check(live.get());
   check(Open().get());
+}
+
+// What Values says, as Value would: step → floats.
+std::map<int64_t, std::vector<float>> FloatsByStep(const std::vector<ValueRun>& runs) {
+  std::map<int64_t, std::vector<float>> out;
+  for (const ValueRun& run : runs) {
+    for (size_t i = 0; i < run.steps.size(); ++i) {
+      TensorValue value = run.first;
+      value.bytes = {run.first.bytes.data() + i * run.stride_bytes, run.first.bytes.size()};
+      out[run.steps[i]] = Floats(value);
+    }
+  }
+  return out;
+}
+
+TEST_F(TrialTest, AllValuesOfATensorAreWhatValueSaysOfEach) {
+  RankBuilderOptions options;
+  options.blob_ring_bytes = 4 << 20;
+  RankBuilder rank(run(), Rank{0}, clock_, options);
+  const auto write = [&](int64_t first, int64_t last) {
+    for (int64_t step = first; step <= last; ++step) {
+      const Mode mode = step % 5 == 4 ? Mode::kEval : Mode::kTrain;
+      rank.Begin(step, mode, step);
+      rank.Raw("small", std::vector<float>(3, static_cast<float>(step)));
+      if (step % 3 == 0) {
+        rank.Blob("large", std::vector<float>(20'000, static_cast<float>(-step)));
+      }
+      rank.Commit();
+    }
+    rank.Drain();
+  };
+  const auto check = [](Trial* trial) {
+    for (const char* name : {"small", "large"}) {
+      for (const Mode mode : {Mode::kTrain, Mode::kEval}) {
+        const auto values = trial->Values(name, mode, Rank{0});
+        ASSERT_TRUE(values.ok()) << values.status().ToString();
+        const auto one_by_one = trial->Trial::Values(name, mode, Rank{0});
+        ASSERT_TRUE(one_by_one.ok()) << one_by_one.status().ToString();
+        EXPECT_EQ(FloatsByStep(*values), FloatsByStep(*one_by_one)) << name;
+      }
+    }
+  };
+  write(0, 9);
+  rank.Rotate();
+  rank.Seal();
+  write(10, 19);
+  rank.Rotate();
+  write(20, 24);
+  const auto live = Open();
+  check(live.get());
+  rank.Seal();
+  check(live.get());  // not refreshed
+  const auto trial = Open();
+  check(trial.get());
+  EXPECT_EQ(FloatsByStep(*trial->Values("small", Mode::kTrain, Rank{0})).size(), 20U);
+  EXPECT_EQ(FloatsByStep(*trial->Values("large", Mode::kTrain, Rank{0}))[21],
+            std::vector<float>(20'000, -21.0F));
+  EXPECT_THAT(*trial->Values("small", Mode::kTrain, Rank{1}), IsEmpty());
+  EXPECT_EQ(trial->Values("smal", Mode::kTrain, Rank{0}).status().code(), StatusCode::kNotFound);
+}
+
+TEST_F(TrialTest, ValuesAtEqualDistancesAreOneRun) {
+  RankBuilder rank(run(), Rank{0}, clock_);
+  for (int64_t step = 0; step < 100; ++step) {
+    rank.Begin(step, Mode::kTrain, step);
+    rank.Raw("a", std::vector<float>(16, static_cast<float>(step)));
+    rank.Raw("b", std::vector<float>(step < 50 ? 3 : 4, static_cast<float>(step)));
+    rank.Commit();
+  }
+  rank.Drain();
+  rank.Rotate();
+  rank.Seal();
+  const auto trial = Open();
+  const auto a = *trial->Values("a", Mode::kTrain, Rank{0});
+  ASSERT_THAT(a, SizeIs(1));
+  EXPECT_EQ(a[0].steps.size(), 100U);
+  const auto b = *trial->Values("b", Mode::kTrain, Rank{0});
+  ASSERT_THAT(b, SizeIs(2)) << "its shape changed once";
+  EXPECT_THAT(b[1].first.shape, ElementsAre(4));
+}
+
+TEST_F(TrialTest, ValuesThatRetentionRemovedAreLeftOut) {
+  RankBuilderOptions options;
+  options.blob_ring_bytes = 4 << 20;
+  RankBuilder rank(run(), Rank{0}, clock_, options);
+  for (int64_t step = 0; step < 2; ++step) {
+    rank.Begin(step, Mode::kTrain, step);
+    rank.Blob("large", std::vector<float>(50'000, static_cast<float>(step)));
+    rank.Commit();
+    rank.Drain();
+    rank.Rotate();
+  }
+  rank.Seal();
+  rank.Seal();
+  std::filesystem::remove(run() + "/blobs/r00000-b000001.safetensors");
+  const auto values = Open()->Values("large", Mode::kTrain, Rank{0});
+  ASSERT_TRUE(values.ok()) << values.status().ToString();
+  EXPECT_EQ(FloatsByStep(*values),
+            (std::map<int64_t, std::vector<float>>{{1, std::vector<float>(50'000, 1.0F)}}));
 }
 
 TEST_F(TrialTest, AValueOutlivesItsTrialAndItsFile) {

@@ -84,6 +84,15 @@ struct TensorValue {
   std::shared_ptr<const void> owner;
 };
 
+// Raw values of one tensor at successive steps, alike in dtype and shape and at equal distances in
+// memory, so that all of them are one strided array: value i begins at
+// first.bytes.data() + i · stride_bytes and is first.bytes.size() long.
+struct ValueRun {
+  std::vector<int64_t> steps;  // global, ascending; at least one
+  uint64_t stride_bytes = 0;
+  TensorValue first;
+};
+
 // The reductions by smdebug's names: min max mean std variance sum prod l1 l2, each also of |x|;
 // plus numel, nan_count, posinf_count, neginf_count, zero_count, negative_count, rms, median, p01
 // p05 p25 p50 p75 p95 p99.
@@ -144,6 +153,10 @@ class Trial {
                                                       const SeriesQuery& query) = 0;
   // NotFound when the tensor, the step or its raw value is not there (the message says which).
   virtual Result<TensorValue> Value(const std::string& name, Step step, Mode mode, Rank rank) = 0;
+  // All raw values of a tensor in this mode and rank, ascending by step, as few runs as may be. Of
+  // a step recorded twice the newest; values that retention removed are left out. NotFound for an
+  // unknown name. (The default asks for one Value after the other.)
+  virtual Result<std::vector<ValueRun>> Values(const std::string& name, Mode mode, Rank rank);
   virtual Result<std::vector<StepPoint>> StepTimes(const SeriesQuery& query) = 0;
   virtual Result<std::vector<format::GapRow>> Gaps() = 0;
   virtual Result<std::vector<std::string>> Metas() = 0;  // JSON objects in commit order
