@@ -16,28 +16,32 @@ from goals import Settings
 from goals.ours import Recorder, make_run
 from goals.peers import SmdebugWriter
 
-OPEN_OURS = """
-import json, resource, sys, time
-import wheeltapper, wheeltapper.trial
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-started = time.perf_counter()
-trial = wheeltapper.open(sys.argv[1])
-names = trial.tensor_names()
-took = time.perf_counter() - started
-print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, len(names)]))
+# A process of its own: imports, opens the run when one is given, says how long that took, its peak
+# memory and what it found. VmHWM and not ru_maxrss, which a process inherits from its parent.
+_OPEN = """
+import json, sys, time
+{imports}
+took, found = 0.0, [0, 0]
+if len(sys.argv) > 1:
+    started = time.perf_counter()
+    trial = {open}(sys.argv[1])
+    names = trial.tensor_names()
+    took = time.perf_counter() - started
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+if len(sys.argv) > 1:
+    found = [len(names), len(trial.steps())]
+print(json.dumps([took, peak, *found]))
 """
-OPEN_SMDEBUG = """
-import json, logging, os, resource, sys, time
+OPEN_OURS = _OPEN.format(imports="import wheeltapper, wheeltapper.trial", open="wheeltapper.open")
+OPEN_SMDEBUG = _OPEN.format(
+    imports="""import logging, os
 logging.disable(logging.CRITICAL)
 os.environ["SMDEBUG_TRAINING_END_DELAY_REFRESH"] = "0"
-from smdebug.trials import create_trial
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-started = time.perf_counter()
-trial = create_trial(sys.argv[1])
-names = trial.tensor_names()
-took = time.perf_counter() - started
-print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, len(names)]))
-"""
+from smdebug.trials import create_trial""",
+    open="create_trial",
+)
+# The kernel counts resident pages in batches per core: less than this is nothing.
+_RESOLUTION_MB = 0.5
 
 
 def _write_ours(settings: Settings, steps: int, count: int) -> Path:
@@ -69,22 +73,35 @@ def _write_smdebug(settings: Settings, steps: int, count: int) -> Path:
     return writer.folder
 
 
-def _open(code: str, path: Path) -> tuple[float, float]:
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
-    took, kilobytes, _ = json.loads(done.stdout.splitlines()[-1])
-    return took, kilobytes / 1024
+def _run_child(code: str, *arguments: str) -> tuple[float, float, int, int]:
+    """Seconds, peak MB, names, steps."""
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    took, kilobytes, names, steps = json.loads(done.stdout.splitlines()[-1])
+    return took, kilobytes / 1024, names, steps
+
+
+def _open(code: str, path: Path, records: tuple[int, int], rounds: int) -> tuple[float, float, float]:
+    """Medians: seconds to open, the peak MB that it adds to a process that only imports, and the latter's."""
+    seconds, peaks, idle = [], [], []
+    for _ in range(rounds):
+        idle.append(_run_child(code)[1])
+        took, peak, *found = _run_child(code, str(path))
+        if tuple(found) != records:
+            raise RuntimeError(f"opened {found} names and steps, {records} were written")
+        seconds.append(took)
+        peaks.append(peak)
+    imported = statistics.median(idle)
+    return statistics.median(seconds), statistics.median(peaks) - imported, imported
 
 
 def open_run(settings: Settings) -> GoalResult:
-    """1000 steps × 1000 tensors; smdebug opens a tenth as many steps, since it takes minutes to write more."""
-    steps, count = (100, 200) if settings.quick else (1000, 1000)
-    share = 1 if settings.quick else 10
+    """1000 steps × 1000 tensors, the same for both."""
+    steps, count = (200, 500) if settings.quick else (1000, 1000)
     ours = _write_ours(settings, steps, count)
-    theirs = _write_smdebug(settings, steps // share, count)
-    opened = [_open(OPEN_OURS, ours) for _ in range(max(3, settings.rounds // 2))]
-    peer = [_open(OPEN_SMDEBUG, theirs) for _ in range(3)]
-    seconds, memory = (statistics.median(values) for values in zip(*opened, strict=True))
-    peer_seconds, peer_memory = (statistics.median(values) for values in zip(*peer, strict=True))
+    theirs = _write_smdebug(settings, steps, count)
+    rounds = max(5, settings.rounds)
+    seconds, memory, imported = _open(OPEN_OURS, ours, (count, steps), rounds)
+    peer_seconds, peer_memory, peer_imported = _open(OPEN_SMDEBUG, theirs, (count, steps), 3)
     return GoalResult(
         10,
         f"Open a run with {steps * count:,} tensor records in a cold process",
@@ -92,12 +109,17 @@ def open_run(settings: Settings) -> GoalResult:
         [
             at_most("seconds", 0.060, seconds, " s"),
             at_most("memory", 60, memory, " MB"),
-            at_least(f"faster than smdebug (which opened 1/{share} of it)", 200 / share, peer_seconds / seconds),
-            at_least(f"less memory than smdebug (1/{share} of it)", 20 / share, peer_memory / max(memory, 0.1)),
+            at_least("faster than smdebug", 200, peer_seconds / seconds),
+            at_least("less memory than smdebug", 20, peer_memory / max(memory, _RESOLUTION_MB)),
         ],
         [
-            ("Wheeltapper", f"{seconds * 1e3:.1f} ms", f"{memory:.1f} MB", str(len(opened))),
-            (f"smdebug, 1/{share} of the steps", f"{peer_seconds:.2f} s", f"{peer_memory:.0f} MB", str(len(peer))),
+            ("Wheeltapper", f"{seconds * 1e3:.1f} ms", f"{memory:.1f} MB", str(rounds)),
+            ("smdebug", f"{peer_seconds:.2f} s", f"{peer_memory:.1f} MB", "3"),
+        ],
+        [
+            "Memory: the peak of a fresh process that imports and opens, less the peak of one that only imports "
+            f"({imported:.1f} MB ours, {peer_imported:.1f} MB smdebug); at least {_RESOLUTION_MB} MB, which is what "
+            "the kernel can tell apart. Both grow with the records: the ratio is the goal's at a million only.",
         ],
     )
 
@@ -111,17 +133,18 @@ def random_read(settings: Settings) -> GoalResult:
     logging.disable(logging.CRITICAL)
     from smdebug.trials import create_trial
 
-    steps, count = (50, 50) if settings.quick else (1000, 100)
+    # Always the goal's 1000 steps: of a shorter series the fixed part of a call is what is measured.
+    steps, count = 1000, 10 if settings.quick else 100
     trial = wheeltapper.open(str(_write_ours(settings, steps, count)))
-    peer = create_trial(str(_write_smdebug(settings, min(steps, 200), count)))
+    peer = create_trial(str(_write_smdebug(settings, steps, count)))
     names = trial.tensor_names()
     rng = random.Random(0)
-    picks = [(rng.choice(names), rng.randrange(min(steps, 200))) for _ in range(200)]
+    picks = [(rng.choice(names), rng.randrange(steps)) for _ in range(200)]
     tensors = {name: (trial.tensor(name), peer.tensor(name)) for name, _ in picks}
     small = Contestant("Wheeltapper, 200 small values", lambda: [tensors[n][0].value(s) for n, s in picks])
     small_peer = Contestant("smdebug, 200 small values", lambda: [tensors[n][1].value(s) for n, s in picks])
     series = Contestant(f"Wheeltapper, {steps} values of one tensor", lambda: trial.tensor(names[0]).values())
-    series_peer = Contestant("smdebug, 200 values of one tensor", lambda: peer.tensor(names[0]).values())
+    series_peer = Contestant(f"smdebug, {steps} values of one tensor", lambda: peer.tensor(names[0]).values())
     big_run = make_run(
         settings.folder, capture__every="1", capture__gradients="raw", budget="100%", capture__on_full="block"
     )
@@ -158,7 +181,7 @@ def random_read(settings: Settings) -> GoalResult:
         [
             at_least("small value faster than smdebug", 12, ratio(small_peer, small)),
             at_least("1 Mi floats faster than smdebug", 200, ratio(big_peer, big)),
-            at_least("series faster than smdebug, per value", 30, ratio(series_peer, series) * steps / min(steps, 200)),
+            at_least(f"series of {steps} steps faster than smdebug", 30, ratio(series_peer, series)),
         ],
         rows_of(contestants),
     )
