@@ -52,7 +52,7 @@ class Histogram {
   void FoldRaw() noexcept;
 
   std::array<int64_t, kHistogramBins> counts_{};
-  // Scratch of Add: counts of the 13-bit indices, kRawLanes per index.
+  // Scratch of Add: counts of the 13-bit indices, kRawLanes per index. All 0 between calls.
   std::array<uint32_t, kHistogramBins * kRawLanes> raw_{};
 };
 
