@@ -100,6 +100,53 @@ void FillScalars(NativeSession& self, const nb::list& ids, const nb::list& value
   }
 }
 
+// A number as Python's own C code reads it; false for everything that takes a call to be read.
+bool ReadNumber(PyObject* value, double* number) {
+  if (PyFloat_Check(value)) {
+    *number = PyFloat_AS_DOUBLE(value);
+    return true;
+  }
+  if (!PyLong_Check(value)) {
+    return false;
+  }
+  *number = PyLong_AsDouble(value);
+  if (*number == -1.0 && PyErr_Occurred() != nullptr) {
+    PyErr_Clear();  // larger than any double: float(value) says so
+    return false;
+  }
+  return true;
+}
+
+// Collects a dict of numbers; false when an entry is something else or its name is not in `ids`.
+// Runs no Python code, so the dict stays as it is and its references may be borrowed: names are
+// exact strings, whose hashing and comparing nobody can override.
+bool CollectKnown(PyObject* values, PyObject* ids, std::vector<capture::ScalarItem>* scalars) {
+  scalars->clear();
+  Py_ssize_t at = 0;
+  PyObject* name = nullptr;
+  PyObject* value = nullptr;
+  while (PyDict_Next(values, &at, &name, &value) != 0) {
+    double number = 0;
+    if (!PyUnicode_CheckExact(name) || !ReadNumber(value, &number)) {
+      return false;
+    }
+    PyObject* id = PyDict_GetItemWithError(ids, name);
+    if (id == nullptr) {
+      return false;
+    }
+    scalars->push_back({static_cast<CaptureId>(PyLong_AsUnsignedLongMask(id)), number});
+  }
+  return true;
+}
+
+bool LogKnown(NativeSession& self, nb::handle values, const nb::dict& ids, int64_t step, int mode) {
+  if (!PyDict_CheckExact(values.ptr()) || !CollectKnown(values.ptr(), ids.ptr(), &self.scalars)) {
+    return false;
+  }
+  self.get().Log(self.scalars, step, ModeOf(mode));
+  return true;
+}
+
 nb::dict CountersOf(const capture::SessionCounters& counters) {
   nb::dict out;
   out["steps"] = counters.steps;
@@ -198,6 +245,10 @@ void BindHotPath(nb::class_<NativeSession>& type) {
           },
           nb::arg("ids"), nb::arg("values"), nb::arg("step") = -1, nb::arg("mode") = 0,
           "Scalars of their own, visible at once.")
+      .def("log_known", &LogKnown, nb::arg("values"), nb::arg("ids"), nb::arg("step") = -1,
+           nb::arg("mode") = 0,
+           "As log(), from a dict of numbers whose names `ids` maps to ids. False, and nothing\n"
+           "recorded, when that is not what `values` is.")
       .def(
           "finish_step",
           [](NativeSession& self, int mode, int64_t data_wait_ns, int64_t hooks_ns) {

@@ -1,5 +1,6 @@
 """The public functions: what they record, what they refuse, what they leave alone."""
 
+import collections
 import copy
 import doctest
 import importlib
@@ -7,6 +8,7 @@ import json
 import pickle
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -43,6 +45,110 @@ def test_log_belongs_to_the_coming_step_after_backward_else_to_the_last(job):
     explicit = trial.scalars("explicit")
     assert (explicit.step.tolist(), explicit.mode) == ([17], ["predict"])
     assert "text" not in trial.tensor_names(kind="")
+
+
+class Name(str):
+    """A name that says something else than its characters."""
+
+    __slots__ = ()
+
+    def __format__(self, spec):
+        return f"named/{str.__str__(self)}"
+
+
+class Reading(float):
+    """A float of a class of its own, as numpy.float64 is."""
+
+
+def test_log_takes_every_kind_of_number_the_first_time_and_again(job):
+    logged = {
+        "float": 0.5,
+        "int": 3,
+        "bool": True,
+        "subclass": Reading(1.25),
+        "f64": np.float64(2.5),
+        "f32": np.float32(0.25),
+        "one": np.array([4.0]),
+        "tensor": torch.tensor(1.5),
+        "nested": {"deeper": {"inner": 7}},
+        5: 6.0,
+        Name("x"): 8.0,
+        "nan": float("nan"),
+        "text": "left out",
+        "many": np.zeros(3),
+        "none": None,
+    }
+    plain = {"float": 0.5, "int": 3, "bool": True, "subclass": Reading(1.25), "f64": np.float64(2.5)}
+
+    def loop():
+        for step in range(3):
+            wheeltapper.log(logged, step=step)
+        wheeltapper.log(plain, step=3)  # read in one go: every name is known
+
+    trial = job(loop)
+    wanted = {"float": 0.5, "int": 3.0, "bool": 1.0, "subclass": 1.25, "f64": 2.5}
+    for name, value in wanted.items():
+        assert trial.scalars(name).value.tolist() == [value] * 4
+    others = {"f32": 0.25, "one": 4.0, "tensor": 1.5, "nested/deeper/inner": 7.0, "5": 6.0, "named/x": 8.0}
+    for name, value in others.items():
+        assert trial.scalars(name).value.tolist() == [value] * 3
+    assert np.isnan(trial.scalars("nan").value).all()
+    named = {name for name in trial.tensor_names(kind="") if not name.startswith("wheeltapper/")}
+    assert named == wanted.keys() | others.keys() | {"nan"}
+
+
+def test_log_follows_a_mapping_that_changes_between_calls(job):
+    def loop():
+        values = {"a": 1.0, "b": 2.0}
+        wheeltapper.log(values, step=0)
+        values["a"] = 3.0
+        del values["b"]
+        values["c"] = 4.0
+        wheeltapper.log(values, step=1)
+        # The same names as other objects, in another order.
+        wheeltapper.log({"".join(["c"]): 5.0, bytes([97]).decode(): 6.0}, step=2)
+        wheeltapper.log(collections.OrderedDict(a=7.0), step=3)
+        wheeltapper.log(types.MappingProxyType({"a": 8.0}), step=4)
+        wheeltapper.log({}, step=5)
+
+    trial = job(loop)
+    found = {name: trial.scalars(name) for name in "abc"}
+    assert found["a"].step.tolist() == [0, 1, 2, 3, 4]
+    assert found["a"].value.tolist() == [1.0, 3.0, 6.0, 7.0, 8.0]
+    assert (found["b"].step.tolist(), found["b"].value.tolist()) == ([0], [2.0])
+    assert (found["c"].step.tolist(), found["c"].value.tolist()) == ([1, 2], [4.0, 5.0])
+
+
+def test_a_name_that_only_looks_known_is_a_name_of_its_own(job):
+    def loop():
+        wheeltapper.log({"x": 1.0, "5": 2.0})
+        wheeltapper.log({Name("x"): 3.0})
+        wheeltapper.log({5: 4.0})  # written as the text, like any key
+
+    trial = job(loop)
+    assert trial.scalars("x").value.tolist() == [1.0]
+    assert trial.scalars("named/x").value.tolist() == [3.0]
+    assert trial.scalars("5").value.tolist() == [2.0, 4.0]
+
+
+def test_log_records_all_of_a_call_or_nothing(job):
+    def loop():
+        wheeltapper.log({"a": 1.0, "b": 1})
+        with pytest.raises(OverflowError):
+            wheeltapper.log({"a": 2.0, "b": 10**400})
+        with pytest.raises(AttributeError):
+            wheeltapper.log(3.0)
+        wheeltapper.log({"a": 3.0, "b": 3})
+
+    trial = job(loop)
+    assert trial.scalars("a").value.tolist() == [1.0, 3.0]
+    assert trial.scalars("b").value.tolist() == [1.0, 3.0]
+
+
+def test_losses_and_metrics_keep_their_collections_when_logged(job):
+    trial = job(lambda: [wheeltapper.log({"val_Loss": 0.5, "accuracy": 0.5}) for _ in range(2)])
+    assert trial.tensor("val_Loss").collections == ["losses"]
+    assert trial.tensor("accuracy").collections == ["metrics"]
 
 
 def test_log_of_a_model_in_eval_mode_is_evaluation(job):

@@ -12,7 +12,7 @@ Example:
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +74,7 @@ def log(values: Mapping[str, Any], *, step: int | None = None, mode: str | None 
     """
     session = _session.start()
     if session is not None:
-        numbers = dict(_numbers(values, ""))
-        session.log(numbers, step=step, mode=None if mode is None else _mode_id(mode))
+        session.log(values, step=step, mode=None if mode is None else _mode_id(mode))
 
 
 @fused
@@ -205,20 +204,6 @@ def _mode_id(name: str) -> int:
     if name not in _session.MODES:
         raise errors.InvalidArgumentError(f'choosing a mode: not one of {", ".join(_session.MODES)}: "{name}"')
     return _session.MODES.index(name)
-
-
-def _numbers(values: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, float]]:
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _numbers(value, f"{name}/")
-        elif isinstance(value, int | float):
-            yield name, float(value)
-        elif hasattr(value, "item") and getattr(value, "size", None) is not None:
-            try:
-                yield name, float(value.item())
-            except (TypeError, ValueError, RuntimeError):
-                continue  # more than one element, or no number
 
 
 if not TYPE_CHECKING:  # with it, a type checker would take every name for granted

@@ -78,6 +78,12 @@ class Session:
     def log(self, ids: list, values: list, step: int = -1, mode: int = 0) -> None:
         """Scalars of their own, visible at once."""
 
+    def log_known(self, values: object, ids: dict, step: int = -1, mode: int = 0) -> bool:
+        """
+        As log(), from a dict of numbers whose names `ids` maps to ids. False, and nothing
+        recorded, when that is not what `values` is.
+        """
+
     def finish_step(self, mode: int = 0, data_wait_ns: int = 0, hooks_ns: int = 0) -> bool:
         """
         Closes the open step; returns whether the next one of this mode is armed.

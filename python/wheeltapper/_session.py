@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,11 +109,17 @@ class RankSession:
         coming: int = self.native.global_step
         return coming if self.backward_seen or self.round_open else max(coming - 1, 0)
 
-    def log(self, values: dict[str, float], *, step: int | None = None, mode: int | None = None) -> None:
-        """Records scalars of their own, visible at once."""
-        ids = [self.scalar_id(name, role_of_scalar(name)) for name in values]
+    def log(self, values: Mapping[str, Any], *, step: int | None = None, mode: int | None = None) -> None:
+        """Records scalars of their own, visible at once: the `numbers_of` the mapping."""
         at = self.present_step() if step is None else step
-        self.native.log(ids, list(values.values()), at, self.present_mode() if mode is None else mode)
+        which = self.present_mode() if mode is None else mode
+        # Nearly every call: a dict of numbers under names that were logged before, read in one go.
+        if not self.native.log_known(values, self._scalars, at, which):
+            numbers = dict(numbers_of(values))
+            for name in numbers:
+                if name not in self._scalars:
+                    self.scalar_id(name, role_of_scalar(name))
+            self.native.log_known(numbers, self._scalars, at, which)
 
     def meta(self, kind: str, **fields: Any) -> None:
         """Records a JSON object with this "kind"."""
@@ -157,6 +163,25 @@ class RankSession:
 def role_of_scalar(name: str) -> str:
     """Losses go into the collection "losses", everything else into "metrics"."""
     return "loss" if "loss" in name.lower() else "metric"
+
+
+def numbers_of(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """The names and values of a mapping's numbers.
+
+    Nested mappings join their names with "/"; anything with `item()` (a tensor of one element)
+    counts as its number; what is no number is left out.
+    """
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, int | float):
+            yield name, float(value)
+        elif isinstance(value, Mapping):
+            yield from numbers_of(value, f"{name}/")
+        elif hasattr(value, "item") and getattr(value, "size", None) is not None:
+            try:
+                yield name, float(value.item())
+            except (TypeError, ValueError, RuntimeError):
+                continue  # more than one element, or no number
 
 
 class _Process:
