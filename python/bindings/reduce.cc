@@ -1,5 +1,7 @@
 #include "reduce.h"
 
+#include <array>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <utility>
@@ -16,29 +18,60 @@ namespace {
 
 namespace nb = nanobind;
 
+// In the order of the values that StatsToDict sets.
+constexpr std::array kStatNames = {
+    "numel",        "nan_count", "posinf_count", "neginf_count", "zero_count", "negative_count",
+    "min",          "max",       "mean",         "sum",          "variance",   "std",
+    "l1",           "l2",        "rms",          "abs_min",      "abs_max",    "abs_mean",
+    "abs_variance", "abs_std",   "prod",
+};
+
+// A dict of all names, to copy: making 21 strings and growing a dict would take longer than the
+// statistics of a small tensor. It lives as long as the interpreter.
+struct StatsTemplate {
+  StatsTemplate() {
+    for (size_t i = 0; i < kStatNames.size(); ++i) {
+      names[i] = PyUnicode_InternFromString(kStatNames[i]);
+      if (names[i] == nullptr || PyDict_SetItem(dict, names[i], Py_None) != 0) {
+        nb::raise_python_error();
+      }
+    }
+  }
+  PyObject* dict = nb::dict().release().ptr();
+  std::array<PyObject*, kStatNames.size()> names{};
+};
+
 nb::dict StatsToDict(const tensor::TensorStats& stats, int ddof) {
-  nb::dict out;
-  out["numel"] = stats.numel;
-  out["nan_count"] = stats.nan_count;
-  out["posinf_count"] = stats.posinf_count;
-  out["neginf_count"] = stats.neginf_count;
-  out["zero_count"] = stats.zero_count;
-  out["negative_count"] = stats.negative_count;
-  out["min"] = stats.min;
-  out["max"] = stats.max;
-  out["mean"] = stats.mean;
-  out["sum"] = stats.sum();
-  out["variance"] = stats.variance(ddof);
-  out["std"] = stats.std(ddof);
-  out["l1"] = stats.l1;
-  out["l2"] = stats.l2();
-  out["rms"] = stats.rms();
-  out["abs_min"] = stats.abs_min;
-  out["abs_max"] = stats.abs_max;
-  out["abs_mean"] = stats.abs_mean();
-  out["abs_variance"] = stats.abs_variance(ddof);
-  out["abs_std"] = stats.abs_std(ddof);
-  out["prod"] = stats.prod();
+  static const auto* const kTemplate = new StatsTemplate;  // NOLINT: never freed
+  nb::dict out = nb::steal<nb::dict>(PyDict_Copy(kTemplate->dict));
+  size_t next = 0;
+  const auto set = [&](auto value) {
+    const nb::object boxed = nb::cast(value);
+    if (PyDict_SetItem(out.ptr(), kTemplate->names[next++], boxed.ptr()) != 0) {
+      nb::raise_python_error();
+    }
+  };
+  set(stats.numel);
+  set(stats.nan_count);
+  set(stats.posinf_count);
+  set(stats.neginf_count);
+  set(stats.zero_count);
+  set(stats.negative_count);
+  set(stats.min);
+  set(stats.max);
+  set(stats.mean);
+  set(stats.sum());
+  set(stats.variance(ddof));
+  set(stats.std(ddof));
+  set(stats.l1);
+  set(stats.l2());
+  set(stats.rms());
+  set(stats.abs_min);
+  set(stats.abs_max);
+  set(stats.abs_mean());
+  set(stats.abs_variance(ddof));
+  set(stats.abs_std(ddof));
+  set(stats.prod());
   return out;
 }
 
@@ -58,6 +91,20 @@ nb::dict Reduce(nb::handle array, bool product, bool median, int ddof) {
   return out;
 }
 
+// One number per bin.
+template <typename Value>
+nb::object ColumnOf(const std::vector<tensor::HistogramBin>& bins, Value value) {
+  auto list = nb::steal<nb::list>(PyList_New(static_cast<Py_ssize_t>(bins.size())));
+  if (!list.is_valid()) {
+    nb::raise_python_error();
+  }
+  Py_ssize_t at = 0;
+  for (const tensor::HistogramBin& bin : bins) {
+    PyList_SET_ITEM(list.ptr(), at++, nb::cast(value(bin)).release().ptr());
+  }
+  return list;
+}
+
 // Non-empty bins as columns low, high, count, and the quantiles p01 … p99 read from them.
 nb::dict HistogramOf(nb::handle array) {
   ArrayView input;
@@ -70,23 +117,16 @@ nb::dict HistogramOf(nb::handle array) {
   histogram->Add(input.view());
   std::vector<tensor::HistogramBin> bins(static_cast<size_t>(histogram->bins_used()));
   histogram->Sparse(bins);
-  nb::list low;
-  nb::list high;
-  nb::list count;
-  for (const tensor::HistogramBin& bin : bins) {
-    low.append(tensor::BinLow(bin.bin));
-    high.append(tensor::BinHigh(bin.bin));
-    count.append(bin.count);
-  }
+  using Bin = tensor::HistogramBin;
   nb::dict out;
-  out["low"] = low;
-  out["high"] = high;
-  out["count"] = count;
+  out["low"] = ColumnOf(bins, [](const Bin& bin) { return tensor::BinLow(bin.bin); });
+  out["high"] = ColumnOf(bins, [](const Bin& bin) { return tensor::BinHigh(bin.bin); });
+  out["count"] = ColumnOf(bins, [](const Bin& bin) { return bin.count; });
   for (const auto& [name, q] :
        {std::pair{"p01", 0.01}, std::pair{"p05", 0.05}, std::pair{"p25", 0.25},
         std::pair{"p50", 0.5}, std::pair{"p75", 0.75}, std::pair{"p95", 0.95},
         std::pair{"p99", 0.99}}) {
-    out[name] = histogram->Quantile(q);
+    out[name] = tensor::QuantileOfBins(bins, q);
   }
   return out;
 }
