@@ -77,6 +77,7 @@ class CommandDelivery final : public Delivery {
   Result<pid_t> Start(const FileDescriptor& input) {
     std::vector<std::string> texts = options_.argv;
     std::vector<char*> argv;
+    argv.reserve(texts.size() + 1);
     for (std::string& text : texts) {
       argv.push_back(text.data());
     }

@@ -68,6 +68,25 @@ bool Reaches(const std::vector<rules::Finding>& findings, rules::Severity level)
   return false;
 }
 
+// The runs that are named, else the latest; checked, shown, and saved when that was asked for.
+Result<std::vector<rules::Finding>> CheckAll(const Arguments& arguments, const Config& config) {
+  WT_ASSIGN_OR_RETURN(const auto selection, rules::SelectRules(config));
+  std::vector<rules::Finding> all;
+  for (const std::string& name :
+       arguments.runs.empty() ? std::vector<std::string>{""} : arguments.runs) {
+    WT_ASSIGN_OR_RETURN(const std::string run, ResolveRun(name, config));
+    WT_ASSIGN_OR_RETURN(const Checked checked, Check(run, selection));
+    if (arguments.save) {
+      WT_RETURN_IF_ERROR(Save(checked));
+    }
+    if (!arguments.json) {
+      PrintText(checked);
+    }
+    all.insert(all.end(), checked.findings.begin(), checked.findings.end());
+  }
+  return all;
+}
+
 }  // namespace
 
 int CheckVerb(const Arguments& arguments) {
@@ -80,35 +99,14 @@ int CheckVerb(const Arguments& arguments) {
   if (!level.ok()) {
     return Fail(level.status());
   }
-  const Result<std::vector<rules::RuleSelection>> selection = rules::SelectRules(*config);
-  if (!selection.ok()) {
-    return Fail(selection.status());
-  }
-  bool reached = false;
-  std::vector<rules::Finding> all;
-  for (const std::string& name :
-       arguments.runs.empty() ? std::vector<std::string>{""} : arguments.runs) {
-    const Result<std::string> run = ResolveRun(name, *config);
-    if (!run.ok()) {
-      return Fail(run.status());
-    }
-    const Result<Checked> checked = Check(*run, *selection);
-    if (!checked.ok()) {
-      return Fail(checked.status());
-    }
-    if (const Status saved = arguments.save ? Save(*checked) : Status(); !saved.ok()) {
-      return Fail(saved);
-    }
-    if (!arguments.json) {
-      PrintText(*checked);
-    }
-    all.insert(all.end(), checked->findings.begin(), checked->findings.end());
-    reached = reached || Reaches(checked->findings, *level);
+  const Result<std::vector<rules::Finding>> found = CheckAll(arguments, *config);
+  if (!found.ok()) {
+    return Fail(found.status());
   }
   if (arguments.json) {
-    Print(FindingsJson(all));
+    Print(FindingsJson(*found));
   }
-  return reached ? kExitFindings : kExitOk;
+  return Reaches(*found, *level) ? kExitFindings : kExitOk;
 }
 
 }  // namespace wheeltapper::cli

@@ -85,6 +85,7 @@ Result<std::vector<std::string>> ListRuns(const std::string& folder) {
   }
   std::sort(found.begin(), found.end());
   std::vector<std::string> paths;
+  paths.reserve(found.size());
   for (auto& [started, path] : found) {
     paths.push_back(std::move(path));
   }

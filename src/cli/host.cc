@@ -47,7 +47,7 @@ std::string GitCommit(std::string folder) {
   if (folder.empty()) {
     return "";
   }
-  const std::string head = FirstLine(folder + "/.git/HEAD");
+  std::string head = FirstLine(folder + "/.git/HEAD");
   constexpr std::string_view kReference = "ref: ";
   if (head.rfind(kReference, 0) != 0) {
     return head;

@@ -113,7 +113,7 @@ const T* Held(const Config& config, std::string_view key) {
 }
 
 template <typename T>
-T HeldOr(const Config& config, std::string_view key, T fallback) {
+T HeldOr(const Config& config, std::string_view key, const T& fallback) {
   const T* value = Held<T>(config, key);
   return value == nullptr ? fallback : *value;
 }

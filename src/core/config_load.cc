@@ -268,6 +268,7 @@ class ConfigLoader {
   // Concrete names near `name`: the patterns filled in with the parts that `name` itself has.
   [[nodiscard]] std::vector<std::string> KnownNames(const std::string& name) const {
     std::vector<std::string> names;
+    names.reserve(sources_.rule_keys.size() + ConfigKeys().size());
     for (const ConfigKey& key : sources_.rule_keys) {
       names.push_back(key.name);
     }

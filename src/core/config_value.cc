@@ -327,39 +327,47 @@ Result<ConfigValue> ParseConfigText(const ConfigKey& key, std::string_view text)
   }
 }
 
+namespace {
+
+std::string QuotedToml(const std::string& text) {
+  std::string out = "\"";
+  for (const char letter : text) {
+    out += letter == '"' || letter == '\\' ? std::string{'\\', letter} : std::string{letter};
+  }
+  return out + "\"";
+}
+
+template <typename List, typename Each>
+std::string ListToml(const List& list, const Each& each) {
+  std::string out = "[";
+  for (const auto& element : list) {
+    out += (out.size() > 1 ? ", " : "") + each(element);
+  }
+  return out + "]";
+}
+
+}  // namespace
+
 std::string ConfigValueToml(const ConfigValue& value, const ConfigKey* key) {
-  const auto quoted = [](const std::string& text) {
-    std::string out = "\"";
-    for (const char letter : text) {
-      out += letter == '"' || letter == '\\' ? std::string{'\\', letter} : std::string{letter};
-    }
-    return out + "\"";
-  };
-  const auto joined = [](const auto& list, const auto& each) {
-    std::string out = "[";
-    for (const auto& element : list) {
-      out += (out.size() > 1 ? ", " : "") + each(element);
-    }
-    return out + "]";
-  };
+  const ConfigType type = key == nullptr ? ConfigType::kAny : key->type;
   if (const auto* boolean = std::get_if<bool>(&value)) {
     return *boolean ? "true" : "false";
   }
   if (const auto* whole = std::get_if<int64_t>(&value)) {
-    const bool automatic = key != nullptr && key->type == ConfigType::kEvery && *whole == 0;
+    const bool automatic = type == ConfigType::kEvery && *whole == 0;
     return automatic ? "\"auto\"" : std::to_string(*whole);
   }
   if (const auto* number = std::get_if<double>(&value)) {
-    const bool percent = key != nullptr && key->type == ConfigType::kPercent;
-    return percent ? "\"" + NumberText(*number * 100) + "%\"" : NumberText(*number);
+    return type == ConfigType::kPercent ? "\"" + NumberText(*number * 100) + "%\""
+                                        : NumberText(*number);
   }
   if (const auto* text = std::get_if<std::string>(&value)) {
-    return quoted(*text);
+    return QuotedToml(*text);
   }
   if (const auto* numbers = std::get_if<std::vector<int64_t>>(&value)) {
-    return joined(*numbers, [](int64_t number) { return std::to_string(number); });
+    return ListToml(*numbers, [](int64_t number) { return std::to_string(number); });
   }
-  return joined(std::get<std::vector<std::string>>(value), quoted);
+  return ListToml(std::get<std::vector<std::string>>(value), QuotedToml);
 }
 
 std::string ConfigValueText(const ConfigValue& value) {

@@ -33,7 +33,7 @@ inline std::string_view AsText(ByteSpan bytes) {
 template <typename T>
 T LoadUnaligned(const void* from) {
   static_assert(std::is_trivially_copyable_v<T>);
-  T value;
+  T value;  // NOLINT(cppcoreguidelines-pro-type-member-init): filled by the next line
   std::memcpy(&value, from, sizeof(T));
   return value;
 }

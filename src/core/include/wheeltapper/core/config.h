@@ -107,7 +107,7 @@ class Config {
   static Config Defaults();
   // Reads what ToJson wrote, of this or another version: unknown keys are kept, missing ones get
   // their default. DataLoss when it is no such text.
-  static Result<Config> FromJson(std::string_view json);
+  static Result<Config> FromJson(std::string_view text);
   [[nodiscard]] std::string ToJson() const;
   // A copy without the keys under a table ("actions"): what is written down for others to read.
   [[nodiscard]] Config Without(std::string_view table) const;
