@@ -126,7 +126,7 @@ Status Recorder::Change(CaptureId id, const TensorSpec& spec, TimeNs deadline_ns
     if (entry.shape == spec.shape && entry.dtype == spec.dtype && entry.desc_seq != 0) {
       return;
     }
-    entry.shape = spec.shape;
+    entry.set_shape(spec.shape);
     entry.shape.reserve(spec.shape.size() + 4);
     entry.dtype = spec.dtype;
     entry.desc_seq = writer_.next_seq();

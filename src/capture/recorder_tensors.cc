@@ -218,19 +218,18 @@ bool Recorder::MayTakeRaw(const Wanted& wanted) noexcept {
 
 bool Recorder::FollowShape(CaptureId id, const tensor::TensorView& view,
                            TableEntry* entry) noexcept {
-  const auto ndim = static_cast<size_t>(view.ndim);
-  const bool same = entry->shape.size() == ndim && entry->dtype == view.dtype &&
-                    std::equal(entry->shape.begin(), entry->shape.end(), view.shape);
+  const bool same = entry->Fits(view);
   if (same && entry->desc_seq != 0) {
     return true;
   }
+  const auto ndim = static_cast<size_t>(view.ndim);
   if (ndim > entry->shape.capacity()) {
     // Growing the vector would allocate.
     NoteGap(GapReason::kUnsupported, GapWhat::kStats, 1, 0);
     return false;
   }
   if (!same) {
-    entry->shape.assign(view.shape, view.shape + ndim);
+    entry->set_shape({view.shape, ndim});
     entry->dtype = view.dtype;
     entry->desc_seq = 0;
     need_mode_ = kModes;

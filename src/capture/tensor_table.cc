@@ -27,7 +27,7 @@ TableEntry TensorEntry(const TensorSpec& spec, Decision decision) {
   TableEntry entry;
   entry.name = spec.name;
   entry.dtype = spec.dtype;
-  entry.shape = spec.shape;
+  entry.set_shape(spec.shape);
   entry.take = decision.take;
   for (size_t mode = 0; mode < kModes; ++mode) {
     const auto& memberships = decision.by_mode[mode];
@@ -62,6 +62,25 @@ uint32_t TableEntry::TakeNow(size_t mode, uint64_t fired) const noexcept {
     }
   }
   return now;
+}
+
+void TableEntry::set_shape(std::span<const int64_t> extents) {
+  shape.assign(extents.begin(), extents.end());
+  ndim = extents.size();
+  std::copy_n(extents.begin(), std::min(extents.size(), kNearExtents), near_extents.begin());
+}
+
+bool TableEntry::Fits(const tensor::TensorView& view) const noexcept {
+  if (view.dtype != dtype || static_cast<uint64_t>(view.ndim) != ndim) {
+    return false;
+  }
+  for (size_t i = 0; i < std::min<size_t>(ndim, kNearExtents); ++i) {
+    if (near_extents[i] != view.shape[i]) {
+      return false;
+    }
+  }
+  return ndim <= kNearExtents ||
+         std::equal(shape.begin() + kNearExtents, shape.end(), view.shape + kNearExtents);
 }
 
 uint64_t TableEntry::nbytes() const noexcept {
