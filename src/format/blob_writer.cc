@@ -25,8 +25,9 @@ constexpr uint64_t kKeyBytes = 64;
 constexpr uint64_t kEscape = 2;
 
 // Checksummed and written at a time: large enough for the disk's full rate, small enough that the
-// checksum's reading leaves the bytes in the cache for the write.
-constexpr uint64_t kSliceBytes = uint64_t{8} << 20;
+// disk soon has its first.
+constexpr uint64_t kSliceBytes = uint64_t{4} << 20;
+constexpr uint64_t kGrowBytes = uint64_t{64} << 20;
 
 uint64_t KeyBytes(const UnwrittenBlob& blob) { return kKeyBytes + kEscape * blob.name_bytes; }
 
@@ -152,16 +153,13 @@ Status BlobWriter::WriteRun(ByteSpan ring, uint64_t ring_offset, std::span<Unwri
   if (file_first >= end_ + kPage) {
     file_first -= kPage;
   }
-  ByteSpan rest = ring.subspan(first - ring_offset, last - first);
-  ChecksumSweep sweep(run);
-  uint64_t at = file_first;
-  while (!rest.empty()) {
-    const ByteSpan slice = rest.first(SliceBytes(at, rest.size()));
-    sweep.Add(slice);
-    WT_RETURN_IF_ERROR(WriteBytes(at, slice));
-    rest = rest.subspan(slice.size());
-    at += slice.size();
+  const ByteSpan bytes = ring.subspan(first - ring_offset, last - first);
+  Status written = WriteSlices(file_first, bytes, run);
+  if (!written.ok() && written.code() != StatusCode::kResourceExhausted && direct_.valid()) {
+    direct_.Close();  // a file system that takes the flag and refuses the writes
+    written = WriteSlices(file_first, bytes, run);
   }
+  WT_RETURN_IF_ERROR(written.WithContext("writing blob"));
   for (UnwrittenBlob& blob : run) {
     blob.entry->offset = file_first + (blob.entry->offset - first);
     blob.entry->blob_number = static_cast<uint32_t>(number_);
@@ -173,21 +171,48 @@ Status BlobWriter::WriteRun(ByteSpan ring, uint64_t ring_offset, std::span<Unwri
   return {};
 }
 
-Status BlobWriter::WriteBytes(uint64_t file_offset, ByteSpan bytes) {
-  if (!direct_.valid() || bytes.size() < kMinDirectBytes) {
-    return WriteAt(file_, file_offset, bytes).WithContext("writing blob");
+Status BlobWriter::WriteSlices(uint64_t file_offset, ByteSpan bytes, std::span<UnwrittenBlob> run) {
+  ChecksumSweep sweep(run);
+  Status status;
+  while (status.ok() && !bytes.empty()) {
+    const ByteSpan slice = bytes.first(SliceBytes(file_offset, bytes.size()));
+    sweep.Add(slice);
+    status = WriteSlice(file_offset, slice);
+    bytes = bytes.subspan(slice.size());
+    file_offset += slice.size();
+  }
+  const Status finished = queue_.Finish();  // in any case: the bytes are the ring's
+  return status.ok() ? finished : status;
+}
+
+Status BlobWriter::WriteSlice(uint64_t file_offset, ByteSpan slice) {
+  if (!direct_.valid() || slice.size() < kMinDirectBytes) {
+    return WriteAt(file_, file_offset, slice);
   }
   const uint64_t head = AlignUp(file_offset, kPage) - file_offset;
-  const uint64_t middle = (bytes.size() - head) / kPage * kPage;
-  WT_RETURN_IF_ERROR(WriteAt(file_, file_offset, bytes.first(head)).WithContext("writing blob"));
-  Status direct = WriteAt(direct_, file_offset + head, bytes.subspan(head, middle));
-  if (!direct.ok() && direct.code() != StatusCode::kResourceExhausted) {
-    direct_.Close();  // a file system that takes the flag and refuses the write
-    direct = WriteAt(file_, file_offset + head, bytes.subspan(head, middle));
+  const uint64_t middle = (slice.size() - head) / kPage * kPage;
+  WT_RETURN_IF_ERROR(WriteAt(file_, file_offset, slice.first(head)));
+  GrowFile(file_offset + slice.size());
+  queue_.Start(direct_, file_offset + head, slice.subspan(head, middle));
+  return WriteAt(file_, file_offset + head + middle, slice.subspan(head + middle));
+}
+
+// A write that makes the file longer is waited for by the kernel, whoever asked for it. What is
+// left over is cut off when the file is finished, or when it is sealed.
+void BlobWriter::GrowFile(uint64_t needed_bytes) {
+  if (needed_bytes > size_ &&
+      ftruncate(file_.get(), static_cast<off_t>(needed_bytes + kGrowBytes)) == 0) {
+    size_ = needed_bytes + kGrowBytes;
   }
-  WT_RETURN_IF_ERROR(direct.WithContext("writing blob"));
-  return WriteAt(file_, file_offset + head + middle, bytes.subspan(head + middle))
-      .WithContext("writing blob");
+}
+
+void BlobWriter::FinishFile() {
+  if (file_.valid() && size_ > end_) {
+    (void)ftruncate(file_.get(), static_cast<off_t>(end_));
+  }
+  file_.Close();
+  direct_.Close();
+  size_ = 0;
 }
 
 Status BlobWriter::Sync() {

@@ -11,6 +11,8 @@
 #include "wheeltapper/core/status.h"
 #include "wheeltapper/format/journal.h"
 
+#include "direct_queue.h"
+
 namespace wheeltapper::format {
 
 // A BLOB_REF entry (in the drain's copy of the record) whose offset is still a position in the blob
@@ -40,10 +42,7 @@ class BlobWriter {
   // so when a later one fails.
   Status Write(ByteSpan ring, uint64_t ring_offset, std::vector<UnwrittenBlob>& blobs);
   // The current file is complete: the next Write begins another.
-  void FinishFile() {
-    file_.Close();
-    direct_.Close();
-  }
+  void FinishFile();
   Status Sync();
   [[nodiscard]] uint64_t next_number() const { return next_number_; }
   [[nodiscard]] uint64_t bytes_written() const { return bytes_written_; }
@@ -53,7 +52,11 @@ class BlobWriter {
   [[nodiscard]] bool Fits(const UnwrittenBlob& blob) const;
   // Writes neighbours in the ring, the padding between them included, and patches their entries.
   Status WriteRun(ByteSpan ring, uint64_t ring_offset, std::span<UnwrittenBlob> run);
-  Status WriteBytes(uint64_t file_offset, ByteSpan bytes);
+  // Checksums and writes `bytes`, the run's own, slice by slice. Nothing is under way afterwards.
+  Status WriteSlices(uint64_t file_offset, ByteSpan bytes, std::span<UnwrittenBlob> run);
+  // Starts or does the write of one slice.
+  Status WriteSlice(uint64_t file_offset, ByteSpan slice);
+  void GrowFile(uint64_t needed_bytes);
 
   std::string run_dir_;
   Rank rank_;
@@ -61,8 +64,10 @@ class BlobWriter {
   uint64_t rotate_bytes_;
   FileDescriptor file_;
   FileDescriptor direct_;  // the same file, O_DIRECT; not valid where the file system refuses
+  DirectQueue queue_;
   uint64_t number_ = 0;
-  uint64_t end_ = 0;  // file offset behind the last byte written
+  uint64_t end_ = 0;   // file offset behind the last byte written
+  uint64_t size_ = 0;  // of the file: it grows ahead of `end_`
   uint64_t reserve_ = 0;
   uint64_t tensors_ = 0;
   uint64_t name_bytes_ = 0;

@@ -326,7 +326,7 @@ TEST_F(JournalWriterTest, ABacklogIsGivenBackPieceByPiece) {
 }
 
 TEST_F(JournalWriterTest, TensorsAcrossTheSlicesOfAWriteKeepTheirChecksums) {
-  // Slices end every 8 MiB: inside a tensor, once, twice, and exactly behind one.
+  // Slices end every 4 MiB: inside a tensor, once and often, and exactly behind one.
   const std::vector<size_t> sizes{70'001, (9 << 20) + 123, 64, (17 << 20) - 5, 8 << 20, 300'000};
   auto attempt = Attempt::Start(TestWriterOptions(run_), 1, clock_, 1 << 20, 64 << 20);
   for (uint32_t i = 0; i < sizes.size(); ++i) {
