@@ -223,6 +223,11 @@ class Trial:
     def value(self, name: str, step: int, mode: int = 0, rank: int = 0) -> NativeArray:
         """A raw tensor without a copy."""
 
+    def values(self, name: str, mode: int = 0, rank: int = 0) -> list:
+        """
+        All raw values without a copy: (steps, array of one more dimension) for each stretch of values that are alike.
+        """
+
     def step_times(self, *, mode: int | None = None, rank: int | None = None) -> dict:
         """Time of each step as the job measured it, as columns."""
 
