@@ -102,9 +102,9 @@ void CheckSketch(const TestTensor& tensor, std::vector<long double> values) {
   }
   std::sort(values.begin(), values.end());
   const long double exact = values[(values.size() - 1) / 2];
-  const bool rounds = tensor.dtype == DType::kC64 || tensor.dtype == DType::kC128;
   const long double error = std::fabs(static_cast<long double>(median) - exact);
-  Require(static_cast<double>(exact) == median || (rounds && error <= std::fabs(exact) * 4e-16L),
+  Require(static_cast<double>(exact) == median ||
+              error <= RoundingError(ToleranceFor(tensor.dtype).extreme, exact),
           "median is wrong");
   const auto from_sketch = static_cast<long double>(histogram->Quantile(0.5));
   const bool in_range = std::fabs(exact) < 3e38L && std::fabs(exact) > 1.2e-38L;

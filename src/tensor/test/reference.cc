@@ -199,6 +199,12 @@ ReferenceStats ReferenceOf(const std::vector<long double>& values) {
   return r;
 }
 
+long double RoundingError(long double relative, long double value) {
+  // Below the smallest normal f64, neighbours lie one smallest subnormal apart.
+  const long double subnormal = std::numeric_limits<double>::denorm_min();
+  return relative == 0 ? 0 : std::max(relative * std::fabs(value), subnormal);
+}
+
 std::string Disagreement(const TensorStats& stats, const ReferenceStats& reference,
                          const Tolerance& tolerance) {
   std::ostringstream out;
@@ -222,7 +228,7 @@ std::string Disagreement(const TensorStats& stats, const ReferenceStats& referen
   }
   const auto extreme = [&](const char* what, double actual, long double expected) {
     Expect(&out, what, actual, static_cast<long double>(static_cast<double>(expected)),
-           std::fabs(expected) * tolerance.extreme);
+           RoundingError(tolerance.extreme, expected));
   };
   extreme("min", stats.min, reference.min);
   extreme("max", stats.max, reference.max);

@@ -50,6 +50,9 @@ struct Tolerance {
 // A modulus is rounded, other extremes are exact.
 Tolerance ToleranceFor(DType dtype);
 
+// What an f64 near `value` may be off by; 0 when `relative` is 0.
+long double RoundingError(long double relative, long double value);
+
 // Empty when `stats` agrees with the reference, else what does not.
 std::string Disagreement(const TensorStats& stats, const ReferenceStats& reference,
                          const Tolerance& tolerance);
