@@ -67,13 +67,31 @@ void CreateRun(const std::string& run_dir, const std::string& name,
   }));
 }
 
-void EndRun(const std::string& run_dir, const std::string& state, int exit_code,
-            const std::string& reason) {
-  const format::EndInfo end{.state = state,
+struct PendingEnd {
+  std::string run_dir;
+  pid_t process;
+};
+
+// Runs when the interpreter is gone already: touches nothing of Python.
+void WriteEndOnExit(int status, void* argument) {
+  const auto* pending = static_cast<const PendingEnd*>(argument);
+  if (getpid() != pending->process) {
+    return;  // a forked child, which ends for itself alone
+  }
+  const int exit_code = status & 0xFF;
+  const format::EndInfo end{.state = exit_code == 0 ? "finished" : "failed",
                             .exit_code = exit_code,
-                            .reason = reason,
+                            .reason = "",
                             .ended_wall_ns = SystemClock().WallNs()};
-  Unwrap(WithoutGil([&] { return format::WriteEnd(run_dir, end); }));
+  format::WriteEnd(pending->run_dir, end).IgnoreError("nobody is left to be told");
+}
+
+void EndRunAtExit(const std::string& run_dir) {
+  // Lives as long as the process.
+  auto* pending = new PendingEnd{run_dir, getpid()};  // NOLINT(cppcoreguidelines-owning-memory)
+  if (on_exit(WriteEndOnExit, pending) != 0) {
+    Unwrap(ResourceExhaustedError("ending run: no room for an exit handler"));
+  }
 }
 
 nb::dict Recover(const std::string& run_dir) {
@@ -115,8 +133,9 @@ void BindRuns(nb::module_& m) {
         nb::arg("argv") = std::vector<std::string>(), nb::arg("cwd") = "",
         nb::arg("environment") = std::map<std::string, std::string>(),
         "Makes a run directory with run.json and the resolved configuration.");
-  m.def("end_run", &EndRun, nb::arg("run_dir"), nb::arg("state"), nb::arg("exit_code") = 0,
-        nb::arg("reason") = "", "Writes END: nothing will be added to the run.");
+  m.def("end_run_at_exit", &EndRunAtExit, nb::arg("run_dir"),
+        "Writes END with this process's exit status when it exits, after the interpreter. A process "
+        "that dies of a signal or leaves through os._exit writes none.");
   m.def("recover_run", &Recover, nb::arg("run_dir"),
         "Makes a run whose writers are dead whole; what was done, as a dict.");
   m.def("check_run", &Fsck, nb::arg("run_dir"), "Checks every file of a run; never writes.");

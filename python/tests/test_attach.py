@@ -458,6 +458,5 @@ def test_attach_by_hand_without_a_watcher(tmp_path):
     (run_dir,) = [path for path in (tmp_path / "wheeltapper-runs").iterdir() if path.is_dir()]
     trial = wheeltapper.open(run_dir)
     assert (tmp_path / "wheeltapper-runs" / ".gitignore").read_text() == "*\n"
-    assert trial.state == "finished"
     assert trial.steps() == [0, 1, 2]
     assert "gradient/first.weight" in trial.tensor_names()

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import textwrap
 
 import pytest
@@ -282,3 +283,25 @@ def test_the_version_is_that_of_the_package():
     import wheeltapper
 
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", wheeltapper.__version__)
+
+
+@pytest.mark.parametrize(
+    ("ending", "state", "exit_code"),
+    [
+        ("", "finished", 0),
+        ("raise SystemExit(3)", "failed", 3),
+        ("raise RuntimeError('no')", "failed", 1),
+        ("import os; os.fork() or sys.exit(5)", "finished", 0),
+    ],
+)
+def test_a_run_that_the_job_made_itself_ends_with_its_exit_status(tmp_path, ending, state, exit_code):
+    import wheeltapper
+
+    text = f"import sys\n{TRAIN}\nimport wheeltapper\nwheeltapper.attach(model, optimizer)\ntrain(2)\n{ending}\n"
+    (tmp_path / "train.py").write_text(text)
+    done = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, timeout=120, check=False)
+    assert done.returncode == exit_code, done.stderr.decode()
+    (run_dir,) = [path for path in (tmp_path / "wheeltapper-runs").iterdir() if path.is_dir()]
+    trial = wheeltapper.open(run_dir)
+    assert trial.steps() == [0, 1]
+    assert (trial.state, trial.end["exit_code"]) == (state, exit_code)

@@ -258,8 +258,10 @@ def kernel_target() -> str:
 def create_run(run_dir: str, *, name: str = '', argv: Sequence[str] = [], cwd: str = '', environment: Mapping[str, str] = {}) -> None:
     """Makes a run directory with run.json and the resolved configuration."""
 
-def end_run(run_dir: str, state: str, exit_code: int = 0, reason: str = '') -> None:
-    """Writes END: nothing will be added to the run."""
+def end_run_at_exit(run_dir: str) -> None:
+    """
+    Writes END with this process's exit status when it exits, after the interpreter. A process that dies of a signal or leaves through os._exit writes none.
+    """
 
 def recover_run(run_dir: str) -> dict:
     """Makes a run whose writers are dead whole; what was done, as a dict."""

@@ -157,7 +157,7 @@ class RankSession:
         if self.owns_run and self.rank == 0:
             from wheeltapper import _native
 
-            _native.end_run(self.run_dir, "finished" if error is None else "failed", int(error is not None))
+            _native.end_run_at_exit(self.run_dir)
 
 
 def role_of_scalar(name: str) -> str:
