@@ -177,15 +177,15 @@ Status BlobWriter::WriteSlices(uint64_t file_offset, ByteSpan bytes, std::span<U
   while (status.ok() && !bytes.empty()) {
     const ByteSpan slice = bytes.first(SliceBytes(file_offset, bytes.size()));
     sweep.Add(slice);
-    status = WriteSlice(file_offset, slice);
     bytes = bytes.subspan(slice.size());
+    status = WriteSlice(file_offset, slice, !bytes.empty());
     file_offset += slice.size();
   }
   const Status finished = queue_.Finish();  // in any case: the bytes are the ring's
   return status.ok() ? finished : status;
 }
 
-Status BlobWriter::WriteSlice(uint64_t file_offset, ByteSpan slice) {
+Status BlobWriter::WriteSlice(uint64_t file_offset, ByteSpan slice, bool more) {
   if (!direct_.valid() || slice.size() < kMinDirectBytes) {
     return WriteAt(file_, file_offset, slice);
   }
@@ -193,7 +193,11 @@ Status BlobWriter::WriteSlice(uint64_t file_offset, ByteSpan slice) {
   const uint64_t middle = (slice.size() - head) / kPage * kPage;
   WT_RETURN_IF_ERROR(WriteAt(file_, file_offset, slice.first(head)));
   GrowFile(file_offset + slice.size());
-  queue_.Start(direct_, file_offset + head, slice.subspan(head, middle));
+  if (more) {
+    queue_.Start(direct_, file_offset + head, slice.subspan(head, middle));
+  } else {  // nothing left to do meanwhile, and a queue that was never used costs nothing at exit
+    WT_RETURN_IF_ERROR(WriteAt(direct_, file_offset + head, slice.subspan(head, middle)));
+  }
   return WriteAt(file_, file_offset + head + middle, slice.subspan(head + middle));
 }
 

@@ -55,7 +55,7 @@ class BlobWriter {
   // Checksums and writes `bytes`, the run's own, slice by slice. Nothing is under way afterwards.
   Status WriteSlices(uint64_t file_offset, ByteSpan bytes, std::span<UnwrittenBlob> run);
   // Starts or does the write of one slice.
-  Status WriteSlice(uint64_t file_offset, ByteSpan slice);
+  Status WriteSlice(uint64_t file_offset, ByteSpan slice, bool more);
   void GrowFile(uint64_t needed_bytes);
 
   std::string run_dir_;
