@@ -57,7 +57,7 @@ ctest_stage() {
 pytest_stage() {
   local name=$1 start=$2 xml=$WT_STATE/results/$1.xml
   shift 2
-  (cd "$WT_ROOT" && WHEELTAPPER_STRICT=1 timeout 1200 "$WT_VENV/bin/python" -m pytest -q --no-header -p no:cacheprovider \
+  (cd "$WT_ROOT" && WHEELTAPPER_STRICT=1 timeout 1200 "$WT_VENV/bin/python" -m pytest -q --no-header -p no:cacheprovider -n "$(jobs_count)" \
     --junitxml="$xml" "$@" 8>&- </dev/null >"$WT_STATE/logs/pytest-$name.log" 2>&1) || tail -n 200 "$WT_STATE/logs/pytest-$name.log" >&2
   count_stage "$name" $((SECONDS - start)) "$xml"
 }
