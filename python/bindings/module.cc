@@ -133,9 +133,10 @@ void BindRuns(nb::module_& m) {
         nb::arg("argv") = std::vector<std::string>(), nb::arg("cwd") = "",
         nb::arg("environment") = std::map<std::string, std::string>(),
         "Makes a run directory with run.json and the resolved configuration.");
-  m.def("end_run_at_exit", &EndRunAtExit, nb::arg("run_dir"),
-        "Writes END with this process's exit status when it exits, after the interpreter. A process "
-        "that dies of a signal or leaves through os._exit writes none.");
+  m.def(
+      "end_run_at_exit", &EndRunAtExit, nb::arg("run_dir"),
+      "Writes END with this process's exit status when it exits, after the interpreter. A process "
+      "that dies of a signal or leaves through os._exit writes none.");
   m.def("recover_run", &Recover, nb::arg("run_dir"),
         "Makes a run whose writers are dead whole; what was done, as a dict.");
   m.def("check_run", &Fsck, nb::arg("run_dir"), "Checks every file of a run; never writes.");

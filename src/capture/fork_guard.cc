@@ -26,9 +26,9 @@ void MakeAllInert() {
 }  // namespace
 
 Status GuardAgainstFork(Recorder* recorder) {
-  static const int registered = pthread_atfork(nullptr, nullptr, MakeAllInert);
-  if (registered != 0) {
-    return ErrnoError(registered, "registering the fork handler");
+  static const int kRegistered = pthread_atfork(nullptr, nullptr, MakeAllInert);
+  if (kRegistered != 0) {
+    return ErrnoError(kRegistered, "registering the fork handler");
   }
   for (std::atomic<Recorder*>& slot : Guarded()) {
     Recorder* none = nullptr;

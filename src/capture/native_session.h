@@ -65,8 +65,8 @@ class NativeSession final : public Session {
                 bool strict);
 
   struct Registered {
-    CaptureId id;
-    tensor::DType dtype;
+    CaptureId id = 0;
+    tensor::DType dtype = tensor::DType::kF32;
     std::vector<int64_t> shape;
   };
 

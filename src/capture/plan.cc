@@ -93,6 +93,45 @@ bool TakenInMode(Role role, Mode mode) {
   return trains || (role != Role::kGradient && role != Role::kOptimizer);
 }
 
+// The schedule of one mode; `prefix` is the collection's own table, or "".
+Schedule ReadSchedule(const Config& config, const std::string& prefix, Mode mode) {
+  const std::string mode_prefix = "capture." + std::string(ModeName(mode)) + ".";
+  // The most specific table that has the key decides, key by key.
+  const auto key = [&](const char* name) {
+    for (const std::string& table : {prefix, mode_prefix}) {
+      if (!table.empty() && config.Find(table + name) != nullptr) {
+        return table + name;
+      }
+    }
+    return std::string("capture.") + name;
+  };
+  Schedule schedule;
+  schedule.every = config.GetInt(key("every"));
+  schedule.start = config.GetInt(key("start"));
+  schedule.end = config.Find(key("end")) == nullptr ? kNever : config.GetInt(key("end"));
+  schedule.steps = config.GetInts(key("steps"));
+  std::sort(schedule.steps.begin(), schedule.steps.end());
+  schedule.steps.erase(std::unique(schedule.steps.begin(), schedule.steps.end()),
+                       schedule.steps.end());
+  // An interval that somebody wrote down is kept unless they also wrote down what may thin it.
+  const ConfigEntry* budget = config.Find("budget");
+  const bool budget_asked = budget != nullptr && budget->layer != ConfigLayer::kDefault;
+  schedule.governed =
+      schedule.every == 0 || budget_asked || config.GetText("capture.on_full") == "thin";
+  return schedule;
+}
+
+void AddMembership(std::vector<Membership>* memberships, uint32_t schedule, uint32_t take) {
+  const auto same =
+      std::find_if(memberships->begin(), memberships->end(),
+                   [&](const Membership& other) { return other.schedule == schedule; });
+  if (same == memberships->end()) {
+    memberships->push_back({schedule, take});
+  } else {
+    same->take |= take;
+  }
+}
+
 }  // namespace
 
 uint32_t TakeFromName(const std::string& name) {
@@ -176,33 +215,8 @@ Status CapturePlan::AddUserCollection(const Config& config, const std::string& n
 
 Status CapturePlan::AddSchedules(const Config& config, const std::string& prefix,
                                  Collection* collection) {
-  const bool budget_asked = [&] {
-    const ConfigEntry* budget = config.Find("budget");
-    return budget != nullptr && budget->layer != ConfigLayer::kDefault;
-  }();
   for (size_t mode = 0; mode < kModes; ++mode) {
-    const std::string mode_prefix =
-        "capture." + std::string(ModeName(static_cast<Mode>(mode))) + ".";
-    // The most specific table that has the key decides, key by key.
-    const auto key = [&](const char* name) {
-      for (const std::string& table : {prefix, mode_prefix}) {
-        if (!table.empty() && config.Find(table + name) != nullptr) {
-          return table + name;
-        }
-      }
-      return std::string("capture.") + name;
-    };
-    Schedule schedule;
-    schedule.every = config.GetInt(key("every"));
-    schedule.start = config.GetInt(key("start"));
-    schedule.end = config.Find(key("end")) == nullptr ? kNever : config.GetInt(key("end"));
-    schedule.steps = config.GetInts(key("steps"));
-    std::sort(schedule.steps.begin(), schedule.steps.end());
-    schedule.steps.erase(std::unique(schedule.steps.begin(), schedule.steps.end()),
-                         schedule.steps.end());
-    // An interval that somebody wrote down is kept unless they also wrote down what may thin it.
-    schedule.governed =
-        schedule.every == 0 || budget_asked || config.GetText("capture.on_full") == "thin";
+    Schedule schedule = ReadSchedule(config, prefix, static_cast<Mode>(mode));
     any_governed_ |= schedule.governed;
     auto& known = schedules_[mode];
     const auto same = std::find(known.begin(), known.end(), schedule);
@@ -290,15 +304,7 @@ Result<Decision> CapturePlan::Decide(const TensorSpec& spec) const {
       if (collection->take == kTakeNothing) {
         continue;
       }
-      const uint32_t schedule = collection->schedule[mode];
-      const auto same =
-          std::find_if(memberships.begin(), memberships.end(),
-                       [&](const Membership& other) { return other.schedule == schedule; });
-      if (same == memberships.end()) {
-        memberships.push_back({schedule, collection->take});
-      } else {
-        same->take |= collection->take;
-      }
+      AddMembership(&memberships, collection->schedule[mode], collection->take);
       decision.take[mode] |= collection->take;
     }
   }

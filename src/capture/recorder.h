@@ -191,11 +191,14 @@ class Recorder {
   void DecideLevel() noexcept;
   [[nodiscard]] uint64_t FiredNow(Mode mode) const noexcept;
   [[nodiscard]] const Need& NeedOfStep() noexcept;
+  void AddNeed(const TableEntry& entry, uint32_t take) noexcept;
   [[nodiscard]] bool Examine(const TensorItem& item, Wanted* wanted) noexcept;
   [[nodiscard]] bool FollowShape(CaptureId id, const tensor::TensorView& view,
                                  TableEntry* entry) noexcept;
   [[nodiscard]] bool MayTakeRaw(const Wanted& wanted) noexcept;
   void TakeBatch(std::span<Wanted> batch, uint32_t bins) noexcept;
+  // Of the tensors of a batch that are taken raw and inline, their entries included.
+  [[nodiscard]] static uint64_t InlineRawBytes(std::span<const Wanted> batch) noexcept;
   [[nodiscard]] bool MakeBatchRoom(std::span<Wanted> batch, uint32_t bins) noexcept;
   void FillBatch(std::span<const Wanted> batch, uint8_t* stats, uint8_t* raw) noexcept;
   void TakeOne(const Wanted& wanted, void* copy_to, format::StatsEntry* entry) noexcept;

@@ -82,6 +82,23 @@ uint64_t Recorder::FiredNow(Mode mode) const noexcept {
   return fired;
 }
 
+void Recorder::AddNeed(const TableEntry& entry, uint32_t take) noexcept {
+  const uint64_t nbytes = entry.nbytes();
+  ++need_.tensors;
+  need_.stats_bytes += sizeof(format::StatsEntry);
+  if ((take & kTakeHistogram) != 0) {
+    const auto numel = static_cast<int64_t>(nbytes / tensor::ItemSize(entry.dtype));
+    need_.stats_bytes +=
+        static_cast<uint64_t>(std::min(numel, kTypicalBins)) * sizeof(format::HistogramEntry) +
+        format::RecordBytes(sizeof(format::CountHeader));
+  }
+  if ((take & kTakeRaw) != 0 && nbytes <= segment_->blob_ring().capacity()) {
+    ++need_.raw_tensors;
+    need_.inline_bytes += IsInline(nbytes) ? InlineBytes(nbytes) : 0;
+    need_.blob_bytes += IsInline(nbytes) ? 0 : AlignUp(nbytes, kBlobAlignment);
+  }
+}
+
 const Recorder::Need& Recorder::NeedOfStep() noexcept {
   const auto mode = static_cast<size_t>(open_.place.mode);
   if (need_mode_ == mode && need_fired_ == open_.fired) {
@@ -95,20 +112,7 @@ const Recorder::Need& Recorder::NeedOfStep() noexcept {
     if (take == kTakeNothing) {
       continue;
     }
-    const uint64_t nbytes = entry.nbytes();
-    ++need_.tensors;
-    need_.stats_bytes += sizeof(format::StatsEntry);
-    if ((take & kTakeHistogram) != 0) {
-      const auto numel = static_cast<int64_t>(nbytes / tensor::ItemSize(entry.dtype));
-      need_.stats_bytes +=
-          static_cast<uint64_t>(std::min(numel, kTypicalBins)) * sizeof(format::HistogramEntry) +
-          format::RecordBytes(sizeof(format::CountHeader));
-    }
-    if ((take & kTakeRaw) != 0 && nbytes <= segment_->blob_ring().capacity()) {
-      ++need_.raw_tensors;
-      need_.inline_bytes += IsInline(nbytes) ? InlineBytes(nbytes) : 0;
-      need_.blob_bytes += IsInline(nbytes) ? 0 : AlignUp(nbytes, kBlobAlignment);
-    }
+    AddNeed(entry, take);
   }
   // Headers of the batches, the scalars and the COMMIT.
   need_.stats_bytes += (need_.tensors / kBatch + 4) * 2 * format::RecordBytes(64);
@@ -146,7 +150,7 @@ void Recorder::DecideLevel() noexcept {
 }
 
 void Recorder::TakeTensors(std::span<const TensorItem> items) noexcept {
-  std::array<Wanted, kBatch> batch;
+  std::array<Wanted, kBatch> batch;  // NOLINT(*-member-init): clearing it would cost every step
   size_t count = 0;
   for (const TensorItem& item : items) {
     if (open_.level == Level::kNothing) {
@@ -246,16 +250,21 @@ bool Recorder::FollowShape(CaptureId id, const tensor::TensorView& view,
   return true;
 }
 
+uint64_t Recorder::InlineRawBytes(std::span<const Wanted> batch) noexcept {
+  uint64_t nbytes = 0;
+  for (const Wanted& wanted : batch) {
+    const bool raw = (wanted.take & kTakeRaw) != 0 && IsInline(wanted.nbytes);
+    nbytes += raw ? InlineBytes(wanted.nbytes) : 0;
+  }
+  return nbytes;
+}
+
 bool Recorder::MakeBatchRoom(std::span<Wanted> batch, uint32_t bins) noexcept {
   while (open_.level != Level::kNothing) {
-    uint64_t raw_payload = 0;
     for (Wanted& wanted : batch) {
-      if (open_.level == Level::kNoRaw) {
-        wanted.take &= ~uint32_t{kTakeRaw};
-      }
-      const bool raw = (wanted.take & kTakeRaw) != 0 && IsInline(wanted.nbytes);
-      raw_payload += raw ? InlineBytes(wanted.nbytes) : 0;
+      wanted.take &= open_.level == Level::kNoRaw ? ~uint32_t{kTakeRaw} : ~uint32_t{0};
     }
+    const uint64_t raw_payload = InlineRawBytes(batch);
     const uint64_t need =
         format::RecordBytes(StatsPayload(batch.size(), bins)) +
         (raw_payload == 0 ? 0 : format::RecordBytes(sizeof(format::CountHeader) + raw_payload));

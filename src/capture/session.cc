@@ -118,7 +118,7 @@ std::function<uint64_t()> FreeBytesOf(const std::string& folder) {
 
 // What take() tells per mode, and the entry that goes into the recorder's table.
 struct Planned {
-  std::array<uint32_t, kModes> take;
+  std::array<uint32_t, kModes> take{};
   TableEntry entry;
 };
 

@@ -41,41 +41,43 @@ uint64_t JournalScanner::Scan(ByteSpan bytes, bool final, ScanSink& sink) {
   if (!header_read_) {
     offset_ += ScanFileHeader(bytes, final, sink);
   }
-  while (header_read_) {
+  bool more = header_read_;
+  while (more) {
     const ByteSpan rest = bytes.subspan(offset_ - start);
-    if (rest.empty()) {
-      break;
-    }
-    const Verdict verdict = Check(rest);
-    if (verdict == Verdict::kGood) {
-      const auto header = LoadUnaligned<RecordHeader>(rest.data());
-      record_offset_ = offset_;
-      Process(header, rest.subspan(sizeof(header), header.payload_bytes), sink);
-      offset_ += RecordBytes(header.payload_bytes);
-      valid_end_ = offset_;
-      continue;
-    }
-    const std::optional<uint64_t> next =
-        verdict == Verdict::kTorn ? std::nullopt : FindNextGood(rest, kRecordAlignment);
-    if (next) {
-      const auto header = LoadUnaligned<RecordHeader>(rest.data() + *next);
-      SkipDamage(rest.first(*next), header.seq, header.step,
-                 verdict == Verdict::kBadPayload ? "payload checksum mismatch"
-                                                 : "record header checksum mismatch",
-                 sink);
-      offset_ += *next;
-      continue;
-    }
-    if (!final) {
-      break;
-    }
+    more = !rest.empty() && ScanRecord(rest, final, sink);
+  }
+  return offset_ - start;
+}
+
+bool JournalScanner::ScanRecord(ByteSpan rest, bool final, ScanSink& sink) {
+  const Verdict verdict = Check(rest);
+  if (verdict == Verdict::kGood) {
+    const auto header = LoadUnaligned<RecordHeader>(rest.data());
+    record_offset_ = offset_;
+    Process(header, rest.subspan(sizeof(header), header.payload_bytes), sink);
+    offset_ += RecordBytes(header.payload_bytes);
+    valid_end_ = offset_;
+    return true;
+  }
+  const std::optional<uint64_t> next =
+      verdict == Verdict::kTorn ? std::nullopt : FindNextGood(rest, kRecordAlignment);
+  if (next) {
+    const auto header = LoadUnaligned<RecordHeader>(rest.data() + *next);
+    SkipDamage(rest.first(*next), header.seq, header.step,
+               verdict == Verdict::kBadPayload ? "payload checksum mismatch"
+                                               : "record header checksum mismatch",
+               sink);
+    offset_ += *next;
+    return true;
+  }
+  if (final) {
     SkipDamage(rest, std::nullopt, last_step_,
                verdict == Verdict::kTorn ? "unfinished record at the end of the file"
                                          : "damaged record at the end of the file",
                sink);
     offset_ += rest.size();
   }
-  return offset_ - start;
+  return final;
 }
 
 uint64_t JournalScanner::ScanFileHeader(ByteSpan bytes, bool final, ScanSink& sink) {

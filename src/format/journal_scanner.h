@@ -130,6 +130,8 @@ class JournalScanner {
 
   uint64_t ScanFileHeader(ByteSpan bytes, bool final, ScanSink& sink);
   [[nodiscard]] bool AdoptSaltOfFirstRecord(ByteSpan bytes);
+  // Takes the record or the damage at offset_; false when more bytes are needed first.
+  bool ScanRecord(ByteSpan rest, bool final, ScanSink& sink);
   [[nodiscard]] Verdict Check(ByteSpan rest) const;
   [[nodiscard]] std::optional<uint64_t> FindNextGood(ByteSpan rest, uint64_t from) const;
   void SkipDamage(ByteSpan skipped, std::optional<uint64_t> next_seq, int64_t next_step,

@@ -191,6 +191,19 @@ void EncodeHybrid(std::span<const uint32_t> values, int bit_width, std::vector<u
   EmitLiterals(values.subspan(pending), bit_width, out);
 }
 
+namespace {
+
+// Little-endian, in as many bytes as `bit_width` bits take.
+uint32_t ReadRepeatedValue(size_t bit_width, ByteReader* reader) {
+  uint32_t value = 0;
+  for (size_t shift = 0; shift < bit_width; shift += 8) {
+    value |= static_cast<uint32_t>(reader->Read<uint8_t>()) << shift;
+  }
+  return value;
+}
+
+}  // namespace
+
 Status DecodeHybrid(ByteSpan bytes, int bit_width, std::span<uint32_t> out) {
   if (bit_width < 1 || bit_width > 32) {
     return Damaged("bit width is not in 1 … 32");
@@ -213,10 +226,7 @@ Status DecodeHybrid(ByteSpan bytes, int bit_width, std::span<uint32_t> out) {
       done += n;
       continue;
     }
-    uint32_t value = 0;
-    for (size_t shift = 0; shift < width; shift += 8) {
-      value |= static_cast<uint32_t>(reader.Read<uint8_t>()) << shift;
-    }
+    const uint32_t value = ReadRepeatedValue(width, &reader);
     if (length > out.size() - done || (width < 32 && (value >> width) != 0)) {
       return Damaged("run has a wrong length or value");
     }

@@ -275,6 +275,26 @@ Result<FileMetadata> ParseFileMetadata(ByteSpan bytes) {
                            : Damaged("row groups do not add up to the row count");
 }
 
+namespace {
+
+PageLocation ReadPageLocation(CompactReader* r) {
+  PageLocation page;
+  for (CompactField f; r->Next(&f);) {
+    if (f.id == index_ids::kPageOffset) {
+      page.offset = r->Int(f);
+    } else if (f.id == index_ids::kPageBytes) {
+      page.bytes = r->Int(f);
+    } else if (f.id == index_ids::kFirstRow) {
+      page.first_row = r->Int(f);
+    } else {
+      r->Skip(f);
+    }
+  }
+  return page;
+}
+
+}  // namespace
+
 Result<std::vector<PageLocation>> ParseOffsetIndex(ByteSpan bytes) {
   CompactReader r(bytes);
   std::vector<PageLocation> pages;
@@ -285,19 +305,7 @@ Result<std::vector<PageLocation>> ParseOffsetIndex(ByteSpan bytes) {
     }
     const CompactList list = r.List(f, CompactType::kStruct);
     for (uint64_t i = 0; i < list.size && r.ok(); ++i) {
-      PageLocation page;
-      for (CompactField inner; r.Next(&inner);) {
-        if (inner.id == index_ids::kPageOffset) {
-          page.offset = r.Int(inner);
-        } else if (inner.id == index_ids::kPageBytes) {
-          page.bytes = r.Int(inner);
-        } else if (inner.id == index_ids::kFirstRow) {
-          page.first_row = r.Int(inner);
-        } else {
-          r.Skip(inner);
-        }
-      }
-      pages.push_back(page);
+      pages.push_back(ReadPageLocation(&r));
     }
   }
   return r.ok() ? Result<std::vector<PageLocation>>(std::move(pages))

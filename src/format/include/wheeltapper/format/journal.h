@@ -108,9 +108,9 @@ struct CountHeader {
 static_assert(sizeof(CountHeader) == 8);
 
 struct StatsEntry {
-  uint32_t desc;
-  uint32_t histogram_bins;  // how many HistogramEntry of the record's tail belong to this one
-  double exact_median;      // NaN when not asked for
+  uint32_t desc = 0;
+  uint32_t histogram_bins = 0;  // how many HistogramEntry of the record's tail belong to this one
+  double exact_median = 0;      // NaN when not asked for
   tensor::TensorStats stats;
 };
 static_assert(sizeof(StatsEntry) == 144);
