@@ -25,8 +25,11 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+from wheeltapper.errors import NotFoundError
 
 if TYPE_CHECKING:
     from wheeltapper.trial import Trial
@@ -119,9 +122,15 @@ class Rule(ABC):
         )
 
     def invoke(self, step: int) -> list[Observation]:
-        """Everything wrong at a step: what was reported, then what `invoke_at_step` returned."""
+        """Everything wrong at a step: what was reported, then what `invoke_at_step` returned.
+
+        A step at which something was not recorded, so that `invoke_at_step` ended in a
+        `NotFoundError`, is passed over; what was reported until then counts.
+        """
         self._reported = []
-        returned = self.invoke_at_step(step)
+        returned = None
+        with suppress(NotFoundError):  # what the rule asked for was not recorded at this step
+            returned = self.invoke_at_step(step)
         found = self._reported + self._observations_of(returned, step)
         self._reported = []
         return found

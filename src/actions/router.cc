@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <deque>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "wheeltapper/actions/action.h"
 #include "wheeltapper/core/env.h"
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/log.h"
 #include "wheeltapper/core/mutex.h"
 #include "wheeltapper/core/thread.h"
 #include "wheeltapper/format/run_directory.h"
@@ -46,6 +48,7 @@ class Router final : public ActionRouter {
   ~Router() override;
 
   Status SetUp(const Config& config);
+  Status SetUpDeliveries(const Config& config);
   void Opened(const rules::Finding& finding) override;
   void Updated(const rules::Finding& /*finding*/) override {}
   void Resolved(const rules::Finding& finding) override;
@@ -68,6 +71,9 @@ class Router final : public ActionRouter {
   JobControl* job_;
   const Clock& clock_;
   std::map<std::string, std::unique_ptr<Delivery>> deliveries_;
+
+  // The sending thread's: actions whose failure was said.
+  std::set<std::string> told_failures_;
 
   // The watcher thread's.
   Cooldown cooldown_;
@@ -119,7 +125,7 @@ Status Router::SetUpWebhook(const Config& config) {
   return {};
 }
 
-Status Router::SetUp(const Config& config) {
+Status Router::SetUpDeliveries(const Config& config) {
   if (HasWebhook(config)) {
     WT_RETURN_IF_ERROR(SetUpWebhook(config));
   }
@@ -130,6 +136,11 @@ Status Router::SetUp(const Config& config) {
          .timeout_ns = static_cast<TimeNs>(config.GetFloat("actions.command.timeout_s") * 1e9)},
         clock_);
   }
+  return {};
+}
+
+Status Router::SetUp(const Config& config) {
+  WT_RETURN_IF_ERROR(SetUpDeliveries(config));
   const Result<format::RunInfo> info = format::ReadRunInfo(run_dir_);
   run_name_ = info.ok() ? info->name : BaseName(run_dir_);
   if (deliveries_.empty()) {
@@ -267,6 +278,11 @@ void Router::Settle(Pending pending, const Status& outcome) {
           .detail = outcome.message(),
           .attempts = pending.attempts});
   }
+  if (!outcome.ok() && told_failures_.insert(pending.message.action).second) {
+    Log(LogLevel::kWarning, "action " + pending.message.action +
+                                (again ? " failed and is tried again: " : " failed: ") +
+                                outcome.message() + "; actions.jsonl of the run tells the rest");
+  }
   MutexLock lock(mutex_);
   if (again) {
     const int doublings = std::min(pending.attempts - 1, kMostDoublings);
@@ -293,6 +309,11 @@ Status Router::Drain(TimeNs deadline_ns) {
 }
 
 }  // namespace
+
+Status ActionRouter::Check(const Config& config, const Clock& clock) {
+  WT_ASSIGN_OR_RETURN(Routing routing, Routing::FromConfig(config));
+  return Router(std::move(routing), config, "", nullptr, clock).SetUpDeliveries(config);
+}
 
 Result<std::unique_ptr<ActionRouter>> ActionRouter::Create(const Config& config,
                                                            const std::string& run_dir,

@@ -140,6 +140,9 @@ void AddCheck(CLI::App* app, Arguments* out) {
              "Your own rule in Python: file.py or file.py:ClassName");
   app->add_option("--severity", out->severity,
                   "Exit with 1 when a finding is at or above this (default warning)");
+  app->footer(
+      "The first check of a run that is over and that no rule has looked at is recorded in it,\n"
+      "unless --rules or --ignore leave some out. A rule that fails makes exit code 1.");
   app->add_flag("--save", out->save,
                 "Write the findings into the run, in place of those of the live evaluation");
 }
@@ -198,6 +201,55 @@ std::vector<std::string> VerbNames() {
   return names;
 }
 
+std::vector<std::string> FlagNames(const CLI::App& verb) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : verb.get_options()) {
+    for (const std::string& name : option->get_lnames()) {
+      names.push_back("--" + name);
+    }
+  }
+  return names;
+}
+
+std::string Words(std::vector<std::string>::const_iterator begin,
+                  std::vector<std::string>::const_iterator end) {
+  std::string text;
+  for (; begin != end; ++begin) {
+    text += " " + *begin;
+  }
+  return text;
+}
+
+// The verb's own arguments in `ours`, in the order typed; "" when CLI11 can have them. It tells
+// unknown ones too, but without advice and in reverse.
+std::string CheckWords(const CLI::App& verb, const std::vector<std::string>& ours, bool dashes) {
+  const bool is_run = verb.get_name() == "run";
+  for (auto word = ours.begin() + 1; word != ours.end(); ++word) {
+    if (word->rfind('-', 0) != 0) {
+      if (is_run) {
+        return dashes ? "\"" + *word + "\" stands before --; the command goes behind it"
+                      : "put \"--\" before the command: wheeltapper" + Words(ours.begin(), word) +
+                            " --" + Words(word, ours.end());
+      }
+      continue;
+    }
+    const size_t equals = word->find('=');
+    const std::string flag = word->substr(0, equals);
+    const CLI::Option* option = verb.get_option_no_throw(flag);
+    if (option == nullptr && flag.rfind("--", 0) == 0) {
+      return "`" + verb.get_name() + "` has no flag \"" + flag + "\"" +
+             DidYouMean(flag, FlagNames(verb)) + "; `wheeltapper " + verb.get_name() +
+             " --help` lists them";
+    }
+    const bool takes_next =
+        option != nullptr && option->get_expected_min() > 0 && equals == std::string::npos;
+    if (takes_next && word + 1 != ours.end()) {
+      ++word;
+    }
+  }
+  return "";
+}
+
 ParseOutcome CheckCommand(ParseOutcome outcome, bool dashes,
                           const std::vector<std::string>& command) {
   if (outcome.arguments.verb != Verb::kRun) {
@@ -240,6 +292,13 @@ ParseOutcome ParseArguments(const std::vector<std::string>& args) {
     if (std::find(names.begin(), names.end(), ours.front()) == names.end()) {
       return Mistake("there is no verb \"" + ours.front() + "\"" + DidYouMean(ours.front(), names) +
                      "; `wheeltapper --help` lists them");
+    }
+  }
+  if (!ours.empty() && ours.front().rfind('-', 0) != 0) {
+    const std::string mistake =
+        CheckWords(*app.get_subcommand(ours.front()), ours, dashes != args.end());
+    if (!mistake.empty()) {
+      return Mistake(mistake);
     }
   }
   std::reverse(ours.begin(), ours.end());  // CLI11 takes them last first

@@ -1,4 +1,6 @@
 // `wheeltapper check`: the rules over finished (or running) runs, as if they were watched now.
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -10,6 +12,7 @@
 #include "context.h"
 #include "findings_output.h"
 #include "render.h"
+#include "rule_files.h"
 #include "verbs.h"
 
 namespace wheeltapper::cli {
@@ -17,8 +20,14 @@ namespace {
 
 struct Checked {
   std::string run;
+  trial::RunState state;
   std::vector<rules::Finding> findings;
   std::vector<rules::RuleStatus> rules;
+
+  [[nodiscard]] int64_t Count(rules::RuleState wanted) const {
+    return std::count_if(rules.begin(), rules.end(),
+                         [wanted](const rules::RuleStatus& rule) { return rule.state == wanted; });
+  }
 };
 
 Result<Checked> Check(const std::string& run, const std::vector<rules::RuleSelection>& selection) {
@@ -27,36 +36,74 @@ Result<Checked> Check(const std::string& run, const std::vector<rules::RuleSelec
                       rules::RuleEngine::Create(selection, SystemClock()));
   WT_RETURN_IF_ERROR(engine->Advance(*trial));
   WT_RETURN_IF_ERROR(engine->Finish(*trial));
-  return Checked{.run = run, .findings = engine->findings(), .rules = engine->rule_states()};
+  return Checked{.run = run,
+                 .state = trial->state(),
+                 .findings = engine->findings(),
+                 .rules = engine->rule_states()};
 }
 
+// The rules' states go last: states without findings would be called healthy.
 Status Save(const Checked& checked) {
   std::string lines;
   for (const rules::Finding& finding : checked.findings) {
     lines += rules::FindingToJson(finding) + "\n";
   }
-  return WriteFileAtomically(format::FindingsPath(checked.run), lines);
+  WT_RETURN_IF_ERROR(WriteFileAtomically(format::FindingsPath(checked.run), lines));
+  return rules::WriteRuleStates(checked.run, checked.rules);
+}
+
+// True for a run that is over and that no rule has looked at yet, as `attach` leaves one.
+bool NeverChecked(const std::string& run, trial::RunState state) {
+  const Result<std::vector<rules::RuleStatus>> states = rules::ReadRuleStates(run);
+  return state != trial::RunState::kRunning && states.ok() && states->empty() &&
+         !PathExists(format::FindingsPath(run));
+}
+
+// The first check of such a run is recorded by itself, but not one of some rules only.
+bool ChecksEverything(const Arguments& arguments) {
+  return std::none_of(arguments.flags.begin(), arguments.flags.end(), [](const ConfigFlag& flag) {
+    return flag.key == "rules.select" || flag.key == "rules.ignore";
+  });
+}
+
+Status SaveIfWanted(const Arguments& arguments, const Checked& checked) {
+  if (arguments.save) {
+    return Save(checked);
+  }
+  if (!ChecksEverything(arguments) || !NeverChecked(checked.run, checked.state)) {
+    return {};
+  }
+  if (const Status saved = Save(checked); !saved.ok()) {
+    Say("the result is not recorded in the run: " + saved.message());
+  } else if (!arguments.quiet) {
+    Say(fmt::format("{}: no rules had run over it; recorded what they found",
+                    BaseName(checked.run)));
+  }
+  return {};
+}
+
+// On stderr: failed rules always, those without anything to look at beside the text.
+void TellRules(const Checked& checked, bool all) {
+  for (const rules::RuleStatus& rule : checked.rules) {
+    const bool failed = rule.state == rules::RuleState::kErrored;
+    if (failed || (all && rule.state == rules::RuleState::kWaiting)) {
+      Say(fmt::format("{}: rule {} {}: {}", BaseName(checked.run), rule.name,
+                      failed ? "failed" : "had nothing to look at", Printable(rule.detail)));
+    }
+  }
 }
 
 void PrintText(const Checked& checked) {
   for (const rules::Finding& finding : checked.findings) {
     Print(RenderFinding(finding, ColoursOn(STDOUT_FILENO)));
   }
-  int64_t active = 0;
-  for (const rules::RuleStatus& rule : checked.rules) {
-    active += rule.state == rules::RuleState::kActive ? 1 : 0;
-    if (rule.state != rules::RuleState::kActive) {
-      Say(fmt::format(
-          "{}: rule {} {}: {}", BaseName(checked.run), rule.name,
-          rule.state == rules::RuleState::kErrored ? "failed" : "had nothing to look at",
-          rule.detail));
-    }
-  }
-  Print(fmt::format("{}: {} from {}\n", BaseName(checked.run),
+  const int64_t failed = checked.Count(rules::RuleState::kErrored);
+  Print(fmt::format("{}: {}{} from {}\n", BaseName(checked.run),
+                    failed == 0 ? "" : "not fully checked, " + Plural(failed, "rule") + " failed; ",
                     checked.findings.empty()
                         ? "no findings"
                         : Plural(static_cast<int64_t>(checked.findings.size()), "finding"),
-                    Plural(active, "rule")));
+                    Plural(checked.Count(rules::RuleState::kActive), "rule")));
 }
 
 bool Reaches(const std::vector<rules::Finding>& findings, rules::Severity level) {
@@ -68,21 +115,27 @@ bool Reaches(const std::vector<rules::Finding>& findings, rules::Severity level)
   return false;
 }
 
+struct Outcome {
+  std::vector<rules::Finding> findings;
+  bool rule_failed = false;
+};
+
 // The runs that are named, else the latest; checked, shown, and saved when that was asked for.
-Result<std::vector<rules::Finding>> CheckAll(const Arguments& arguments, const Config& config) {
+Result<Outcome> CheckAll(const Arguments& arguments, const Config& config) {
   WT_ASSIGN_OR_RETURN(const auto selection, rules::SelectRules(config));
-  std::vector<rules::Finding> all;
+  WT_RETURN_IF_ERROR(CheckRuleFiles(selection));
+  Outcome all;
   for (const std::string& name :
        arguments.runs.empty() ? std::vector<std::string>{""} : arguments.runs) {
     WT_ASSIGN_OR_RETURN(const std::string run, ResolveRun(name, config));
     WT_ASSIGN_OR_RETURN(const Checked checked, Check(run, selection));
-    if (arguments.save) {
-      WT_RETURN_IF_ERROR(Save(checked));
-    }
+    WT_RETURN_IF_ERROR(SaveIfWanted(arguments, checked));
+    TellRules(checked, !arguments.json);
     if (!arguments.json) {
       PrintText(checked);
     }
-    all.insert(all.end(), checked.findings.begin(), checked.findings.end());
+    all.findings.insert(all.findings.end(), checked.findings.begin(), checked.findings.end());
+    all.rule_failed = all.rule_failed || checked.Count(rules::RuleState::kErrored) > 0;
   }
   return all;
 }
@@ -99,14 +152,14 @@ int CheckVerb(const Arguments& arguments) {
   if (!level.ok()) {
     return Fail(level.status());
   }
-  const Result<std::vector<rules::Finding>> found = CheckAll(arguments, *config);
-  if (!found.ok()) {
-    return Fail(found.status());
+  const Result<Outcome> outcome = CheckAll(arguments, *config);
+  if (!outcome.ok()) {
+    return Fail(outcome.status());
   }
   if (arguments.json) {
-    Print(FindingsJson(*found));
+    Print(FindingsJson(outcome->findings));
   }
-  return Reaches(*found, *level) ? kExitFindings : kExitOk;
+  return outcome->rule_failed || Reaches(outcome->findings, *level) ? kExitFindings : kExitOk;
 }
 
 }  // namespace wheeltapper::cli

@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include "wheeltapper/cli/main.h"
+#include "wheeltapper/rules/engine.h"
 
 #include "context.h"
 #include "findings_output.h"
 #include "render.h"
+#include "rule_names.h"
 #include "verbs.h"
 
 namespace wheeltapper::cli {
@@ -32,6 +34,26 @@ Result<rules::Severity> ParseSeverity(const std::string& text, rules::Severity f
   return *severity;
 }
 
+namespace {
+
+// A rule is known when it is built in, ran over this run, or left a finding in it.
+Status CheckRuleName(const std::string& name, const std::string& run,
+                     const std::vector<rules::Finding>& findings) {
+  std::vector<std::string> names;
+  for (const rules::RuleStatus& status :
+       rules::ReadRuleStates(run).value_or(std::vector<rules::RuleStatus>())) {
+    names.push_back(status.name);
+  }
+  for (const rules::Finding& finding : findings) {
+    names.push_back(finding.rule);
+  }
+  const bool known = name.empty() || rules::FindRule(name) != nullptr ||
+                     std::find(names.begin(), names.end(), name) != names.end();
+  return known ? Status() : NoSuchRule(name, names);
+}
+
+}  // namespace
+
 int FindingsVerb(const Arguments& arguments) {
   const Result<rules::Severity> lowest = ParseSeverity(arguments.severity, rules::Severity::kInfo);
   if (!lowest.ok()) {
@@ -44,6 +66,9 @@ int FindingsVerb(const Arguments& arguments) {
   Result<std::vector<rules::Finding>> findings = rules::ReadFindings(*run);
   if (!findings.ok()) {
     return Fail(findings.status());
+  }
+  if (const Status known = CheckRuleName(arguments.rule, *run, *findings); !known.ok()) {
+    return Fail(known);
   }
   std::erase_if(*findings, [&](const rules::Finding& finding) {
     return finding.severity < *lowest ||

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "wheeltapper/rules/rule.h"
+
 namespace wheeltapper::cli {
 namespace {
 
@@ -37,9 +39,6 @@ std::string Where(const rules::Finding& finding) {
   if (finding.rank) {
     text += fmt::format(", rank {}", finding.rank->value);
   }
-  if (finding.tensors.size() > 1) {
-    text += fmt::format(" ({} tensors)", finding.tensors.size());
-  }
   return text;
 }
 
@@ -65,7 +64,9 @@ std::string RenderFinding(const rules::Finding& finding, bool colours) {
   if (finding.try_) {
     AddLine(&out, "try", *finding.try_);
   }
-  AddLine(&out, "more", "wheeltapper explain " + finding.rule);
+  if (rules::FindRule(finding.rule) != nullptr) {  // a rule of the user's is explained by its file
+    AddLine(&out, "more", "wheeltapper explain " + finding.rule);
+  }
   return out;
 }
 

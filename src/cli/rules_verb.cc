@@ -4,11 +4,11 @@
 #include <nlohmann/json.hpp>
 
 #include "wheeltapper/cli/main.h"
-#include "wheeltapper/core/suggest.h"
 #include "wheeltapper/rules/catalogue.h"
 #include "wheeltapper/rules/rule.h"
 
 #include "context.h"
+#include "rule_names.h"
 #include "verbs.h"
 
 namespace wheeltapper::cli {
@@ -53,6 +53,10 @@ int RulesVerb(const Arguments& arguments) {
   for (const rules::RuleType& type : rules::BuiltinRules()) {
     Print(fmt::format("{:<22}  {:<8}  {}\n", type.info->name,
                       rules::SeverityName(type.info->severity), type.info->summary));
+    for (const rules::ParameterSpec& parameter : type.info->parameters) {
+      Print(fmt::format("    rules.{}.{} = {}\n", type.info->name, parameter.name,
+                        *parameter.default_value == '\0' ? "(unset)" : parameter.default_value));
+    }
   }
   return kExitOk;
 }
@@ -60,13 +64,7 @@ int RulesVerb(const Arguments& arguments) {
 int ExplainVerb(const Arguments& arguments) {
   const rules::RuleType* type = rules::FindRule(arguments.rule);
   if (type == nullptr) {
-    std::vector<std::string> names;
-    for (const rules::RuleType& known : rules::BuiltinRules()) {
-      names.emplace_back(known.info->name);
-    }
-    return Fail(NotFoundError("there is no rule \"" + arguments.rule + "\"" +
-                              DidYouMean(arguments.rule, names) +
-                              "; `wheeltapper rules` lists them"));
+    return Fail(NoSuchRule(arguments.rule, {}));
   }
   Print(arguments.json ? RuleJson(*type->info).dump(2) + "\n" : rules::ExplainRule(*type->info));
   return kExitOk;

@@ -20,6 +20,7 @@
 #include "host.h"
 #include "job_environment.h"
 #include "render.h"
+#include "rule_files.h"
 #include "run_name.h"
 #include "verbs.h"
 #include "watcher.h"
@@ -285,6 +286,15 @@ int Watch(const Arguments& arguments, const Config& config, const std::string& r
   return ExitCodeOf(exit, config, (*watcher)->WorstOpen());
 }
 
+// Mistakes in rules and actions show before anything is made on disk.
+Status CheckBeforehand(const Config& config, const Clock& clock) {
+  WT_ASSIGN_OR_RETURN(const std::vector<rules::RuleSelection> selection,
+                      rules::SelectRules(config));
+  WT_RETURN_IF_ERROR(CheckRuleFiles(selection));
+  WT_RETURN_IF_ERROR(rules::RuleEngine::Create(selection, clock).status());
+  return actions::ActionRouter::Check(config, clock);
+}
+
 }  // namespace
 
 int RunVerb(const Arguments& arguments) {
@@ -296,10 +306,8 @@ int RunVerb(const Arguments& arguments) {
   if (!package_folder.ok()) {
     return Fail(package_folder.status());
   }
-  // Mistakes in rules show before anything is made on disk.
-  if (const Result<std::vector<rules::RuleSelection>> selection = rules::SelectRules(*config);
-      !selection.ok()) {
-    return Fail(selection.status());
+  if (const Status usable = CheckBeforehand(*config, SystemClock()); !usable.ok()) {
+    return Fail(usable);
   }
   const Result<std::string> run_dir = PrepareRun(arguments, *config, SystemClock());
   if (!run_dir.ok()) {

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "wheeltapper/actions/action.h"
 #include "wheeltapper/cli/main.h"
 #include "wheeltapper/report/report.h"
 #include "wheeltapper/rules/finding.h"
@@ -32,6 +33,23 @@ std::string Gaps(trial::Trial& trial) {
              : Plural(static_cast<int64_t>(gaps->size()), "gap") + "; `show --json` lists them";
 }
 
+// "2 failed (command: no such file)"; "" when none did.
+std::string FailedActions(const std::string& run_dir) {
+  const Result<std::vector<actions::ActionRecord>> records = actions::ReadActions(run_dir);
+  if (!records.ok()) {
+    return "unknown: " + records.status().message();
+  }
+  int64_t failed = 0;
+  std::string last;
+  for (const actions::ActionRecord& record : *records) {
+    if (record.outcome == "failed") {
+      ++failed;
+      last = record.action + ": " + record.detail;
+    }
+  }
+  return failed == 0 ? "" : fmt::format("{} failed ({})", failed, last);
+}
+
 Status PrintSummary(trial::Trial& trial) {
   WT_ASSIGN_OR_RETURN(const std::vector<rules::Finding> findings,
                       rules::ReadFindings(trial.path()));
@@ -58,6 +76,9 @@ Status PrintSummary(trial::Trial& trial) {
   line("overhead", overhead.elapsed_ns > 0 ? RenderPercent(overhead.fraction) + " of step time"
                                            : "not measured");
   line("gaps", Gaps(trial));
+  if (const std::string failed = FailedActions(trial.path()); !failed.empty()) {
+    line("actions", failed);
+  }
   for (const rules::Finding& finding : findings) {
     Print(RenderFinding(finding, ColoursOn(STDOUT_FILENO)));
   }

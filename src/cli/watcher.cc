@@ -54,6 +54,10 @@ Result<std::unique_ptr<Watcher>> Watcher::Create(const Options& options, const C
   WT_ASSIGN_OR_RETURN(watcher->engine_, rules::RuleEngine::Create(selection, clock));
   WT_ASSIGN_OR_RETURN(watcher->router_, actions::ActionRouter::Create(
                                             *options.config, options.run_dir, options.job, clock));
+  // From the start: a run is told from one that no rule looks at also while it goes on, and when
+  // this process is killed.
+  WT_RETURN_IF_ERROR(rules::WriteRuleStates(options.run_dir, watcher->engine_->rule_states())
+                         .WithContext("recording the rules"));
   watcher->printer_ = std::make_unique<Printer>(ColoursOn(STDERR_FILENO));
   watcher->log_ = rules::MakeFindingsLog(options.run_dir);
   // Durable first, then act, then tell.

@@ -51,14 +51,16 @@ std::string StateText(const ReportData& data) {
 std::string Facts(const ReportData& data) {
   std::string out = "<section class='facts' aria-label='Key figures'>";
   out += Fact(StateText(data), data.end && !data.end->reason.empty() ? data.end->reason : "state");
-  out += Fact(
-      std::to_string(data.steps),
-      data.steps == 0 ? "steps" : fmt::format("steps ({} to {})", data.first_step, data.last_step));
+  out += Fact(std::to_string(data.steps),
+              data.steps == 0 ? "steps recorded"
+                              : fmt::format("steps ({} to {})", data.first_step, data.last_step));
   if (data.end) {
     out += Fact(DurationText(data.end->ended_wall_ns - data.info.started_wall_ns), "wall time");
   }
-  out += Fact(std::to_string(std::max<size_t>(data.ranks.size(), 1)), "ranks");
-  out += Fact(std::to_string(data.findings.size()), "findings");
+  const size_t ranks = std::max<size_t>(data.ranks.size(), 1);
+  out += Fact(std::to_string(ranks), ranks == 1 ? "rank" : "ranks");
+  out += Fact(std::to_string(data.findings.size()),
+              data.findings.size() == 1 ? "finding" : "findings");
   out += Fact(data.overhead.elapsed_ns > 0 ? PercentText(data.overhead.fraction) : "not measured",
               "overhead of watching");
   return out + "</section>";

@@ -31,11 +31,10 @@ std::string LossChange(trial::Trial& trial) {
 }
 
 // "rule small_weights failed", "3 rules failed (…)"; "" when none did.
-std::string FailedRules(const std::string& run_dir) {
-  const Result<std::vector<rules::RuleStatus>> states = rules::ReadRuleStates(run_dir);
+std::string FailedRules(const std::vector<rules::RuleStatus>& states) {
   std::string names;
   int count = 0;
-  for (const rules::RuleStatus& status : states.value_or(std::vector<rules::RuleStatus>())) {
+  for (const rules::RuleStatus& status : states) {
     if (status.state == rules::RuleState::kErrored) {
       names += (count++ == 0 ? "" : ", ") + status.name;
     }
@@ -51,6 +50,67 @@ std::string Others(size_t others) {
   return others == 0
              ? ""
              : fmt::format(" (and {} more {})", others, others == 1 ? "finding" : "findings");
+}
+
+std::string Steps(size_t count) {
+  return fmt::format("{} {}", count, count == 1 ? "step" : "steps");
+}
+
+// What happened to a job that did not end well: "Failed with exit code 1 after 1 step". "" for one
+// that runs, finished, or was stopped, where the finding that stopped it says why.
+std::string HowItFailed(const trial::Trial& trial, size_t steps) {
+  if (trial.state() == trial::RunState::kAbandoned) {
+    return "Killed together with its watcher after " + Steps(steps);
+  }
+  if (trial.state() != trial::RunState::kFailed) {
+    return "";
+  }
+  constexpr int kSignalBase = 128;  // as a shell counts
+  const std::optional<format::EndInfo>& end = trial.end();
+  const int code = end ? end->exit_code : 1;
+  return end && end->state == "killed"
+             ? fmt::format("Killed by signal {} after {}", code - kSignalBase, Steps(steps))
+             : fmt::format("Failed with exit code {} after {}", code, Steps(steps));
+}
+
+// "Failed …; error: the finding", or only what is known.
+std::string Joined(const std::string& how, std::string sentence) {
+  if (how.empty() || sentence.empty()) {
+    return how + sentence;
+  }
+  if (sentence.front() >= 'A' && sentence.front() <= 'Z') {
+    sentence.front() = static_cast<char>(sentence.front() - 'A' + 'a');
+  }
+  return how + "; " + sentence;
+}
+
+Verdict WithoutFindings(trial::Trial& trial, size_t steps, const std::string& how) {
+  if (steps == 0) {
+    return {"no data",
+            Joined(how, trial.state() == trial::RunState::kRunning
+                            ? "No step has been recorded yet."
+                            : "Nothing was recorded: no optimizer step and no logged value was "
+                              "seen.")};
+  }
+  const std::vector<rules::RuleStatus> states =
+      rules::ReadRuleStates(trial.path()).value_or(std::vector<rules::RuleStatus>());
+  if (states.empty()) {
+    return {"not checked",
+            Joined(how, fmt::format("Not checked: no rules ran over it; run `wheeltapper check {}`",
+                                    trial.path()))};
+  }
+  if (const std::string failed = FailedRules(states); !failed.empty()) {
+    return {"warning",
+            Joined(how, fmt::format("Not fully checked: {}; no findings from the others in {}.",
+                                    failed, Steps(steps)))};
+  }
+  if (!how.empty()) {
+    // The watcher died in the middle: it has not seen the end of the record.
+    return {"failed", how + (trial.state() == trial::RunState::kAbandoned
+                                 ? "; the rules found nothing until then."
+                                 : "; the rules found nothing in what was recorded.")};
+  }
+  return {"healthy", fmt::format("Healthy: no findings in {}{}.", Steps(steps), LossChange(trial))};
 }
 
 std::string Capitalised(std::string text) {
@@ -73,24 +133,14 @@ Verdict MakeVerdict(trial::Trial& trial, const std::vector<rules::Finding>& find
         return std::pair(open(a), a.severity) <
                std::pair(open(b), b.severity);  // the earliest of equals wins
       });
-  if (worst != findings.end()) {
-    const std::string level(rules::SeverityName(worst->severity));
-    const std::string resolved = open(*worst) ? "" : " (resolved)";
-    return {level, fmt::format("{}: {}{}{}", Capitalised(level), worst->message, resolved,
-                               Others(findings.size() - 1))};
+  const std::string how = HowItFailed(trial, count);
+  if (worst == findings.end()) {
+    return WithoutFindings(trial, count, how);
   }
-  if (count == 0) {
-    return {"no data",
-            trial.state() == trial::RunState::kRunning
-                ? "No step has been recorded yet."
-                : "Nothing was recorded: no optimizer step and no logged value was seen."};
-  }
-  if (const std::string failed = FailedRules(trial.path()); !failed.empty()) {
-    return {"warning", fmt::format("Not fully checked: {}; no findings from the others in {} {}.",
-                                   failed, count, count == 1 ? "step" : "steps")};
-  }
-  return {"healthy", fmt::format("Healthy: no findings in {} {}{}.", count,
-                                 count == 1 ? "step" : "steps", LossChange(trial))};
+  const std::string level(rules::SeverityName(worst->severity));
+  const std::string resolved = open(*worst) ? "" : " (resolved)";
+  return {level, Joined(how, fmt::format("{}: {}{}{}", Capitalised(level), worst->message, resolved,
+                                         Others(findings.size() - 1)))};
 }
 
 }  // namespace wheeltapper::report

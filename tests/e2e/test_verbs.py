@@ -88,8 +88,9 @@ def test_a_custom_rule_that_fails_is_an_errored_rule_never_a_finding(run: Run, t
         cwd=tmp_path,
         limit=120,
     )
-    assert outcome.code == 0, outcome
+    assert outcome.code == 1, outcome
     assert "failed" in outcome.err
+    assert "not fully checked" in outcome.out
 
 
 def test_rules_and_explain_come_from_one_table(tmp_path: Path) -> None:
@@ -207,6 +208,10 @@ def test_fsck_finds_a_flipped_bit_in_every_kind_of_file(run: Run, tmp_path: Path
         (["run", "--stop-on", "loud", "--", "true"], "severity"),
         (["run", "--run-dir", "/proc/nothing/here", "--", "true"], "/proc/nothing"),
         (["run", "--", "no-such-command-at-all"], "no-such-command-at-all"),
+        (["run", "--stop-on", "eror", "--", "true"], 'did you mean "error"'),
+        (["run", "--rule", "nope.py", "--", "true"], "nope.py"),
+        (["run", "--rule", f"{TRAIN}:Nope", "--", "true"], "Nope"),
+        (["run", "python", "train.py", "--lr", "1"], "wheeltapper run -- python train.py --lr 1"),
         (["run"], "wheeltapper run -- python train.py"),
         (["show", "no-such-run"], "no-such-run"),
         (["findings", "--severity", "loud"], "loud"),
@@ -218,6 +223,9 @@ def test_mistakes_are_usage_errors_that_say_what_and_how(tmp_path: Path, args: l
     assert outcome.code == 2, outcome
     assert outcome.out == ""
     assert says in outcome.err
+    runs = tmp_path / "wheeltapper-runs"
+    started = "no-such-command-at-all" in args  # only the attempt tells that the command is missing
+    assert len([path for path in runs.glob("*") if path.is_dir()]) == int(started)
 
 
 def test_a_run_of_a_newer_version_is_refused_with_advice(run: Run, tmp_path: Path) -> None:

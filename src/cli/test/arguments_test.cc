@@ -44,6 +44,14 @@ TEST(ArgumentsTest, MistakesAreUsageErrorsThatSayHowToMendThem) {
       {{"export", "--table", "nothing"}, "nothing"},
       {{"explain"}, "RULE"},
       {{"run", "--json", "--", "true"}, "--json"},
+      {{"run", "python", "train.py", "--lr", "0.1", "--epochs", "1"},
+       "put \"--\" before the command: wheeltapper run -- python train.py --lr 0.1 --epochs 1"},
+      {{"run", "-q", "--name", "a", "--set", "b=c", "python", "train.py", "--name", "b"},
+       "wheeltapper run -q --name a --set b=c -- python train.py --name b"},
+      {{"run", "--stop-n", "error", "--", "true"}, "did you mean \"--stop-on\""},
+      {{"run", "--stop-n=error", "--", "true"}, "did you mean \"--stop-on\""},
+      {{"run", "true", "--", "true"}, "\"true\" stands before --"},
+      {{"findings", "a-run", "--severty", "error"}, "did you mean \"--severity\""},
   };
   for (const Mistake& mistake : mistakes) {
     const ParseOutcome outcome = ParseArguments(mistake.args);

@@ -13,6 +13,8 @@
 #include "job_environment.h"
 #include "npz.h"
 #include "render.h"
+#include "rule_files.h"
+#include "rule_names.h"
 #include "run_name.h"
 
 namespace wheeltapper::cli {
@@ -80,6 +82,48 @@ TEST(RenderTest, ControlCharactersOfANameNeverReachTheTerminal) {
   EXPECT_NE(text.find("line?break"), std::string::npos);
 }
 
+TEST(RenderTest, OnlyBuiltInRulesPointToExplain) {
+  rules::Finding finding;
+  finding.rule = "nonfinite";
+  finding.tensors.assign(20, "one of 29");
+  const std::string text = RenderFinding(finding, false);
+  EXPECT_NE(text.find("wheeltapper explain nonfinite"), std::string::npos);
+  EXPECT_EQ(text.find("20"), std::string::npos) << "the list is cut: its length is no count";
+  finding.rule = "weights_too_large";
+  EXPECT_EQ(RenderFinding(finding, false).find("explain"), std::string::npos);
+}
+
+TEST(RuleNamesTest, AClassOrAPartOfANameLeadsToTheRule) {
+  EXPECT_NE(NoSuchRule("exploding", {}).message().find("did you mean \"exploding_tensor\""),
+            std::string::npos);
+  EXPECT_NE(NoSuchRule("nonfinit", {}).message().find("did you mean \"nonfinite\""),
+            std::string::npos);
+  EXPECT_NE(NoSuchRule("WeightsTooLarge", {"weights_too_large"})
+                .message()
+                .find("did you mean \"weights_too_large\""),
+            std::string::npos);
+  EXPECT_EQ(NoSuchRule("qq", {}).message().find("did you mean"), std::string::npos);
+}
+
+TEST(RuleFilesTest, AMissingFileOrClassIsToldBeforeAnythingRuns) {
+  const std::string path = JoinPath(MakeFolder("rules"), "my_rule.py");
+  ASSERT_TRUE(WriteFileAtomically(path,
+                                  "import wheeltapper\n\nclass Known(wheeltapper.Rule):\n"
+                                  "    pass\n\nclass Other:\n    pass\n")
+                  .ok());
+  const auto check = [](const std::string& file) {
+    rules::RuleSelection rule;
+    rule.python_file = file;
+    return CheckRuleFiles({rules::RuleSelection(), rule});
+  };
+  EXPECT_TRUE(check(path).ok());
+  EXPECT_TRUE(check(path + ":Known").ok());
+  EXPECT_TRUE(check(path + ":Other").ok());
+  EXPECT_NE(check(path + ":Knwn").message().find("did you mean \"Known\""), std::string::npos);
+  EXPECT_EQ(check(path + ":Kno").code(), StatusCode::kNotFound);
+  EXPECT_EQ(check(path + "/nope.py:Known").code(), StatusCode::kNotFound);
+}
+
 TEST(RenderTest, DurationsReadLikeDurations) {
   EXPECT_EQ(RenderDuration(250'000'000), "250 ms");
   EXPECT_EQ(RenderDuration(2'500'000'000), "2.5 s");
@@ -114,6 +158,10 @@ TEST(MainTest, VerbsOnAMissingRunAreUsageErrors) {
     EXPECT_EQ(Main({verb, "no-such-run", "--set", folder}), kExitUsage) << verb;
   }
   EXPECT_EQ(Main({"explain", "no_such_rule"}), kExitUsage);
+  const std::string runs = MakeFolder("findings");
+  MakeRun(runs, "a", 100);
+  EXPECT_EQ(Main({"findings", JoinPath(runs, "a"), "--rule", "nonfinite"}), kExitOk);
+  EXPECT_EQ(Main({"findings", JoinPath(runs, "a"), "--rule", "NonFinite"}), kExitUsage);
   EXPECT_EQ(Main({"findings", "--severity", "loud", "--set", folder}), kExitUsage);
   EXPECT_EQ(Main({"show", "--set", "no.such.key=1"}), kExitUsage);
 }

@@ -29,6 +29,10 @@ class ReportTest : public testing::Test {
                                      .exit_code = 0,
                                      .reason = "",
                                      .ended_wall_ns = 1'700'000'060'000'000'000};
+    rules::RuleStatus active;
+    active.name = "nonfinite";
+    active.state = rules::RuleState::kActive;
+    ASSERT_TRUE(rules::WriteRuleStates(trial_.folder, {active}).ok());
     trial_.overhead = {.fraction = 0.0042, .blocked_ns = 42, .elapsed_ns = 10'000};
     for (int64_t step = 0; step < 10; ++step) {
       trial_.AddStep(step);
@@ -92,7 +96,40 @@ TEST_F(ReportTest, ARunWhoseRuleFailedIsNotCalledHealthy) {
   const Verdict verdict = MakeVerdict(trial_, {});
   EXPECT_EQ(verdict.level, "warning");
   EXPECT_NE(verdict.sentence.find("rule small_weights failed"), std::string::npos);
-  RemoveFile(trial_.folder + "/rules.json").IgnoreError("the next test makes its own");
+}
+
+TEST_F(ReportTest, ARunThatNoRuleLookedAtIsNotCalledHealthy) {
+  RemoveFile(trial_.folder + "/rules.json").IgnoreError("SetUp wrote it");
+  const Verdict verdict = MakeVerdict(trial_, {});
+  EXPECT_EQ(verdict.level, "not checked");
+  EXPECT_EQ(verdict.sentence,
+            "Not checked: no rules ran over it; run `wheeltapper check " + trial_.folder + "`");
+  EXPECT_NE(ReportHtml(trial_).value_or("").find("class='verdict not-checked'"), std::string::npos);
+}
+
+TEST_F(ReportTest, AJobThatFailedIsNotCalledHealthyAndSaysHowItEnded) {
+  trial_.run_state = trial::RunState::kFailed;
+  trial_.run_end->state = "failed";
+  trial_.run_end->exit_code = 1;
+  Verdict verdict = MakeVerdict(trial_, {});
+  EXPECT_EQ(verdict.level, "failed");
+  EXPECT_EQ(verdict.sentence,
+            "Failed with exit code 1 after 10 steps; the rules found nothing in what was "
+            "recorded.");
+  trial_.run_end->state = "killed";
+  trial_.run_end->exit_code = 137;
+  verdict = MakeVerdict(trial_, {MakeFinding()});
+  EXPECT_EQ(verdict.level, "critical");
+  EXPECT_EQ(verdict.sentence.rfind("Killed by signal 9 after 10 steps; critical: NaN first", 0), 0U)
+      << verdict.sentence;
+  trial_.run_state = trial::RunState::kAbandoned;
+  trial_.run_end.reset();
+  EXPECT_EQ(MakeVerdict(trial_, {}).sentence.rfind("Killed together with its watcher", 0), 0U);
+}
+
+TEST_F(ReportTest, OneRankIsNotCalledRanks) {
+  const std::string html = ReportHtml(trial_).value_or("");
+  EXPECT_NE(html.find("<b>1</b><span>rank</span>"), std::string::npos);
 }
 
 TEST_F(ReportTest, ARunWithoutStepsIsNotCalledHealthy) {

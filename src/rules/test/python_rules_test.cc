@@ -52,7 +52,7 @@ class PythonRuleTest : public testing::Test {
                                               "    def __init__(self, path): self.path = path\n"
                                               "    def refresh(self): pass\n"
                                               "def open(path): return _Trial(path)\n";
-    for (const char* file : {"rules.py", "_rule_host.py"}) {
+    for (const char* file : {"rules.py", "_rule_host.py", "errors.py"}) {
       fs::copy_file(fs::path(WT_SOURCE_DIR) / "python" / "wheeltapper" / file, package / file);
     }
     chmod(folder_.c_str(), 0755);  // umask may have closed it

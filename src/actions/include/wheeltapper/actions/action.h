@@ -49,6 +49,8 @@ class ActionRouter : public rules::FindingSink {
   static Result<std::unique_ptr<ActionRouter>> Create(const Config& config,
                                                       const std::string& run_dir, JobControl* job,
                                                       const Clock& clock);
+  // The same InvalidArgument, with nothing made and no thread started.
+  static Status Check(const Config& config, const Clock& clock);
   // Waits for queued deliveries up to the deadline; what is left stays spooled.
   virtual Status Drain(TimeNs deadline_ns) = 0;
 };

@@ -11,10 +11,11 @@
 
 namespace wheeltapper::report {
 
-// One sentence about a run: "Healthy: 11 rules, 300 steps, no findings; loss 2.31 → 0.08." or what
-// is wrong first.
+// One sentence about a run: "Healthy: no findings in 300 steps; loss 2.31 → 0.08." or what is wrong
+// first. A job that failed or was killed is never healthy, nor is a run that no rule looked at.
 struct Verdict {
-  std::string level;  // "healthy", "info", "warning", "error", "critical", "no data"
+  // "healthy", a severity, or without findings "failed", "not checked", "no data"
+  std::string level;
   std::string sentence;
 };
 Verdict MakeVerdict(trial::Trial& trial, const std::vector<rules::Finding>& findings);

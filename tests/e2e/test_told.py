@@ -1,0 +1,126 @@
+"""What people are told about runs: never that all is well when nobody looked or the job died."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from installed import ROOT, TRAIN, as_json, program
+
+EVERY_STEP = ("--set", "capture.every=1")
+GUIDE = ROOT / "docs" / "guide" / "custom-rules.md"
+
+ATTACHED = """
+import sys
+import torch
+import wheeltapper
+
+torch.manual_seed(0)
+model = torch.nn.Sequential()
+model.add_module("classifier", torch.nn.Linear(4, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+wheeltapper.attach(model, optimizer)
+for step in range(40):
+    optimizer.zero_grad()
+    loss = model(torch.ones(8, 4)).square().mean()
+    if sys.argv[1:] == ["nan"] and step >= 20:
+        loss = loss * float("nan")
+    loss.backward()
+    optimizer.step()
+"""
+
+
+def attached(folder: Path, *args: str) -> Path:
+    """The run of a script that calls `attach` by itself, without a watcher."""
+    script = folder / "attached.py"
+    script.write_text(ATTACHED)
+    subprocess.run([sys.executable, str(script), *args], cwd=folder, check=True, timeout=300)
+    (run,) = (path for path in (folder / "wheeltapper-runs").iterdir() if path.is_dir())
+    return run
+
+
+def test_a_run_that_no_rule_looked_at_is_not_called_healthy_until_it_is_checked(tmp_path: Path) -> None:
+    run = attached(tmp_path, "nan")
+    summary = as_json(program("show", "--json", cwd=tmp_path))
+    assert summary["level"] == "not checked"
+    assert "Not checked: no rules ran over it; run `wheeltapper check" in program("show", cwd=tmp_path).out
+    report = program("report", "-o", "report.html", cwd=tmp_path)
+    assert report.code == 0, report
+    assert "Not checked" in (tmp_path / "report.html").read_text()
+
+    partly = program("check", run.name, "--rules", "vanishing_gradient", cwd=tmp_path)
+    assert partly.code == 0, partly
+    assert as_json(program("show", "--json", cwd=tmp_path))["level"] == "not checked"
+
+    outcome = program("check", run.name, cwd=tmp_path)
+    assert outcome.code == 1, outcome
+    assert "recorded" in outcome.err
+    assert as_json(program("show", "--json", cwd=tmp_path))["level"] in ("error", "critical")
+
+
+def test_a_sound_run_is_healthy_once_it_was_checked(tmp_path: Path) -> None:
+    run = attached(tmp_path)
+    assert program("check", run.name, cwd=tmp_path).code == 0
+    assert as_json(program("show", "--json", cwd=tmp_path))["level"] == "healthy"
+
+
+def guide_rule(folder: Path) -> Path:
+    """The rule of the guide, copied as a reader would."""
+    (source,) = re.findall(r"```python\n(# my_rule.py\n.*?)```", GUIDE.read_text(), re.DOTALL)
+    path = folder / "my_rule.py"
+    path.write_text(source)
+    return path
+
+
+@pytest.mark.parametrize("limit", ["10.0", "0.01"])
+def test_the_rule_of_the_guide_works_as_it_is_printed(tmp_path: Path, limit: str) -> None:
+    guide_rule(tmp_path)
+    attached(tmp_path)
+    wanted = [] if limit == "10.0" else ["weights_too_large"]
+    rule = ("--rule", "my_rule.py:WeightsTooLarge", "--set", f"rules.weights_too_large.limit={limit}")
+    # Few captures: most steps lack the weight.
+    script = ("--", sys.executable, "attached.py")
+    outcome = program("run", "--name", "live", "--set", "capture.every=20", *rule, *script, cwd=tmp_path)
+    assert outcome.code == 0, outcome
+    assert "failed" not in outcome.err
+    assert [row["rule"] for row in as_json(program("findings", "live", "--json", cwd=tmp_path))] == wanted
+    checked = program("check", "live", *rule, cwd=tmp_path)
+    assert checked.code == len(wanted), checked
+    assert "failed" not in checked.err
+    assert "explain weights_too_large" not in checked.out
+    unknown = program("findings", "live", "--rule", "WeightsTooLarge", cwd=tmp_path)
+    assert unknown.code == 2
+    assert 'did you mean "weights_too_large"' in unknown.err
+
+
+def test_a_job_that_raised_is_not_called_healthy(tmp_path: Path) -> None:
+    command = (sys.executable, str(TRAIN), "--raise-at", "1")
+    outcome = program("run", "--name", "raised", *EVERY_STEP, "--", *command, cwd=tmp_path)
+    assert outcome.code == 1
+    summary = as_json(program("show", "raised", "--json", cwd=tmp_path))
+    assert summary["verdict"].startswith("Failed with exit code 1 after 1 step; the rules found nothing")
+    assert summary["level"] == "failed"
+
+
+def test_a_job_that_was_killed_is_not_called_healthy(tmp_path: Path) -> None:
+    source = TRAIN.read_text() + "\nos.kill(os.getpid(), 9)\n"
+    script = tmp_path / "killed.py"
+    script.write_text(source.replace("sys.exit(args.exit_code)", ""))
+    outcome = program("run", "--name", "killed", *EVERY_STEP, "--", sys.executable, str(script), cwd=tmp_path)
+    assert outcome.code == 128 + signal.SIGKILL
+    summary = as_json(program("show", "killed", "--json", cwd=tmp_path))
+    assert summary["verdict"].startswith("Killed by signal 9 after ")
+    assert summary["level"] == "failed"
+
+
+def test_an_action_that_cannot_be_carried_out_is_told_live_and_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "wheeltapper.toml").write_text('[actions.command]\nargv = ["/no/such/pager"]\non = "info"\n')
+    command = (sys.executable, str(TRAIN), "--nan-at", "5")
+    outcome = program("run", "--name", "acted", *EVERY_STEP, "--", *command, cwd=tmp_path)
+    assert outcome.code == 0
+    assert outcome.err.count("/no/such/pager") == 1, outcome.err
+    assert "/no/such/pager" in program("show", "acted", cwd=tmp_path).out
