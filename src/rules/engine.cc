@@ -148,6 +148,11 @@ class Engine final : public RuleEngine {
     for (const RunningRule& rule : rules_) {
       states.push_back(rule.status);
       states.back().findings = book_.CountOf(rule.status.name);
+      if (rule.python != nullptr && rule.status.state == RuleState::kActive &&
+          !rule.python->passed_over().empty()) {
+        states.back().state = RuleState::kWaiting;
+        states.back().detail = "every step was passed over: " + rule.python->passed_over();
+      }
     }
     return states;
   }
@@ -254,6 +259,7 @@ Result<RunningRule> Prepare(const RuleSelection& selection) {
   rule.selection = selection;
   rule.status.name = selection.name;
   rule.source.rule = selection.name;
+  rule.source.severity_is_configured = selection.severity.has_value();
   if (!selection.python_file.empty()) {
     rule.source.severity = selection.severity.value_or(Severity::kWarning);
     rule.source.parameters = selection.parameters;

@@ -10,6 +10,11 @@ int64_t FirstStepOf(const Observation& observation) {
   return observation.since.value_or(observation.key.step).value;
 }
 
+Severity SeverityOf(const FindingSource& source, const Observation& observation) {
+  return source.severity_is_configured ? source.severity
+                                       : observation.severity.value_or(source.severity);
+}
+
 }  // namespace
 
 int64_t IncidentBook::CountOf(const std::string& rule) const {
@@ -54,7 +59,7 @@ IncidentBook::Incident& IncidentBook::IncidentOf(const FindingSource& source,
   Finding finding;
   finding.id = source.rule + "-" + std::to_string(++opened_[source.rule]);
   finding.rule = source.rule;
-  finding.severity = observation.severity.value_or(source.severity);
+  finding.severity = SeverityOf(source, observation);
   finding.parameters = source.parameters;
   finding.wall_ns = wall_ns;
   finding.last_step = observation.key.step.value;
@@ -100,7 +105,7 @@ void IncidentBook::Add(const FindingSource& source, const Observation& observati
   if (finding.rank && finding.rank->value != place.rank) {
     finding.rank = std::nullopt;  // several ranks
   }
-  const Severity severity = observation.severity.value_or(source.severity);
+  const Severity severity = SeverityOf(source, observation);
   if (severity > finding.severity) {
     finding.severity = severity;
     incident.announce = true;

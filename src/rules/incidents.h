@@ -42,6 +42,7 @@ struct Verdicts {
 struct FindingSource {
   std::string rule;
   Severity severity = Severity::kWarning;
+  bool severity_is_configured = false;  // then it goes before what an observation says
   std::map<std::string, std::string> parameters;
 };
 

@@ -25,6 +25,11 @@
 namespace wheeltapper::rules {
 namespace {
 
+// Sparse captures prove a dead layer with half of `zero_gradient_steps` captured steps, when these
+// span this many times `zero_gradient_steps` steps of training.
+constexpr int64_t kSparseSpan = 4;
+constexpr int64_t kLeastSparseCaptures = 5;
+
 constexpr std::array<ParameterSpec, 5> kParameters = {{
     {"tensor_regex", ParameterType::kRegex, "",
      "Outputs to look at (SageMaker: `.*relu_output`); unset: the outputs of every ReLU module.",
@@ -38,7 +43,7 @@ constexpr std::array<ParameterSpec, 5> kParameters = {{
      kOurs},
     {"zero_gradient_steps", ParameterType::kInteger, "10",
      "Also report a module whose own gradients are all exactly zero for so many captured steps; "
-     "0 = never.",
+     "0 = never. Half as many do (at least 5) when they span four times as many steps of training.",
      kOurs},
 }};
 
@@ -59,7 +64,9 @@ const RuleInfo kInfo = {
         "`threshold_layer` percent of its units. No gradient passes a ReLU that is off: the layer "
         "never recovers by itself, and everything before it stops learning. Where outputs are not "
         "captured (or the ReLU is a function, not a module) the exactly zero gradients of a layer "
-        "give it away, after `zero_gradient_steps` captured steps.",
+        "give it away, after `zero_gradient_steps` captured steps, or half as many (at least 5) "
+        "spread over four times `zero_gradient_steps` steps of training. Found by its gradients "
+        "alone a dead layer is a warning instead of an error, because a mask looks the same.",
     .false_alarms =
         "Experts of a mixture that get no tokens, branches that are switched off, adapters in "
         "their very first steps have exactly zero gradients. Units are judged by a bound that "
@@ -101,6 +108,10 @@ class DeadRelu final : public Rule {
     int64_t since_step = 0;
     std::vector<EvidencePoint> active;
   };
+  struct ZeroStreak {
+    int64_t captures = 0;
+    int64_t since_step = 0;
+  };
   struct ModuleGradient {
     std::string tensor;  // the first parameter's gradient
     size_t order = 0;
@@ -110,7 +121,9 @@ class DeadRelu final : public Rule {
   // The first and latest value of what pushes a ReLU off: biases and weights by their mean.
   void Remember(const format::StepBatch& batch, const format::NameTable& names) {
     for (const format::StatsRow& row : batch.stats) {
-      if (roles_.Of(names, row.name).kind == TensorKind::kParameter) {
+      const TensorKind kind = roles_.Of(names, row.name).kind;
+      outputs_captured_ = outputs_captured_ || kind == TensorKind::kOutput;
+      if (kind == TensorKind::kParameter) {
         first_mean_.try_emplace(row.name, row.stats.mean);
         latest_mean_[row.name] = row.stats.mean;
       }
@@ -244,9 +257,8 @@ class DeadRelu final : public Rule {
     }
     const std::pair<const std::string, ModuleGradient>* blocking = nullptr;
     for (const auto& entry : modules) {
-      int64_t& streak = zero_streaks_[entry.first];
-      streak = entry.second.all_zero && alive ? streak + 1 : 0;
-      if (streak >= zero_gradient_steps_ &&
+      const bool zero = entry.second.all_zero && alive;
+      if (AddToStreak(batch.key.step.value, zero, &zero_streaks_[entry.first]) &&
           (blocking == nullptr || entry.second.order > blocking->second.order)) {
         blocking = &entry;
       }
@@ -255,6 +267,20 @@ class DeadRelu final : public Rule {
       ReportGradient(batch.key, *blocking, context);
     }
     return blocking != nullptr;
+  }
+
+  // True when the gradients have been zero long enough.
+  [[nodiscard]] bool AddToStreak(int64_t step, bool zero, ZeroStreak* streak) const {
+    if (!zero) {
+      streak->captures = 0;
+      return false;
+    }
+    streak->since_step = streak->captures == 0 ? step : streak->since_step;
+    ++streak->captures;
+    const int64_t sparse = std::max(kLeastSparseCaptures, zero_gradient_steps_ / 2);
+    return streak->captures >= zero_gradient_steps_ ||
+           (streak->captures >= sparse &&
+            step - streak->since_step >= kSparseSpan * zero_gradient_steps_);
   }
 
   void ReportGradient(const format::StepKey& key,
@@ -266,14 +292,19 @@ class DeadRelu final : public Rule {
          .tensor = gradient.tensor,
          .module = path,
          .key = key,
-         .message = fmt::format(
-             "{} does not learn: its gradients are exactly zero for {} captured steps "
-             "up to step {}, while later layers learn",
-             path.empty() ? gradient.tensor : path, zero_streaks_.at(path), key.step.value),
+         .message =
+             fmt::format("{} does not learn: its gradients are exactly zero for {} captured steps "
+                         "up to step {}, while later layers learn",
+                         path.empty() ? gradient.tensor : path, zero_streaks_.at(path).captures,
+                         key.step.value),
          .cause = "what follows it is switched off for every sample: a dead ReLU, or a "
                   "mask",
-         .try_ = "capture activations to see which; start biases at 0, lower the "
-                 "learning rate, or use LeakyReLU or GELU",
+         .try_ = outputs_captured_
+                     ? "look at what the code applies after it: a ReLU called as a function, or a "
+                       "mask, has no output of its own to capture; start biases at 0, lower the "
+                       "learning rate, or use LeakyReLU or GELU"
+                     : "capture activations to see which; start biases at 0, lower the "
+                       "learning rate, or use LeakyReLU or GELU",
          .evidence = {},
          .severity = Severity::kWarning});
   }
@@ -287,7 +318,8 @@ class DeadRelu final : public Rule {
   ModelDescription model_;
   StatsIndex index_;
   std::unordered_map<format::NameId, OutputTrack> outputs_;
-  std::unordered_map<std::string, int64_t> zero_streaks_;
+  std::unordered_map<std::string, ZeroStreak> zero_streaks_;
+  bool outputs_captured_ = false;
   std::unordered_map<format::NameId, double> first_mean_;
   std::unordered_map<format::NameId, double> latest_mean_;
 };

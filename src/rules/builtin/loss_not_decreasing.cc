@@ -18,6 +18,8 @@
 
 #include "builtin/builtin.h"
 #include "growth.h"
+#include "incidents.h"
+#include "loss_judge.h"
 #include "loss_values.h"
 #include "robust.h"
 #include "tensor_names.h"
@@ -25,21 +27,7 @@
 namespace wheeltapper::rules {
 namespace {
 
-constexpr size_t kHistory = 256;
-constexpr size_t kStartValues = 10;
-constexpr size_t kFlatWindow = 15;
-constexpr size_t kLeastWindow = 3;
-constexpr size_t kMostWindow = 25;
-// Above everything before by this many times its own magnitude.
-constexpr double kBlowUp = 2;
-constexpr double kDeviations = 10;
-// Values below this have nothing left to lose.
-constexpr double kNoLoss = 1e-6;
 constexpr double kSuspectGrowth = 10;
-// A loss whose medians are uncertain by more than this part of the start is never called flat, and
-// a gain of this part is a decrease however noisy the loss is.
-constexpr double kLargestError = 0.05;
-constexpr double kLeastGain = 0.02;
 
 constexpr std::array<ParameterSpec, 9> kParameters = {{
     {"collection_names", ParameterType::kText, "",
@@ -83,7 +71,11 @@ const RuleInfo kInfo = {
         "been below half of it. Flat: after `min_points` values no window of 15 values has a "
         "median below the median of the first ten by more than `diff_percent` percent and three "
         "standard errors (2 percent are always enough); nothing is said of a loss so noisy that "
-        "three standard errors are more than 5 percent of it.",
+        "three standard errors are more than 5 percent of it. A divergence is an error and "
+        "resolves "
+        "when the loss has come back near its former level for 15 values; a flat loss is only a "
+        "warning, because it may just need more time, and resolves when the loss stays below the "
+        "start by 2 percent and three standard errors.",
     .false_alarms =
         "Losses that are not meant to fall: the two sides of a GAN, policy losses, a loss whose "
         "weight is raised on a schedule. A run that starts from a converged checkpoint is flat "
@@ -92,115 +84,6 @@ const RuleInfo kInfo = {
         "Diverged: lower the learning rate, add warm-up or gradient clipping. Flat: check that "
         "the optimizer holds the parameters (optimizer_no_op), that labels match inputs, that the "
         "learning rate is neither far too high nor far too low, that no layer is dead (dead_relu).",
-};
-
-// The start, the extremes and the recent past of one loss.
-struct LossTrack {
-  std::string name;
-  std::vector<double> start;  // the first kStartValues
-  Window values{kHistory};
-  Window steps{kHistory};
-  double best_median = std::numeric_limits<double>::infinity();
-  int64_t best_step = 0;
-  size_t count = 0;
-  int64_t last_flat_check = std::numeric_limits<int64_t>::min();
-  int blown = 0;  // consecutive values that met the criteria of divergence
-  int64_t first_step = 0;
-  std::optional<int64_t> diverged_since;
-};
-
-struct Divergence {
-  double from = 0;
-  double to = 0;
-};
-
-class RobustJudge {
- public:
-  explicit RobustJudge(const Parameters& parameters)
-      : num_steps_(parameters.Integer("num_steps")),
-        diff_fraction_(parameters.Number("diff_percent") / 100),
-        min_points_(static_cast<size_t>(std::max<int64_t>(1, parameters.Integer("min_points")))) {}
-
-  static void Add(const LossValue& loss, LossTrack* track) {
-    track->name = loss.name;
-    if (track->count == 0) {
-      track->first_step = loss.key.step.value;
-    }
-    ++track->count;
-    if (track->start.size() < kStartValues) {
-      track->start.push_back(loss.value);
-    }
-    track->values.Add(loss.value);
-    track->steps.Add(static_cast<double>(loss.key.step.value));
-    if (track->count < kStartValues + kFlatWindow) {
-      return;
-    }
-    const double median = Median(track->values.Newest(kFlatWindow));
-    if (median < track->best_median) {
-      track->best_median = median;
-      track->best_step = loss.key.step.value;
-    }
-  }
-
-  [[nodiscard]] static std::optional<Divergence> Diverged(const LossTrack& track) {
-    const size_t window = std::clamp(track.count / 4, kLeastWindow, kMostWindow);
-    const std::vector<double> before = track.values.AllBut(window);
-    if (before.empty()) {
-      return std::nullopt;
-    }
-    const double recent = Median(track.values.Newest(window));
-    const double first = track.start.front();
-    const double high = Quantile(before, 0.9);
-    const bool blew_up = recent > high + kBlowUp * std::abs(high) &&
-                         recent > first + kBlowUp * std::abs(first) &&
-                         recent > high + 3 * RobustSigma(before);
-    if (blew_up) {
-      return Divergence{.from = before.back(), .to = recent};
-    }
-    if (track.start.size() < kStartValues || track.count < 2 * kMostWindow) {
-      return std::nullopt;
-    }
-    const double start = Median(track.start);
-    const double noise = kDeviations * RobustSigma(track.values.Newest(window)) /
-                         std::sqrt(static_cast<double>(window));
-    const bool above_start = recent > start + std::abs(start) + noise && std::abs(start) > kNoLoss;
-    if (above_start) {
-      return Divergence{.from = start, .to = recent};
-    }
-    const bool unlearned = start > 0 && track.best_median < start / 2 && recent > 0.9 * start &&
-                           recent > 0.9 * start + noise / kDeviations;
-    return unlearned ? std::optional(Divergence{.from = track.best_median, .to = recent})
-                     : std::nullopt;
-  }
-
-  // Only asked every num_steps.
-  [[nodiscard]] bool Flat(int64_t step, LossTrack* track) const {
-    if (track->count < min_points_ || track->count < kStartValues + kFlatWindow ||
-        (track->last_flat_check != std::numeric_limits<int64_t>::min() &&
-         step - track->last_flat_check < num_steps_)) {
-      return false;
-    }
-    track->last_flat_check = step;
-    const double start = Median(track->start);
-    if (std::abs(start) < kNoLoss) {
-      return false;
-    }
-    const double error = RobustSigma(track->start) / std::sqrt(static_cast<double>(kStartValues)) +
-                         RobustSigma(track->values.Newest(kFlatWindow)) /
-                             std::sqrt(static_cast<double>(kFlatWindow));
-    // Too noisy to tell.
-    if (3 * error > kLargestError * std::abs(start)) {
-      return false;
-    }
-    const double least = std::max(diff_fraction_ * std::abs(start),
-                                  std::min(3 * error, kLeastGain * std::abs(start)));
-    return track->best_median > start - least;
-  }
-
- private:
-  const int64_t num_steps_;
-  const double diff_fraction_;
-  const size_t min_points_;
 };
 
 class LossNotDecreasing final : public Rule {
@@ -226,9 +109,10 @@ class LossNotDecreasing final : public Rule {
     }
     growth_.Add(batch, context.names());
     for (const LossValue& loss : Losses(batch, context.names())) {
-      // The rule nonfinite reports the others.
       if (std::isfinite(loss.value)) {
         compat_ ? JudgeAsSageMaker(loss, context) : Judge(loss, context);
+      } else if (const auto found = tracks_.find(loss.id); found != tracks_.end()) {
+        found->second.since_diverged.Clear();  // no recovery; the rule nonfinite reports it
       }
     }
     return {};
@@ -274,32 +158,70 @@ class LossNotDecreasing final : public Rule {
 
   void Judge(const LossValue& loss, RuleContext& context) {
     LossTrack& track = tracks_[loss.id];
-    RobustJudge::Add(loss, &track);
-    const std::optional<Divergence> divergence = RobustJudge::Diverged(track);
-    track.blown = divergence ? track.blown + 1 : 0;
-    if (track.blown >= 2) {
-      ReportDivergence(loss, *divergence, &track, context);
-    } else if (!divergence) {
-      track.diverged_since.reset();
-      context.Clear("diverged", loss.key);
-    }
+    LossJudge::Add(loss, &track);
+    JudgeDivergence(loss, &track, context);
     const int64_t step = loss.key.step.value;
-    if (judge_.Flat(step, &track)) {
+    if (!judge_.ChecksFlat(step, track)) {
+      return;
+    }
+    track.last_flat_check = step;
+    track.is_flat = judge_.Flat(track);
+    if (track.is_flat) {
+      track.was_flat = true;
+      track.decreases = 0;
       ReportFlat(loss, track, context);
-    } else if (track.last_flat_check == step) {
+      return;
+    }
+    track.was_flat = track.was_flat && ++track.decreases < kClearsToResolve;
+    if (Nowhere(&LossTrack::is_flat)) {
       context.Clear("flat", loss.key);
     }
   }
 
-  void ReportDivergence(const LossValue& loss, const Divergence& divergence, LossTrack* track,
-                        RuleContext& context) const {
+  // Opens when two values in a row meet the criteria. These compare with a past that soon holds the
+  // diverged values themselves, so what keeps it open is the level of before.
+  void JudgeDivergence(const LossValue& loss, LossTrack* track, RuleContext& context) const {
     if (!track->diverged_since) {
-      track->diverged_since = OnsetOf(*track, divergence);
+      const std::optional<Divergence> divergence = LossJudge::Diverged(*track);
+      track->blown = divergence ? track->blown + 1 : 0;
+      if (track->blown >= 2) {
+        track->diverged_since = LossJudge::OnsetOf(*track, *divergence);
+        track->recovered_below = divergence->recovered_below;
+        track->diverged_from = divergence->from;
+        track->since_diverged.Clear();
+        ReportDivergence(loss, divergence->to, *track, context);
+      } else if (!divergence && Nowhere(&LossTrack::diverged_since)) {
+        context.Clear("diverged", loss.key);
+      }
+      return;
     }
+    track->since_diverged.Add(loss.value);
+    const double recent = Median(track->since_diverged.Newest(LossTrack::kRecoveryWindow));
+    if (track->since_diverged.size() == LossTrack::kRecoveryWindow &&
+        recent < track->recovered_below) {
+      track->diverged_since.reset();
+      track->blown = 0;
+    } else if (loss.value >= track->recovered_below) {
+      ReportDivergence(loss, recent, *track, context);
+    }
+  }
+
+  // One loss that is well must not resolve what another one shows.
+  template <typename Flag>
+  [[nodiscard]] bool Nowhere(Flag flag) const {
+    return std::none_of(tracks_.begin(), tracks_.end(),
+                        [&](const auto& track) { return static_cast<bool>(track.second.*flag); });
+  }
+
+  void ReportDivergence(const LossValue& loss, double to, const LossTrack& track,
+                        RuleContext& context) const {
+    const int64_t since = *track.diverged_since;
+    const int64_t step = loss.key.step.value;
     std::string message =
-        fmt::format("{} rises from {} to {} between steps {} and {}", loss.name,
-                    NumberForPeople(divergence.from), NumberForPeople(divergence.to),
-                    *track->diverged_since, loss.key.step.value);
+        fmt::format("{} rises from {} to {} {}", loss.name, NumberForPeople(track.diverged_from),
+                    NumberForPeople(to),
+                    since == step ? fmt::format("at step {}", step)
+                                  : fmt::format("between steps {} and {}", since, step));
     Observation observation{.cause_key = "diverged",
                             .tensor = loss.name,
                             .module = {},
@@ -307,9 +229,9 @@ class LossNotDecreasing final : public Rule {
                             .message = {},
                             .cause = growth_.LearningRateCause(),
                             .try_ = growth_.LearningRateAdvice(),
-                            .evidence = {EvidenceOf(*track)},
+                            .evidence = {EvidenceOf(track)},
                             .severity = {},
-                            .since = Step{*track->diverged_since}};
+                            .since = Step{since}};
     const std::optional<Growth> suspect = growth_.Tensor();
     if (suspect && suspect->factor >= kSuspectGrowth) {
       observation.tensor = suspect->tensor;
@@ -321,18 +243,6 @@ class LossNotDecreasing final : public Rule {
     }
     observation.message = std::move(message);
     context.Observe(std::move(observation));
-  }
-
-  // The first of the recent values that lies more than half of the way up.
-  static int64_t OnsetOf(const LossTrack& track, const Divergence& divergence) {
-    const std::vector<double> values = track.values.Newest(kMostWindow + 1);
-    const std::vector<double> steps = track.steps.Newest(kMostWindow + 1);
-    const double middle = divergence.from + (divergence.to - divergence.from) / 2;
-    size_t onset = values.size() - 1;
-    while (onset > 0 && values[onset - 1] > middle) {
-      --onset;
-    }
-    return static_cast<int64_t>(steps[onset]);
   }
 
   void ReportFlat(const LossValue& loss, const LossTrack& track, RuleContext& context) const {
@@ -413,7 +323,7 @@ class LossNotDecreasing final : public Rule {
   const int64_t num_steps_;
   const double diff_percent_;
   const double increase_percent_;
-  const RobustJudge judge_;
+  const LossJudge judge_;
   TensorRoles roles_;
   GrowthTracker growth_;
   std::unordered_map<format::NameId, LossTrack> tracks_;

@@ -4,7 +4,11 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
+#include <optional>
+#include <string>
 #include <tuple>
+#include <unordered_map>
 #include <utility>
 
 #include <fmt/format.h>
@@ -20,6 +24,7 @@ namespace {
 
 constexpr double kLossGrowth = 10;
 constexpr double kTensorGrowth = 100;
+constexpr int64_t kNever = std::numeric_limits<int64_t>::min();
 
 constexpr std::array<ParameterSpec, 2> kParameters = {{
     {"collection_names", ParameterType::kText, "",
@@ -51,7 +56,9 @@ const RuleInfo kInfo = {
         "tensors are seen, so the true origin may lie in one that is not captured.",
     .how_to_fix =
         "If loss or weights grew before: lower the learning rate, add warm-up or gradient "
-        "clipping. If an input is non-finite: check the data. If one module makes it out of finite "
+        "clipping. If an input is non-finite, or the first output that is comes from a linear, "
+        "convolution or embedding layer with finite weights: check the data. If one module makes "
+        "it out of finite "
         "inputs: look there for log, sqrt, division, exp, or an overflow of float16.",
 };
 
@@ -108,6 +115,7 @@ class Nonfinite final : public Rule {
     model_.Add(batch.metas);
     Collect(batch, context.names());
     growth_.Add(batch, context.names());
+    Remember(batch, context.names());
     // What is logged between two steps waits for the next step, whose tensors may show the origin.
     if (!batch.is_step) {
       return {};
@@ -129,6 +137,30 @@ class Nonfinite final : public Rule {
  private:
   [[nodiscard]] bool Chosen(const format::NameInfo& info) const {
     return choice_->empty() || choice_->Has(info);
+  }
+
+  // What was captured when, for the cause.
+  void Remember(const format::StepBatch& batch, const format::NameTable& names) {
+    const int64_t step = batch.key.step.value;
+    for (const format::ScalarRow& row : batch.scalars) {
+      if (std::isfinite(row.value) && roles_.Of(names, row.name).kind == TensorKind::kLoss) {
+        finite_loss_step_ = step;
+      }
+    }
+    for (const format::StatsRow& row : batch.stats) {
+      const TensorRole& role = roles_.Of(names, row.name);
+      const bool is_finite = row.stats.nonfinite_count() == 0;
+      if (role.kind == TensorKind::kParameter && is_finite) {
+        finite_parameters_[role.subject] = step;
+      } else if (role.kind == TensorKind::kInput && is_finite) {
+        finite_inputs_[role.subject] = step;
+      } else if (role.kind == TensorKind::kOutput) {
+        outputs_step_ = step;
+      }
+      if (role.kind != TensorKind::kLoss && role.kind != TensorKind::kOther) {
+        tensors_step_ = step;
+      }
+    }
   }
 
   void Collect(const format::StepBatch& batch, const format::NameTable& names) {
@@ -227,6 +259,9 @@ class Nonfinite final : public Rule {
         module != nullptr && !module->type.empty() ? " (" + module->type + ")" : "";
     switch (hit.role.kind) {
       case TensorKind::kOutput:
+        if (module != nullptr && ExplainLinearLayer(hit, *module, observation)) {
+          return;
+        }
         observation->cause = fmt::format(
             "{}{} is the first module whose output is not finite: log or sqrt of a value out of "
             "range, division by zero, or overflow",
@@ -236,12 +271,7 @@ class Nonfinite final : public Rule {
             "scaler";
         return;
       case TensorKind::kLoss:
-        observation->cause =
-            "no captured output is non-finite: the loss itself took the log of 0, "
-            "divided by 0, or overflowed";
-        observation->try_ =
-            "use the loss on logits (cross_entropy, "
-            "binary_cross_entropy_with_logits), or add an epsilon";
+        ExplainLoss(hit.key.step.value, observation);
         return;
       case TensorKind::kGradient:
         observation->cause =
@@ -262,11 +292,86 @@ class Nonfinite final : public Rule {
     }
   }
 
+  // The loss is the first non-finite value of its step; what that means depends on what was
+  // captured there.
+  void ExplainLoss(int64_t step, Observation* observation) const {
+    if (tensors_step_ != step) {
+      observation->cause =
+          fmt::format("tensors were not captured at step {}, so the first is not known", step);
+      observation->try_ =
+          "run again with --every 1 from there; look for NaN or infinity in the input data";
+    } else if (outputs_step_ != step) {
+      observation->cause = fmt::format(
+          "activations were not captured at step {}, so it is not known whether a layer, its input "
+          "or the loss itself was the first",
+          step);
+      observation->try_ =
+          "run again with activations captured; look for NaN or infinity in the input data";
+    } else {
+      observation->cause =
+          "no captured output is non-finite: the loss itself took the log of 0, divided by 0, or "
+          "overflowed";
+      observation->try_ =
+          "use the loss on logits (cross_entropy, binary_cross_entropy_with_logits), or add an "
+          "epsilon";
+    }
+  }
+
+  // A layer that only multiplies and adds makes no NaN of its own: with finite weights it got it as
+  // input. False when nothing can be said.
+  bool ExplainLinearLayer(const Hit& hit, const ModuleDescription& module,
+                          Observation* observation) const {
+    const bool is_linear = module.type == "Linear" || module.type == "LazyLinear" ||
+                           module.type.starts_with("Conv") || module.type.starts_with("Embedding");
+    const int64_t step = hit.key.step.value;
+    const auto input = finite_inputs_.find(module.path);
+    if (!is_linear || (input != finite_inputs_.end() && input->second == step)) {
+      return false;
+    }
+    const std::optional<int64_t> finite = FiniteParametersStep(module);
+    // Weights are captured after the update, which a NaN in the batch spoils as well; a loss that
+    // was finite since shows that they still were when the step began.
+    if (!finite || (*finite < step - 1 && finite_loss_step_ < step - 1)) {
+      return false;
+    }
+    observation->cause = fmt::format(
+        "{} ({}) is the first module whose output is not finite; its weights {}: look for NaN or "
+        "infinity in the input data",
+        hit.role.subject, module.type,
+        *finite == step ? "are finite" : fmt::format("were finite at step {}", *finite));
+    observation->try_ = fmt::format(
+        "check the batch of step {} for missing values; if the data is finite, look at what the "
+        "code computes from it before {}, and for overflow",
+        step, hit.role.subject);
+    return true;
+  }
+
+  // The newest step at which all captured parameters of the module were finite.
+  [[nodiscard]] std::optional<int64_t> FiniteParametersStep(const ModuleDescription& module) const {
+    std::optional<int64_t> newest;
+    for (const std::string& parameter : module.parameters) {
+      auto found = finite_parameters_.find(parameter);
+      if (found == finite_parameters_.end()) {
+        found = finite_parameters_.find(module.path + "." + parameter);
+      }
+      if (found != finite_parameters_.end()) {
+        newest = std::min(newest.value_or(found->second), found->second);
+      }
+    }
+    return newest;
+  }
+
   const Result<TensorChoice> choice_;
   TensorRoles roles_;
   ModelDescription model_;
   GrowthTracker growth_;
   std::vector<Hit> hits_;
+  // The newest steps at which something was captured, or captured and finite.
+  int64_t tensors_step_ = kNever;
+  int64_t outputs_step_ = kNever;
+  int64_t finite_loss_step_ = kNever;
+  std::unordered_map<std::string, int64_t> finite_parameters_;
+  std::unordered_map<std::string, int64_t> finite_inputs_;  // by module
 };
 
 }  // namespace

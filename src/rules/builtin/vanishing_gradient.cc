@@ -49,7 +49,8 @@ const RuleInfo kInfo = {
         "The mean |g| of a gradient is below `threshold`, or falls by `decay_decades` powers of "
         "ten over the depth of the network (a straight line through log10 mean |g| of the weight "
         "matrices, which must fit), for `patience` captured steps in a row, while other layers "
-        "still receive a gradient. The layers named learn nothing.",
+        "still receive a gradient. The layers named learn nothing. A bias counts only together "
+        "with its weight: in front of a normalisation its gradient is zero by mathematics.",
     .false_alarms =
         "Gradients that are zero on purpose. A network that has converged has small gradients "
         "everywhere: it is left alone unless `ignore_converged` is false. Gradients that are "
@@ -68,7 +69,19 @@ struct GradientLevel {
   double mean_abs = 0;
   size_t order = 0;
   bool is_matrix = false;
+  // False for a bias whose weight decides: see WeightOfBias.
+  bool is_judged = true;
 };
+
+// The weight that a bias belongs to: "conv1.bias" → "conv1.weight", "rnn.bias_ih_l0" →
+// "rnn.weight_ih_l0"; "" for other parameters. A bias in front of BatchNorm, or of the keys of
+// attention, has a gradient of zero by mathematics (what follows subtracts it again), which says
+// nothing about the layer: the gradient of its weight does.
+std::string WeightOfBias(const std::string& parameter) {
+  const size_t name = parameter.rfind('.') + 1;  // 0 without a dot
+  const size_t bias = parameter.find("bias", name);
+  return bias == std::string::npos ? "" : std::string(parameter).replace(bias, 4, "weight");
+}
 
 class VanishingGradient final : public Rule {
  public:
@@ -109,7 +122,21 @@ class VanishingGradient final : public Rule {
     }
     std::sort(levels.begin(), levels.end(),
               [](const GradientLevel& a, const GradientLevel& b) { return a.order < b.order; });
+    LeaveBiasesToTheirWeights(&levels);
     return levels;
+  }
+
+  // A bias is judged only where its weight's gradient is small too, or where it has no weight.
+  void LeaveBiasesToTheirWeights(std::vector<GradientLevel>* levels) const {
+    std::unordered_map<std::string, bool> is_small;
+    for (const GradientLevel& level : *levels) {
+      is_small[level.parameter] = level.mean_abs < threshold_;
+    }
+    for (GradientLevel& level : *levels) {
+      const std::string weight = WeightOfBias(level.parameter);
+      const auto found = is_small.find(weight);
+      level.is_judged = found == is_small.end() ? !model_.OrderOfParameter(weight) : found->second;
+    }
   }
 
   // Exact zeros count as vanished only beside other vanished gradients: alone they are the mark of
@@ -120,7 +147,7 @@ class VanishingGradient final : public Rule {
     bool fading = false;
     for (const GradientLevel& level : levels) {
       largest = std::max(largest, level.mean_abs);
-      fading = fading || (level.mean_abs > 0 && level.mean_abs < threshold_);
+      fading = fading || (level.is_judged && level.mean_abs > 0 && level.mean_abs < threshold_);
     }
     ever_alive_ = ever_alive_ || largest >= kAliveFactor * threshold_;
     const bool converged = ever_alive_ && largest < kAliveFactor * threshold_;
@@ -129,7 +156,7 @@ class VanishingGradient final : public Rule {
     bool any = false;
     for (const GradientLevel& level : levels) {
       int64_t& streak = streaks_[level.id];
-      streak = judge && level.mean_abs < threshold_ ? streak + 1 : 0;
+      streak = judge && level.is_judged && level.mean_abs < threshold_ ? streak + 1 : 0;
       if (streak < patience_) {
         continue;
       }

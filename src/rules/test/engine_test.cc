@@ -13,14 +13,6 @@ namespace {
 
 using testing::HasSubstr;
 
-class RecordingSink final : public FindingSink {
- public:
-  void Opened(const Finding& finding) override { events.push_back("opened " + finding.id); }
-  void Updated(const Finding& finding) override { events.push_back("updated " + finding.id); }
-  void Resolved(const Finding& finding) override { events.push_back("resolved " + finding.id); }
-  std::vector<std::string> events;
-};
-
 Config ConfigOf(const std::vector<ConfigFlag>& flags) {
   ConfigSources sources;
   sources.flags = flags;
@@ -191,6 +183,27 @@ TEST(RuleEngineTest, ARuleWhoseNeedsAreNotMetSaysWhatItWaitsFor) {
   EXPECT_EQ(states[0].state, RuleState::kWaiting);
   EXPECT_EQ(states[0].detail, "needs collection gradients, none captured so far");
   EXPECT_EQ(states[1].state, RuleState::kActive);
+}
+
+TEST(RuleEngineTest, AConfiguredSeverityGoesBeforeWhatTheRuleSays) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 200; ++step) {
+    run.Step(step).Scalar("loss/ce", 2.3);
+  }
+  RuleSelection selection = Select("loss_not_decreasing");
+  for (const auto& [configured, expected] :
+       {std::pair(std::optional<Severity>(), Severity::kWarning),
+        std::pair(std::optional(Severity::kError), Severity::kError)}) {
+    selection.severity = configured;
+    const ManualClock clock;
+    const auto engine = RuleEngine::Create({selection}, clock);
+    ASSERT_TRUE(engine.ok());
+    MemoryTrial trial(run);
+    trial.ShowAll();
+    ASSERT_TRUE((*engine)->Finish(trial).ok());
+    ASSERT_EQ((*engine)->findings().size(), 1U);
+    EXPECT_EQ((*engine)->findings()[0].severity, expected);
+  }
 }
 
 TEST(RuleEngineTest, ParametersInForceStandInTheFinding) {

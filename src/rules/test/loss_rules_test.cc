@@ -85,6 +85,75 @@ TEST(LossNotDecreasingTest, ReportsALossThatNeverFalls) {
   EXPECT_THAT(findings[0].message, HasSubstr("has not decreased"));
 }
 
+using testing::ElementsAre;
+
+TEST(LossNotDecreasingTest, AFlatLossIsOneFindingThatStaysOpen) {
+  for (unsigned seed = 0; seed < 30; ++seed) {
+    // The noise comes and goes; the level stays.
+    std::mt19937 random(seed);
+    std::normal_distribution<double> normal(0, 1);
+    std::vector<double> values;
+    for (int i = 0; i < 600; ++i) {
+      values.push_back(2.29 + (i / 40 % 2 == 0 ? 0.02 : 0.002) * normal(random) - 0.003 * (i > 60));
+    }
+    RunBuilder run = LossEvery(1, values);
+    EXPECT_THAT(EventsOf(run, "loss_not_decreasing"), ElementsAre("opened loss_not_decreasing-1"))
+        << "seed " << seed;
+  }
+}
+
+TEST(LossNotDecreasingTest, AFlatLossResolvesWhenItDecreasesAtLast) {
+  std::vector<double> values = NoisyLosses(3, 2.3, 0.01, 300);
+  const std::vector<double> learns = NoisyLosses(4, 0.3, 0.01, 200);
+  values.insert(values.end(), learns.begin(), learns.end());
+  RunBuilder run = LossEvery(1, values);
+  EXPECT_THAT(EventsOf(run, "loss_not_decreasing"),
+              ElementsAre("opened loss_not_decreasing-1", "resolved loss_not_decreasing-1"));
+}
+
+TEST(LossNotDecreasingTest, ALossThatHealthilyDecreasesDoesNotResolveAnotherOne) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 400; ++step) {
+    run.Step(step).Scalar("loss/stuck", 2.3);
+    run.Between(step).Scalar("loss/learns", 2.3 * std::exp2(-static_cast<double>(step) / 40));
+  }
+  EXPECT_THAT(EventsOf(run, "loss_not_decreasing"), ElementsAre("opened loss_not_decreasing-1"));
+}
+
+TEST(LossNotDecreasingTest, ADivergedLossStaysOpenWhileItStaysHighOrBecomesNan) {
+  std::vector<double> values = {2.3, 2.2, 2.4, 1e4, 3e5, 1e7};
+  values.resize(80, 1e7);
+  values.resize(90, std::nan(""));
+  values.resize(120, 1e7);
+  RunBuilder run = LossEvery(1, values);
+  EXPECT_THAT(EventsOf(run, "loss_not_decreasing"), ElementsAre("opened loss_not_decreasing-1"));
+  EXPECT_EQ(FindingsOf(run, "loss_not_decreasing")[0].last_step, 119);
+}
+
+TEST(LossNotDecreasingTest, ADivergedLossResolvesOnceItIsBackForLong) {
+  std::vector<double> values = NoisyLosses(5, 1.0, 0.02, 60);
+  for (int i = 0; i < 30; ++i) {
+    values.push_back(500);
+  }
+  const size_t back = values.size();
+  values.resize(back + 10, 1.2);
+  RunBuilder brief = LossEvery(1, values);
+  EXPECT_THAT(EventsOf(brief, "loss_not_decreasing"), ElementsAre("opened loss_not_decreasing-1"));
+  values.resize(back + 60, 1.2);
+  RunBuilder lasting = LossEvery(1, values);
+  EXPECT_THAT(EventsOf(lasting, "loss_not_decreasing"),
+              ElementsAre("opened loss_not_decreasing-1", "resolved loss_not_decreasing-1"));
+}
+
+TEST(LossNotDecreasingTest, ARiseIsNeverBetweenAStepAndItself) {
+  // A single low value lies within the rise.
+  RunBuilder run = LossEvery(1, {2.3, 2.3, 1e6, 900, 1e7, 1e7, 1e7});
+  const auto findings = FindingsOf(run, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].step, 2);
+  EXPECT_THAT(findings[0].message, HasSubstr("between steps 2 and 4"));
+}
+
 TEST(LossNotDecreasingTest, ComparesAsSageMakerDoesWithCompat) {
   const std::map<std::string, std::string> compat = {{"compat", "true"}};
   RunBuilder first = LossEvery(4, {.3, .33, .31, .30, .28});

@@ -180,6 +180,33 @@ inline RuleSelection Select(const std::string& name,
   return selection;
 }
 
+// What a sink is told, in order: "opened dead_relu-1".
+class RecordingSink final : public FindingSink {
+ public:
+  void Opened(const Finding& finding) override { events.push_back("opened " + finding.id); }
+  void Updated(const Finding& finding) override { events.push_back("updated " + finding.id); }
+  void Resolved(const Finding& finding) override { events.push_back("resolved " + finding.id); }
+  std::vector<std::string> events;
+};
+
+// What one rule tells a sink over a whole run, without updates.
+inline std::vector<std::string> EventsOf(RunBuilder& run, const std::string& rule) {
+  const ManualClock clock;
+  auto engine = RuleEngine::Create({Select(rule)}, clock);
+  RecordingSink sink;
+  MemoryTrial trial(run);
+  trial.ShowAll();
+  if (!engine.ok()) {
+    return {};
+  }
+  (*engine)->AddSink(&sink);
+  if (!(*engine)->Finish(trial).ok()) {
+    return {};
+  }
+  std::erase_if(sink.events, [](const std::string& event) { return event.starts_with("updated"); });
+  return sink.events;
+}
+
 // The findings of one rule, or of all built-in rules for "", over a whole run at once.
 inline std::vector<Finding> FindingsOf(RunBuilder& run, const std::string& rule = "",
                                        const std::map<std::string, std::string>& parameters = {}) {

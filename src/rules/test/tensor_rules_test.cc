@@ -119,6 +119,67 @@ TEST(NonfiniteTest, ReportsWhatWasLoggedLastWhenNoStepFollows) {
   EXPECT_EQ(FindingsOf(run, "nonfinite").size(), 1U);
 }
 
+TEST(NonfiniteTest, SaysThatTensorsWereNotCapturedAtTheStepOfTheLoss) {
+  RunBuilder run;
+  run.Between(0).Meta(kModel);
+  for (int64_t step = 0; step < 120; ++step) {
+    run.Step(step).Scalar("loss/ce", step < 115 ? 2.3 : std::nan(""));
+    if (step % 40 == 0) {
+      run.Weight("fc.weight", NormalStats(0, 0.1)).Stats("output/fc", NormalStats(0, 1));
+    }
+  }
+  const auto findings = FindingsOf(run, "nonfinite");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].cause, "tensors were not captured at step 115, so the first is not known");
+  EXPECT_THAT(*findings[0].try_, HasSubstr("run again with --every 1 from there"));
+}
+
+TEST(NonfiniteTest, BlamesTheLossOnlyWhenOutputsWereCapturedThere) {
+  for (const bool outputs : {false, true}) {
+    RunBuilder run;
+    run.Step(3).Scalar("loss/ce", std::nan("")).Weight("fc.weight", NormalStats(0, 0.1));
+    if (outputs) {
+      run.Stats("output/fc", NormalStats(0, 1));
+    }
+    EXPECT_THAT(*FindingsOf(run, "nonfinite")[0].cause,
+                HasSubstr(outputs ? "the loss itself" : "activations were not captured at step 3"));
+  }
+}
+
+TEST(NonfiniteTest, BlamesTheDataWhenALinearLayerWithFiniteWeightsIsTheFirst) {
+  for (const bool spoiled : {false, true}) {
+    RunBuilder run;
+    run.Between(0).Meta(kModel);
+    for (int64_t step = 0; step < 10; ++step) {
+      const bool bad = step == 9;
+      run.Step(step).Scalar("loss/ce", bad ? std::nan("") : 2.3);
+      if (step % 8 != 0 && !bad) {
+        continue;
+      }
+      // Weights are captured after the update.
+      run.Weight("conv1.weight", bad && spoiled ? NanStats(64) : NormalStats(0, 0.1));
+      run.Stats("output/conv1", bad ? NanStats(8) : NormalStats(0, 1));
+      run.Stats("output/conv2", bad ? NanStats(64) : NormalStats(0, 1));
+    }
+    const auto findings = FindingsOf(run, "nonfinite");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].module, "conv1");
+    EXPECT_THAT(*findings[0].cause,
+                HasSubstr(spoiled ? "its weights were finite at step 8: look for NaN or infinity "
+                                    "in the input data"
+                                  : "its weights are finite: look for NaN or infinity in the "
+                                    "input data"));
+  }
+}
+
+TEST(NonfiniteTest, DoesNotBlameTheDataWhenTheInputIsKnownToBeFinite) {
+  RunBuilder run;
+  run.Between(0).Meta(kModel);
+  run.Step(0).Weight("conv1.weight", NormalStats(0, 0.1));
+  run.Stats("input/conv1", NormalStats(0, 1)).Stats("output/conv1", NanStats(8));
+  EXPECT_THAT(*FindingsOf(run, "nonfinite")[0].cause, HasSubstr("overflow"));
+}
+
 TEST(ExplodingTensorTest, ReportsGrowthBeforeItBecomesNan) {
   RunBuilder run;
   for (int64_t step = 0; step < 12; ++step) {
@@ -171,6 +232,39 @@ TEST(VanishingGradientTest, ReportsTheLayersThatReceiveNothing) {
   EXPECT_EQ(findings[0].tensor, "gradient/conv1.weight");
   EXPECT_EQ(findings[0].step, 4);
   EXPECT_EQ(findings[0].tensors.size(), 2U);
+}
+
+TEST(VanishingGradientTest, LeavesABiasToItsWeight) {
+  // A bias in front of BatchNorm has a gradient of rounding errors.
+  for (const double weight : {0.1, 1e-9}) {
+    RunBuilder run;
+    for (int64_t step = 0; step < 10; ++step) {
+      run.Step(step).Stats("gradient/0.weight", NormalStats(0, weight));
+      run.Stats("gradient/0.bias", NormalStats(0, 3.4e-8));
+      run.Stats("gradient/rnn.weight_ih_l0", NormalStats(0, weight));
+      run.Stats("gradient/rnn.bias_ih_l0", NormalStats(0, 3.4e-8));
+      run.Stats("gradient/1.weight", NormalStats(0, 0.1)).Stats("gradient/1.bias", ZeroStats());
+    }
+    const auto findings = FindingsOf(run, "vanishing_gradient");
+    EXPECT_EQ(findings.size(), weight < 1e-7 ? 1U : 0U);
+    if (!findings.empty()) {
+      EXPECT_THAT(findings[0].tensors, testing::UnorderedElementsAre(
+                                           "gradient/0.weight", "gradient/0.bias",
+                                           "gradient/rnn.weight_ih_l0", "gradient/rnn.bias_ih_l0"));
+    }
+  }
+}
+
+TEST(VanishingGradientTest, JudgesABiasWithoutAWeightButNotOneWhoseWeightWasNotCaptured) {
+  for (const bool described : {false, true}) {
+    RunBuilder run;
+    run.Between(0).Meta(described ? kModel : "{}");
+    for (int64_t step = 0; step < 10; ++step) {
+      run.Step(step).Stats("gradient/conv1.bias", NormalStats(0, 1e-9));
+      run.Stats("gradient/fc.weight", NormalStats(0, 0.1));
+    }
+    EXPECT_EQ(FindingsOf(run, "vanishing_gradient").size(), described ? 0U : 1U);
+  }
 }
 
 TEST(VanishingGradientTest, ReportsGradientsThatFadeWithDepth) {
@@ -252,6 +346,40 @@ TEST(DeadReluTest, FindsADeadLayerByItsGradientsWhenOutputsAreNotCaptured) {
   const auto findings = FindingsOf(run, "dead_relu");
   ASSERT_EQ(findings.size(), 1U);
   EXPECT_EQ(findings[0].module, "conv2");  // conv1 only suffers from it
+}
+
+RunBuilder DeadFirstLayer(const std::vector<int64_t>& steps, bool with_outputs) {
+  RunBuilder run;
+  for (const int64_t step : steps) {
+    run.Step(step).Stats("gradient/0.weight", ZeroStats()).Stats("gradient/0.bias", ZeroStats());
+    run.Stats("gradient/1.weight", NormalStats(0, 1));
+    if (with_outputs) {
+      run.Stats("output/0", NormalStats(-1, 0.1), {"activations"});
+    }
+  }
+  return run;
+}
+
+TEST(DeadReluTest, DecidesByFewCapturedStepsThatSpanMuchOfTheTraining) {
+  RunBuilder thinned = DeadFirstLayer({0, 1, 2, 3, 4, 8, 80, 160, 320}, false);
+  const auto findings = FindingsOf(thinned, "dead_relu");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(findings[0].message, HasSubstr("for 7 captured steps up to step 80"));
+  EXPECT_EQ(findings[0].severity, Severity::kWarning);
+  RunBuilder brief = DeadFirstLayer({0, 1, 2, 3, 4, 8, 16, 32}, false);
+  EXPECT_TRUE(FindingsOf(brief, "dead_relu").empty());
+  RunBuilder few = DeadFirstLayer({0, 100, 200, 300}, false);
+  EXPECT_TRUE(FindingsOf(few, "dead_relu").empty());
+}
+
+TEST(DeadReluTest, AdvisesToCaptureActivationsOnlyWhereTheyAreNotCaptured) {
+  for (const bool captured : {false, true}) {
+    RunBuilder run = DeadFirstLayer({0, 100, 200, 300, 400}, captured);
+    const auto findings = FindingsOf(run, "dead_relu");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_THAT(*findings[0].try_,
+                HasSubstr(captured ? "a ReLU called as a function" : "capture activations"));
+  }
 }
 
 TEST(WeightUpdateRatioTest, ReportsUpdatesLargerThanTheWeights) {

@@ -1,0 +1,75 @@
+// What is kept of one loss, and whether it diverges or stays where it started.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "wheeltapper/rules/rule.h"
+
+#include "loss_values.h"
+#include "robust.h"
+
+namespace wheeltapper::rules {
+
+// The start, the extremes and the recent past of one loss.
+struct LossTrack {
+  static constexpr size_t kHistory = 256;
+  // A diverged loss has recovered when the median of so many values is back.
+  static constexpr size_t kRecoveryWindow = 15;
+
+  std::string name;
+  std::vector<double> start;  // the first ten
+  Window values{kHistory};
+  Window steps{kHistory};
+  double best_median = std::numeric_limits<double>::infinity();
+  int64_t best_step = 0;
+  size_t count = 0;
+  int64_t first_step = 0;
+
+  int blown = 0;  // consecutive values that met the criteria of divergence
+  std::optional<int64_t> diverged_since;
+  double diverged_from = 0;
+  double recovered_below = 0;
+  Window since_diverged{kRecoveryWindow};
+
+  int64_t last_flat_check = std::numeric_limits<int64_t>::min();
+  bool is_flat = false;   // at the last check
+  bool was_flat = false;  // and no lasting decrease since
+  int decreases = 0;      // consecutive checks that saw one
+};
+
+struct Divergence {
+  double from = 0;
+  double to = 0;
+  // A loss that stays below this has recovered. Lower than what counts as diverged, so that a
+  // loss at the limit does not open and resolve in turns.
+  double recovered_below = 0;
+};
+
+class LossJudge {
+ public:
+  // Takes num_steps, diff_percent and min_points of loss_not_decreasing.
+  explicit LossJudge(const Parameters& parameters);
+
+  static void Add(const LossValue& loss, LossTrack* track);
+  // Whether the newest values lie far above the past.
+  [[nodiscard]] static std::optional<Divergence> Diverged(const LossTrack& track);
+  // The first step of the values judged that lies more than half of the way up; values below may
+  // follow it in a noisy rise.
+  [[nodiscard]] static int64_t OnsetOf(const LossTrack& track, const Divergence& divergence);
+  // Whether it is time to ask for Flat: every num_steps.
+  [[nodiscard]] bool ChecksFlat(int64_t step, const LossTrack& track) const;
+  // Whether no window of the whole run lies below the start. Once that was so it stays so until the
+  // newest window lies clearly below: a change of the noise takes nothing back.
+  [[nodiscard]] bool Flat(const LossTrack& track) const;
+
+ private:
+  const int64_t num_steps_;
+  const double diff_fraction_;
+  const size_t min_points_;
+};
+
+}  // namespace wheeltapper::rules
