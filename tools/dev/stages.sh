@@ -1,7 +1,7 @@
 # Sourced by ./dev: the stages of ./dev test, cheapest first. A stage that fails does not keep the
 # next from running; each leaves JUnit files in .wt/results, from which the counts are read.
 
-readonly WT_STAGES=(tree tools release python e2e debug asan tsan)
+readonly WT_STAGES=(tree tools release python e2e wheel debug asan tsan)
 # Modules that start threads or share memory: what ThreadSanitizer can say something about.
 readonly WT_THREADED=(core format capture actions)
 
@@ -91,6 +91,16 @@ stage_e2e() {
   local start=$SECONDS
   (prepare_package) || { fail_stage e2e $((SECONDS - start)); return; }
   pytest_stage e2e "$start" tests
+}
+
+# The wheel that is published, in an environment with nothing else in it.
+stage_wheel() {
+  local start=$SECONDS
+  if (build_wheel >/dev/null); then
+    add_counts wheel $((SECONDS - start)) 1 0 0
+  else
+    fail_stage wheel $((SECONDS - start))
+  fi
 }
 
 # clang: thread-safety annotations and interface headers that stand alone. Builds, runs nothing.

@@ -30,7 +30,7 @@ try_wheel() {
     awk '/=>/ && $3 !~ /wheeltapper\.libs/ {print $1}' | sort -u |
     grep -v -E '^(libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s|libz|libresolv)\.so' || true)
   [[ -z $stray ]] || die 6 "the wheel needs libraries that it does not bring: $stray" "link them statically or let auditwheel bundle them"
-  (cd / && env -u PYTHONPATH -u VIRTUAL_ENV PATH="$venv/bin:/usr/bin:/bin" quietly wheel-try bash -euc '
+  (cd / && quietly wheel-try env -u PYTHONPATH -u VIRTUAL_ENV PATH="$venv/bin:/usr/bin:/bin" bash -euc '
     wheeltapper --version
     wt --version
     python -W error -c "
