@@ -99,6 +99,26 @@ def test_the_host_answers_each_step_with_typed_parameters(tmp_path, monkeypatch)
     ]
 
 
+def test_a_step_at_which_something_was_not_recorded_is_passed_over_and_keeps_what_was_reported(tmp_path, monkeypatch):
+    source = """
+        from wheeltapper.errors import NotFoundError
+
+        class R(wheeltapper.Rule):
+            def invoke_at_step(self, step):
+                if step == 1:
+                    self.report("before")
+                if step < 2:
+                    raise NotFoundError("not recorded")
+                return step == 2
+        """
+    answers = serve(tmp_path, monkeypatch, source, [{"step": 0}, {"step": 1}, {"step": 2}])
+    assert answers[1:] == [
+        {"done": 0, "observations": [], "passed_over": {"": "not recorded"}},
+        {"done": 1, "observations": [{"message": "before"}], "passed_over": {"": "not recorded"}},
+        {"done": 2, "observations": [{"message": "R holds at step 2"}]},
+    ]
+
+
 def test_the_host_tells_an_exception_with_its_place(tmp_path, monkeypatch):
     source = """
         class R(wheeltapper.Rule):

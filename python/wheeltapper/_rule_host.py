@@ -77,17 +77,19 @@ def make_rules(greeting: dict[str, Any]) -> tuple[Any, list[Rule]]:
     return trial, [rule(trial, **parameters) for rule in classes]
 
 
-def evaluate(trial: Any, rules: list[Rule], step: int) -> list[dict[str, str]]:
-    """What the rules have to say about a step."""
+def evaluate(trial: Any, rules: list[Rule], step: int) -> dict[str, Any]:
+    """What the rules have to say about a step, and which of them passed it over and why."""
     trial.refresh()
-    observations = []
+    observations: list[dict[str, str]] = []
+    passed_over = {}
     for rule in rules:
-        for observation in rule.invoke(step):
-            entry = observation.as_dict()
-            if len(rules) > 1:
-                entry["rule"] = rule.rule_name
-            observations.append(entry)
-    return observations
+        name = rule.rule_name if len(rules) > 1 else ""
+        label = {"rule": name} if name else {}
+        observations += [observation.as_dict() | label for observation in rule.invoke(step)]
+        if rule.passed_over:
+            passed_over[name] = rule.passed_over[:MAX_ERROR_CHARS]
+    answer: dict[str, Any] = {"done": step, "observations": observations}
+    return {**answer, "passed_over": passed_over} if passed_over else answer
 
 
 def serve(requests: TextIO, answer: Callable[[dict[str, Any]], None]) -> None:
@@ -97,7 +99,7 @@ def serve(requests: TextIO, answer: Callable[[dict[str, Any]], None]) -> None:
         answer({"ready": True})
         for line in requests:
             step = json.loads(line)["step"]
-            answer({"done": step, "observations": evaluate(trial, rules, step)})
+            answer(evaluate(trial, rules, step))
     except Exception as error:  # noqa: BLE001 - whatever a user's rule raises, the watcher is told
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(last.filename).name}:{last.lineno}"

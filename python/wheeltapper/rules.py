@@ -25,7 +25,6 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,11 +90,17 @@ class Rule(ABC):
         self.rule_name = type(self).__name__
         self.logger = logging.getLogger(f"wheeltapper.rules.{self.rule_name}")
         self._reported: list[Observation] = []
+        self._passed_over = ""
 
     @property
     def trials(self) -> list[Trial]:
         """The base trial and the others."""
         return [self.base_trial, *self.other_trials]
+
+    @property
+    def passed_over(self) -> str:
+        """Why the step that `invoke` looked at last was passed over; "" when it was not."""
+        return self._passed_over
 
     @abstractmethod
     def invoke_at_step(self, step: int) -> Any:
@@ -125,12 +130,16 @@ class Rule(ABC):
         """Everything wrong at a step: what was reported, then what `invoke_at_step` returned.
 
         A step at which something was not recorded, so that `invoke_at_step` ended in a
-        `NotFoundError`, is passed over; what was reported until then counts.
+        `NotFoundError`, is passed over: it opens and resolves nothing, but what was reported until
+        then counts. `passed_over` says why.
         """
         self._reported = []
+        self._passed_over = ""
         returned = None
-        with suppress(NotFoundError):  # what the rule asked for was not recorded at this step
+        try:
             returned = self.invoke_at_step(step)
+        except NotFoundError as error:
+            self._passed_over = str(error) or "something was not recorded"
         found = self._reported + self._observations_of(returned, step)
         self._reported = []
         return found

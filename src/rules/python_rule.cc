@@ -172,6 +172,7 @@ class SandboxedRule final : public PythonRule {
   }
 
   [[nodiscard]] const std::string& sandbox_note() const override { return process_.note; }
+  [[nodiscard]] const std::string& passed_over() const override { return passed_over_; }
 
  private:
   struct UnfinishedStep {
@@ -295,12 +296,21 @@ class SandboxedRule final : public PythonRule {
         return Broken("holds an observation that is no object");
       }
     }
-    Report(*observations, context);
+    const auto found = answer.find("passed_over");
+    const Json passed_over = found != answer.end() && found->is_object() ? *found : Json::object();
+    Report(*observations, passed_over, context);
+    NotePassedOver(passed_over);
     in_flight_.reset();
     return {};
   }
 
-  void Report(const Json& observations, RuleContext& context) {
+  void NotePassedOver(const Json& passed_over) {
+    looked_ = looked_ || passed_over.empty();
+    passed_over_ =
+        looked_ || !passed_over.begin()->is_string() ? "" : passed_over.begin()->get<std::string>();
+  }
+
+  void Report(const Json& observations, const Json& passed_over, RuleContext& context) {
     std::set<std::string> seen;
     size_t count = 0;
     for (const Json& observation : observations) {
@@ -323,7 +333,7 @@ class SandboxedRule final : public PythonRule {
       context.Observe(std::move(reported));
     }
     for (const std::string& cause_key : causes_) {
-      if (!seen.contains(cause_key)) {
+      if (!seen.contains(cause_key) && !passed_over.contains(cause_key)) {
         context.Clear(cause_key, *in_flight_);
       }
     }
@@ -390,6 +400,8 @@ class SandboxedRule final : public PythonRule {
   bool errors_open_ = true;
   std::string answers_;
   std::string error_tail_;
+  bool looked_ = false;  // a step was not passed over
+  std::string passed_over_;
   std::set<Rank> ranks_;
   std::map<int64_t, UnfinishedStep> unfinished_;
   std::deque<format::StepKey> queue_;

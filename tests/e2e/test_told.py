@@ -97,6 +97,16 @@ def test_the_rule_of_the_guide_works_as_it_is_printed(tmp_path: Path, limit: str
     assert 'did you mean "weights_too_large"' in unknown.err
 
 
+def test_a_rule_that_asks_for_a_name_the_run_never_has_is_told(tmp_path: Path) -> None:
+    rule = guide_rule(tmp_path)
+    rule.write_text(rule.read_text().replace("classifier.weight", "clasifier.weight"))
+    run = attached(tmp_path)
+    outcome = program("check", run.name, "--rule", "my_rule.py:WeightsTooLarge", cwd=tmp_path)
+    assert outcome.code == 0, outcome
+    assert "weights_too_large had nothing to look at: every step was passed over" in outcome.err
+    assert "clasifier.weight" in outcome.err
+
+
 def test_a_job_that_raised_is_not_called_healthy(tmp_path: Path) -> None:
     command = (sys.executable, str(TRAIN), "--raise-at", "1")
     outcome = program("run", "--name", "raised", *EVERY_STEP, "--", *command, cwd=tmp_path)

@@ -136,6 +136,35 @@ TEST_F(PythonRuleTest, ReportsWhatItReturnsAndClearsTheRest) {
   EXPECT_EQ(context_.cleared, (std::vector<int64_t>{3, 5}));
 }
 
+TEST_F(PythonRuleTest, AStepThatLacksSomethingIsPassedOverAndResolvesNothing) {
+  const Status status = RunOver(Rule("from wheeltapper.errors import NotFoundError\n"
+                                     "if step in (0, 2, 3): raise NotFoundError('not recorded')\n"
+                                     "return step == 1\n"),
+                                5);
+  ASSERT_TRUE(status.ok()) << status.ToString();
+  ASSERT_EQ(context_.observations.size(), 1U);
+  EXPECT_EQ(context_.observations[0].key.step.value, 1);
+  EXPECT_EQ(context_.cleared, (std::vector<int64_t>{4}));
+}
+
+TEST_F(PythonRuleTest, ARuleThatPassedEveryStepOverSaysWhy) {
+  auto rule = Start(Rule("from wheeltapper.errors import NotFoundError\n"
+                         "if step < 2: raise NotFoundError('no such name')\n"),
+                    {});
+  ASSERT_TRUE(rule.ok()) << rule.status().ToString();
+  EXPECT_EQ((*rule)->passed_over(), "");
+  const auto look = [&](int64_t step) {
+    RunBuilder run;
+    run.Step(step);
+    EXPECT_TRUE((*rule)->OnBatch(run.batches().front(), context_).ok());
+    EXPECT_TRUE((*rule)->Drain(context_).ok());
+  };
+  look(1);
+  EXPECT_EQ((*rule)->passed_over(), "no such name");
+  look(2);
+  EXPECT_EQ((*rule)->passed_over(), "");
+}
+
 TEST_F(PythonRuleTest, AnExceptionIsAnErrorWithItsPlace) {
   EXPECT_THAT(ErrorOf("raise ValueError('broken on purpose')"),
               HasSubstr("ValueError: broken on purpose (rule.py:7)"));

@@ -5,6 +5,8 @@
 //   ← {"ready": true}                                              once
 //   → {"step": 120}                                                one at a time
 //   ← {"done": 120, "observations": [{"message", "tensor", "cause", "fix", "severity", "rule"}…]}
+//     and "passed_over": {"RULE": "why"…} for rules that lacked something at this step ("" when the
+//     file has one rule): they say nothing about it, and so resolve nothing either
 //   ← {"error": "Traceback …"}                                     in place of any answer
 // The child reads the run directory itself (`wheeltapper.open`).
 //
@@ -52,6 +54,8 @@ class PythonRule : public Rule {
   virtual Status Drain(RuleContext& context) = 0;
   // What of the sandbox is not in force, "" when all is.
   [[nodiscard]] virtual const std::string& sandbox_note() const = 0;
+  // Why every step so far was passed over; "" when one was looked at or none was asked.
+  [[nodiscard]] virtual const std::string& passed_over() const = 0;
 };
 
 }  // namespace wheeltapper::rules
