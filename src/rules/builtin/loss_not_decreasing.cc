@@ -120,13 +120,13 @@ class LossNotDecreasing final : public Rule {
 
  private:
   std::vector<LossValue> Losses(const format::StepBatch& batch, const format::NameTable& names) {
-    static const TensorChoice all_losses;
+    static const TensorChoice kAllLosses;
     std::vector<LossValue> losses;
     if (!choice_->empty()) {
       losses = LossesOf(batch, names, *choice_, roles_);
     }
     if (choice_->empty() || use_losses_) {
-      for (LossValue& loss : LossesOf(batch, names, all_losses, roles_)) {
+      for (LossValue& loss : LossesOf(batch, names, kAllLosses, roles_)) {
         const bool known = std::any_of(losses.begin(), losses.end(),
                                        [&](const LossValue& other) { return other.id == loss.id; });
         if (!known) {
