@@ -220,16 +220,22 @@ std::string Words(std::vector<std::string>::const_iterator begin,
   return text;
 }
 
-// The verb's own arguments in `ours`, in the order typed; "" when CLI11 can have them. It tells
-// unknown ones too, but without advice and in reverse.
+using Word = std::vector<std::string>::const_iterator;
+
+// A word of `run` that is no flag begins the command.
+std::string NoDashesBefore(Word word, const std::vector<std::string>& ours, bool dashes) {
+  return dashes ? "\"" + *word + "\" stands before --; the command goes behind it"
+                : "put \"--\" before the command: wheeltapper" + Words(ours.begin(), word) + " --" +
+                      Words(word, ours.end());
+}
+
+// CLI11 tells what it does not know too, but without advice and in reverse. "" when it can have it
+// all.
 std::string CheckWords(const CLI::App& verb, const std::vector<std::string>& ours, bool dashes) {
-  const bool is_run = verb.get_name() == "run";
   for (auto word = ours.begin() + 1; word != ours.end(); ++word) {
     if (word->rfind('-', 0) != 0) {
-      if (is_run) {
-        return dashes ? "\"" + *word + "\" stands before --; the command goes behind it"
-                      : "put \"--\" before the command: wheeltapper" + Words(ours.begin(), word) +
-                            " --" + Words(word, ours.end());
+      if (verb.get_name() == "run") {
+        return NoDashesBefore(word, ours, dashes);
       }
       continue;
     }
@@ -243,11 +249,22 @@ std::string CheckWords(const CLI::App& verb, const std::vector<std::string>& our
     }
     const bool takes_next =
         option != nullptr && option->get_expected_min() > 0 && equals == std::string::npos;
-    if (takes_next && word + 1 != ours.end()) {
-      ++word;
-    }
+    word += takes_next && word + 1 != ours.end() ? 1 : 0;
   }
   return "";
+}
+
+// What is wrong with `ours` as far as it can be said before parsing; "" when nothing is.
+std::string CheckOurs(const CLI::App& app, const std::vector<std::string>& ours, bool dashes) {
+  if (ours.empty() || ours.front().rfind('-', 0) == 0) {
+    return "";
+  }
+  const std::vector<std::string> names = VerbNames();
+  if (std::find(names.begin(), names.end(), ours.front()) == names.end()) {
+    return "there is no verb \"" + ours.front() + "\"" + DidYouMean(ours.front(), names) +
+           "; `wheeltapper --help` lists them";
+  }
+  return CheckWords(*app.get_subcommand(ours.front()), ours, dashes);
 }
 
 ParseOutcome CheckCommand(ParseOutcome outcome, bool dashes,
@@ -287,19 +304,8 @@ ParseOutcome ParseArguments(const std::vector<std::string>& args) {
     AddCommonFlags(verb, &outcome.arguments);
     verbs[verb] = row.verb;
   }
-  if (!ours.empty() && ours.front().rfind('-', 0) != 0) {
-    const std::vector<std::string> names = VerbNames();
-    if (std::find(names.begin(), names.end(), ours.front()) == names.end()) {
-      return Mistake("there is no verb \"" + ours.front() + "\"" + DidYouMean(ours.front(), names) +
-                     "; `wheeltapper --help` lists them");
-    }
-  }
-  if (!ours.empty() && ours.front().rfind('-', 0) != 0) {
-    const std::string mistake =
-        CheckWords(*app.get_subcommand(ours.front()), ours, dashes != args.end());
-    if (!mistake.empty()) {
-      return Mistake(mistake);
-    }
+  if (const std::string mistake = CheckOurs(app, ours, dashes != args.end()); !mistake.empty()) {
+    return Mistake(mistake);
   }
   std::reverse(ours.begin(), ours.end());  // CLI11 takes them last first
   try {

@@ -60,7 +60,7 @@ std::string Steps(size_t count) {
 // that runs, finished, or was stopped, where the finding that stopped it says why.
 std::string HowItFailed(const trial::Trial& trial, size_t steps) {
   if (trial.state() == trial::RunState::kAbandoned) {
-    return "Killed together with its watcher after " + Steps(steps);
+    return "Killed after " + Steps(steps);  // no end was recorded, and nobody is alive
   }
   if (trial.state() != trial::RunState::kFailed) {
     return "";

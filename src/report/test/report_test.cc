@@ -124,7 +124,7 @@ TEST_F(ReportTest, AJobThatFailedIsNotCalledHealthyAndSaysHowItEnded) {
       << verdict.sentence;
   trial_.run_state = trial::RunState::kAbandoned;
   trial_.run_end.reset();
-  EXPECT_EQ(MakeVerdict(trial_, {}).sentence.rfind("Killed together with its watcher", 0), 0U);
+  EXPECT_EQ(MakeVerdict(trial_, {}).sentence.rfind("Killed after 10 steps; ", 0), 0U);
 }
 
 TEST_F(ReportTest, OneRankIsNotCalledRanks) {
