@@ -295,6 +295,9 @@ void BindLife(nb::class_<NativeSession>& type) {
       .def_prop_ro(
           "counters", [](NativeSession& self) { return CountersOf(self.get().counters()); },
           "Steps, gaps, errors, overhead.")
+      .def(
+          "disable", [](NativeSession& self) { self.get().Disable("hooks of the framework"); },
+          "The fuse has blown on the Python side: nothing is recorded any more, which a gap says.")
       .def_prop_ro(
           "last_error",
           [](NativeSession& self) -> std::optional<std::string> {

@@ -136,7 +136,7 @@ def test_log_records_all_of_a_call_or_nothing(job):
         wheeltapper.log({"a": 1.0, "b": 1})
         with pytest.raises(OverflowError):
             wheeltapper.log({"a": 2.0, "b": 10**400})
-        with pytest.raises(AttributeError):
+        with pytest.raises(TypeError):
             wheeltapper.log(3.0)
         wheeltapper.log({"a": 3.0, "b": 3})
 
@@ -233,8 +233,6 @@ def test_wrong_arguments_say_what_and_how():
         pass
     with pytest.raises(KeyError, match="no-such-run"):
         wheeltapper.open("/no-such-run")
-    with pytest.raises(ValueError, match=r"not a torch\.nn\.Module"):
-        wheeltapper.attach(object())
 
 
 def test_nothing_is_recorded_when_disabled(job, tmp_path):

@@ -11,10 +11,11 @@ Example:
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from wheeltapper import _session, errors
 from wheeltapper._fuse import fused
@@ -42,8 +43,10 @@ __all__ = [
     "step",
 ]
 
+_NO_VALUE: Any = object()
+_LOG_USAGE = 'log: takes a mapping of names to numbers, or a name and a number: log({"loss": x}) or log("loss", x)'
 
-@fused
+
 def attach(model: Any = None, optimizer: Any = None, *, loss: Callable[..., Any] | None = None, name: str = "") -> None:
     """Watches a PyTorch training loop from here on; `wheeltapper run` does this by itself.
 
@@ -54,30 +57,78 @@ def attach(model: Any = None, optimizer: Any = None, *, loss: Callable[..., Any]
         optimizer: A `torch.optim.Optimizer`, or several. None: found at their first step.
         loss: A loss module (`torch.nn.CrossEntropyLoss()`) whose values are recorded.
         name: Put before the names of this model's tensors; "" for the first model.
-    """
-    from wheeltapper.torch import hooks
 
-    hooks.attach(_several(model), _several(optimizer), loss=loss, name=name)
+    Raises:
+        TypeError: One of them is something else.
+        wheeltapper.errors.InvalidArgumentError: The configuration has a mistake.
+    """
+    import torch
+
+    models, optimizers = _several(model), _several(optimizer)
+    for each in models:
+        _need(each, torch.nn.Module, "attach: a model is a torch.nn.Module")
+    for each in optimizers:
+        _need(each, torch.optim.Optimizer, "attach: an optimizer is a torch.optim.Optimizer")
+    if loss is not None:
+        _need(loss, torch.nn.Module, "attach: a loss is a torch.nn.Module")
+    _need(name, str, "attach: a name is a str")
+    _session.start_asked()
+    _attach(models, optimizers, loss, name)
 
 
 @fused
-def log(values: Mapping[str, Any], *, step: int | None = None, mode: str | None = None) -> None:
-    """Records named numbers, visible to readers at once.
+def _attach(models: list[Any], optimizers: list[Any], loss: Any, name: str) -> None:
+    from wheeltapper.torch import hooks
+
+    hooks.attach(models, optimizers, loss=loss, name=name)
+
+
+@overload
+def log(values: Mapping[str, Any], /, *, step: int | None = None, mode: str | None = None) -> None: ...
+@overload
+def log(name: str, value: Any, /, step: int | None = None, *, mode: str | None = None) -> None: ...
+def log(values: Any, value: Any = _NO_VALUE, /, step: int | None = None, *, mode: str | None = None) -> None:
+    """Records named numbers, visible to readers at once: `log({"accuracy": x})` or `log("accuracy", x)`.
 
     Args:
         values: Name to number; anything with `item()` (a tensor of one element) counts as one.
-            Nested mappings join their names with "/". What is no number is left out.
+            Nested mappings join their names with "/". What is no number is left out. Or one name.
+        value: The number, when `values` is its name.
         step: The step the values belong to. None: the coming step when a backward pass has run
             since the last optimizer step, else the last finished one.
         mode: "train", "eval", "predict" or "global". None: as `mode()` says, else "eval" while the
             watched model is in eval mode.
+
+    Raises:
+        TypeError: What is given is neither a mapping nor a name and a number.
+        wheeltapper.errors.InvalidArgumentError: There is no such mode, or the configuration has a
+            mistake.
     """
-    session = _session.start()
-    if session is not None:
-        session.log(values, step=step, mode=None if mode is None else _mode_id(mode))
+    if value is not _NO_VALUE:
+        values = _one_value(values, value)
+    elif not isinstance(values, Mapping):
+        raise TypeError(f"{_LOG_USAGE}, not {_type_name(values)}")
+    if step is not None:
+        step = operator.index(step)
+    which = None if mode is None else _mode_id(mode)
+    _log(_session.start_asked(), values, step, which)
 
 
 @fused
+def _log(session: _session.RankSession | None, values: Mapping[str, Any], step: int | None, mode: int | None) -> None:
+    if session is not None:
+        session.log(values, step=step, mode=mode)
+
+
+def _one_value(name: Any, value: Any) -> dict[str, Any]:
+    if not isinstance(name, str):
+        raise TypeError(f"{_LOG_USAGE}, not {_type_name(name)} and {_type_name(value)}")
+    values = {name: value}
+    if next(_session.numbers_of(values), None) is None:
+        raise TypeError(f'log: the value of "{name}" is a number, not {_type_name(value)}')
+    return values
+
+
 def save_tensor(name: str, array: Any, *, collection: str = "") -> None:
     """Records an array under a name of your choice, as part of the open step.
 
@@ -86,8 +137,23 @@ def save_tensor(name: str, array: Any, *, collection: str = "") -> None:
         array: A tensor, a NumPy array, or anything with the buffer protocol or DLPack's C exchange
             interface. It is read before this returns.
         collection: A collection it belongs to, besides those whose patterns match its name.
+
+    Raises:
+        TypeError: The name is no text, or the array no array.
+        wheeltapper.errors.InvalidArgumentError: The configuration has a mistake.
     """
-    session = _session.start()
+    _need(name, str, "save_tensor: a name is a str")
+    _need(collection, str, "save_tensor: a collection is a str")
+    if not hasattr(array, "shape") and not hasattr(array, "__dlpack__"):
+        try:
+            memoryview(array)
+        except TypeError:
+            raise TypeError(f"save_tensor: an array is a tensor or a buffer, not {_type_name(array)}") from None
+    _save_tensor(_session.start_asked(), name, array, collection)
+
+
+@fused
+def _save_tensor(session: _session.RankSession | None, name: str, array: Any, collection: str) -> None:
     if session is None:
         return
     if "torch" in sys.modules:
@@ -104,16 +170,23 @@ def save_tensor(name: str, array: Any, *, collection: str = "") -> None:
     session.native.record_array(described, array)
 
 
-@fused
 def step(*, mode: str = "train") -> None:
     """Says that a step has ended, for loops without a PyTorch optimizer and for evaluation steps.
 
     From its first call in mode "train" on, optimizer steps no longer count by themselves.
+
+    Raises:
+        wheeltapper.errors.InvalidArgumentError: There is no such mode, or the configuration has a
+            mistake.
     """
-    session = _session.start()
+    which = _mode_id(mode)
+    _step(_session.start_asked(), which)
+
+
+@fused
+def _step(session: _session.RankSession | None, which: int) -> None:
     if session is None:
         return
-    which = _mode_id(mode)
     first = which == _session.TRAIN and not session.explicit_steps
     if first:
         session.explicit_steps = True
@@ -144,13 +217,20 @@ def mode(name: str) -> Iterator[None]:
             session.enter_mode(before)
 
 
-@fused
 def flush(timeout: float = 5.0) -> None:
     """Returns when everything recorded so far can be read by others.
 
     Args:
         timeout: Seconds to wait at most.
+
+    Raises:
+        TypeError: It is no number.
     """
+    _flush(float(timeout))
+
+
+@fused
+def _flush(timeout: float) -> None:
     session = _session.running()
     if session is not None:
         session.native.flush(timeout)
@@ -200,7 +280,17 @@ def _several(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
+def _type_name(value: Any) -> str:
+    return type(value).__name__
+
+
+def _need(value: Any, kind: type, what: str) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{what}, not {_type_name(value)}")
+
+
 def _mode_id(name: str) -> int:
+    _need(name, str, "a mode is a str")
     if name not in _session.MODES:
         raise errors.InvalidArgumentError(f'choosing a mode: not one of {", ".join(_session.MODES)}: "{name}"')
     return _session.MODES.index(name)

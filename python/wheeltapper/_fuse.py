@@ -28,6 +28,8 @@ class Fuse:
         self.errors = 0
         self.blown = False
         self.last_error = ""
+        # Called with the first error.
+        self.on_first: Callable[[Exception], None] | None = None
         # Called once with the last traceback when the fuse blows.
         self.on_blown: Callable[[str], None] | None = None
 
@@ -41,11 +43,14 @@ class Fuse:
             raise error
         self.errors += 1
         self.last_error = "".join(traceback.format_exception(error))
+        # Telling about a failure must not fail.
+        with contextlib.suppress(Exception):
+            if self.errors == 1 and self.on_first is not None:
+                self.on_first(error)
         if self.errors >= MAX_ERRORS and not self.blown:
             self.blown = True
-            if self.on_blown is not None:
-                # Telling about a failure must not fail.
-                with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):
+                if self.on_blown is not None:
                     self.on_blown(self.last_error)
 
 

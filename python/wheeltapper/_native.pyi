@@ -115,6 +115,11 @@ class Session:
     def counters(self) -> dict:
         """Steps, gaps, errors, overhead."""
 
+    def disable(self) -> None:
+        """
+        The fuse has blown on the Python side: nothing is recorded any more, which a gap says.
+        """
+
     @property
     def last_error(self) -> str | None:
         """The last internal error as text, or None."""

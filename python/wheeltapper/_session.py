@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wheeltapper._fuse import FUSE
-from wheeltapper.errors import AlreadyExistsError, WheeltapperError
+from wheeltapper._fuse import FUSE, MAX_ERRORS
+from wheeltapper.errors import AlreadyExistsError, InvalidArgumentError, WheeltapperError
 
 if TYPE_CHECKING:
     from wheeltapper import _native
@@ -206,11 +206,11 @@ def under_watcher() -> bool:
     return bool(os.environ.get("WHEELTAPPER_RUN_DIR"))
 
 
-def start() -> RankSession | None:
+def start(*, asked: bool = False) -> RankSession | None:
     """The session, started when this process may have one; None otherwise.
 
-    A session that cannot start (no space, the rank is taken) leaves its reason in
-    `RUN/logs/attach-<pid>.txt` and is not tried again.
+    A session that cannot start (no space, the rank is taken) notes its reason and is not tried
+    again.
     """
     if _PROCESS.session is not None or _PROCESS.closed:
         return _PROCESS.session
@@ -221,6 +221,9 @@ def start() -> RankSession | None:
     try:
         _PROCESS.session = _start_in(run_dir)
     except Exception as error:
+        if asked and not under_watcher() and isinstance(error, InvalidArgumentError):
+            _PROCESS.closed = False
+            raise
         note(f"capture did not start: {error}")
         if FUSE.strict:
             raise
@@ -228,6 +231,15 @@ def start() -> RankSession | None:
     _PROCESS.closed = False
     register_exit()
     return _PROCESS.session
+
+
+def start_asked() -> RankSession | None:
+    """As `start`, for a call of the user's own, who can mend the configuration.
+
+    Raises:
+        wheeltapper.errors.InvalidArgumentError: It has a mistake; the next such call tries again.
+    """
+    return start(asked=True)
 
 
 def _start_in(run_dir: str) -> RankSession:
@@ -240,9 +252,7 @@ def _start_in(run_dir: str) -> RankSession:
     torch = sys.modules.get("torch")
     framework = "" if torch is None else f"torch {torch.__version__}"
     native = _native.Session.start(run_dir, rank, world_size, framework, "cpu")
-    session = RankSession(native, run_dir, rank=rank, owns_run=owns_run)
-    FUSE.on_blown = lambda text: session.meta("fuse", message=text)
-    return session
+    return RankSession(native, run_dir, rank=rank, owns_run=owns_run)
 
 
 def _make_run(world_size: int) -> str:
@@ -271,9 +281,15 @@ def _make_run(world_size: int) -> str:
 
 
 def note(text: str) -> None:
-    """Leaves a line for the watcher; the script's own output is not ours to write to."""
+    """Leaves a line for the watcher, in `RUN/logs/attach-<pid>.txt`; without one, on stderr.
+
+    Under a watcher the script's own output is not ours to write to.
+    """
+    text = " ".join(text.split())
     run_dir = os.environ.get("WHEELTAPPER_RUN_DIR")
     if not run_dir:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or there is none
+            print(f"wheeltapper: {text}", file=sys.stderr, flush=True)
         return
     try:
         logs = Path(run_dir, "logs")
@@ -282,6 +298,29 @@ def note(text: str) -> None:
             file.write(text + "\n")
     except OSError:
         pass  # a run directory that cannot be written shows elsewhere
+
+
+def _tell_first(error: Exception) -> None:
+    note(f"an error of Wheeltapper's own, the job goes on: {_last_words(error)}")
+
+
+def _tell_blown(text: str) -> None:
+    session = _PROCESS.session
+    step = 0 if session is None else session.native.global_step
+    note(f"recording ended at step {step} after {MAX_ERRORS} errors, the job goes on: {text.splitlines()[-1]}")
+    if session is not None:
+        session.meta("fuse", step=step, message=text)
+        session.native.disable()
+
+
+def _last_words(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+FUSE.on_first = _tell_first
+FUSE.on_blown = _tell_blown
 
 
 def register_exit() -> None:

@@ -20,6 +20,11 @@ void Fuse::Report(StatusCode code, const char* what) noexcept {
   }
 }
 
+void Fuse::Blow(StatusCode code, const char* what) noexcept {
+  Report(code, what);
+  blown_.store(true, std::memory_order_release);
+}
+
 Status Fuse::first() const {
   const char* what = first_what_.load(std::memory_order_acquire);
   if (what == nullptr) {

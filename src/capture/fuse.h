@@ -18,6 +18,9 @@ class Fuse {
   // Any thread. `what` is a string literal: it is kept, not copied.
   void Report(StatusCode code, const char* what) noexcept;
 
+  // Any thread. Blows at once, whatever was tolerated so far.
+  void Blow(StatusCode code, const char* what) noexcept;
+
   [[nodiscard]] bool blown() const noexcept { return blown_.load(std::memory_order_acquire); }
   [[nodiscard]] int64_t errors() const noexcept { return errors_.load(std::memory_order_relaxed); }
   // The first error; OK when there was none.

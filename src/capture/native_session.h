@@ -58,6 +58,7 @@ class NativeSession final : public Session {
   Status Flush(TimeNs deadline_ns) override;
   [[nodiscard]] SessionCounters counters() const override;
   [[nodiscard]] Status last_error() const override;
+  void Disable(const char* what) noexcept override;
   [[nodiscard]] bool inert() const noexcept override { return recorder_->inert(); }
 
  private:

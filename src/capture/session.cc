@@ -319,6 +319,13 @@ SessionCounters NativeSession::counters() const {
   return counters;
 }
 
+void NativeSession::Disable(const char* what) noexcept {
+  if (!inert()) {
+    recorder_->fuse().Blow(StatusCode::kInternal, what);
+    recorder_->ObeyFuse();
+  }
+}
+
 Status NativeSession::last_error() const {
   if (inert() || (!strict_ && !recorder_->fuse().blown())) {
     return Status::Ok();

@@ -20,7 +20,6 @@ from torch.optim.optimizer import (
 
 from wheeltapper import _native, _session
 from wheeltapper._fuse import FUSE, fused_hook
-from wheeltapper.errors import InvalidArgumentError
 from wheeltapper.torch import losses
 from wheeltapper.torch.capture import CAPTURE, TorchCapture
 from wheeltapper.torch.names import unwrap
@@ -100,15 +99,7 @@ def _has_compiled_module() -> bool:
 
 
 def attach(models: list[Any], optimizers: list[Any], *, loss: Any, name: str) -> None:
-    """What `wheeltapper.attach` does."""
-    for model in models:
-        if not isinstance(model, torch.nn.Module):
-            raise InvalidArgumentError(f'attaching a model: not a torch.nn.Module: "{type(model).__name__}"')
-    for optimizer in optimizers:
-        if not isinstance(optimizer, Optimizer):
-            raise InvalidArgumentError(
-                f'attaching an optimizer: not a torch.optim.Optimizer: "{type(optimizer).__name__}"'
-            )
+    """What `wheeltapper.attach` does once it has looked at its arguments."""
     install()
     if _has_compiled_module():
         CAPTURE.activations.on_compile()

@@ -170,6 +170,9 @@ class Session {
   virtual Status Flush(TimeNs deadline_ns) = 0;
   [[nodiscard]] virtual SessionCounters counters() const = 0;
   [[nodiscard]] virtual Status last_error() const = 0;
+  // The caller's own fuse has blown: records nothing from here on, as after this session's own,
+  // with a GAP (kFuse) as the last record. `what` is a string literal. Any thread; idempotent.
+  virtual void Disable(const char* what) noexcept = 0;
   // In a forked child: true; every call above is then a no-op.
   [[nodiscard]] virtual bool inert() const noexcept = 0;
 };
