@@ -55,8 +55,10 @@ def test_parameters_that_replace_as_many_others_are_followed(job):
             optimizer.step()
 
     trial = job(loop)
-    assert trial.tensor("0.weight").steps() == [0, 1]
-    assert trial.tensor("1.weight").steps() == [2, 3]
+    assert trial.tensor("update/0.weight").steps() == [0, 1]
+    assert trial.tensor("update/1.weight").steps() == [2, 3]
+    assert trial.tensor("0.weight").steps() == [0, 1, 2, 3]  # no optimizer has it any more
+    assert trial.tensor("1.weight").steps() == [1, 2, 3]
 
 
 def test_the_overhead_shown_counts_the_time_in_hooks(job):

@@ -18,6 +18,7 @@ from wheeltapper import _session
 from wheeltapper.torch import amp, losses
 from wheeltapper.torch.activations import Activations
 from wheeltapper.torch.dataloader import DataWait
+from wheeltapper.torch.loose import LooseParameters
 from wheeltapper.torch.names import Model, ModuleRegistry, Names
 from wheeltapper.torch.optimizer import OptimizerPlan, parameters_of
 from wheeltapper.torch.rounds import StepRounds
@@ -37,6 +38,8 @@ class TorchCapture:
         self.scaler = amp.ScalerWatch()
         self.data_wait = DataWait()
         self.rounds = StepRounds()
+        self.loose = LooseParameters()
+        self._loose_step = -1
         self.optimizers: weakref.WeakSet[Optimizer] = weakref.WeakSet()
         self._plans: dict[int, OptimizerPlan] = {}
         self._tokens = 0
@@ -204,8 +207,15 @@ class TorchCapture:
             norm = plan.norm
         self._record_scalars(optimizer, plan, session, norm)
         session.round_open = True
-        session.hooks_ns += time.perf_counter_ns() - started - plan.session_ns
-        if self.rounds.after(plan.token, optimizers=len(self.optimizers)) and not session.explicit_steps:
+        ends = self.rounds.after(plan.token, optimizers=len(self.optimizers))
+        inside_ns = plan.session_ns
+        if session.armed and (ends or session.explicit_steps) and self._loose_step != session.native.global_step:
+            self._loose_step = session.native.global_step
+            # Nobody unscales the gradients of parameters that no optimizer has.
+            self.loose.record(session, self.names, self.optimizers, scale=1.0 / (self.scaler.loss_scale or 1.0))
+            inside_ns += self.loose.session_ns
+        session.hooks_ns += time.perf_counter_ns() - started - inside_ns
+        if ends and not session.explicit_steps:
             self._finish(session)
 
     def _record_scalars(

@@ -30,8 +30,9 @@ def parameters_of(optimizer: torch.optim.Optimizer) -> Iterator[torch.Tensor]:
         yield from group["params"]
 
 
-def _is_bias(name: str) -> bool:
-    return "bias" in name.rpartition(".")[2]
+def role_of(name: str) -> str:
+    """The role of a parameter: "bias" or "weight"."""
+    return "bias" if "bias" in name.rpartition(".")[2] else "weight"
 
 
 class OptimizerPlan:
@@ -87,18 +88,17 @@ class OptimizerPlan:
             name = names.parameter(parameter)
             if name is None:
                 continue
-            gradient = self._register(session, f"gradient/{name}", parameter, "gradient")
+            gradient = self.register(session, f"gradient/{name}", parameter, "gradient")
             if gradient is not None:
                 self._gradients.add_attribute(parameter, "grad", gradient)
-            role = "bias" if _is_bias(name) else "weight"
-            weight = self._register(session, name, parameter, role)
+            weight = self.register(session, name, parameter, role_of(name))
             if weight is not None:
                 self._weights.add_object(parameter, weight)
             total += self._add_update(session, name, parameter, room=MAX_UPDATE_TOTAL - total)
         return True
 
-    def _register(
-        self,
+    @staticmethod
+    def register(
         session: _session.RankSession,
         name: str,
         tensor: torch.Tensor,
@@ -123,7 +123,7 @@ class OptimizerPlan:
             or not 0 < readable.numel() <= min(MAX_UPDATE_ELEMENTS, room)
         ):
             return 0
-        known = self._register(session, f"update/{name}", parameter, "other", "updates")
+        known = self.register(session, f"update/{name}", parameter, "other", "updates")
         if known is None:
             return 0
         before = torch.empty_like(readable)
@@ -171,7 +171,7 @@ class OptimizerPlan:
             for key_name, value in state.items():
                 if isinstance(value, torch.Tensor) and key_name != "step" and value.numel() > 0:
                     full = f"optimizer/{name}/{key_name}"
-                    known = self._register(session, full, value, "optimizer")
+                    known = self.register(session, full, value, "optimizer")
                     if known is not None:
                         self._states.add_item(state, key_name, known)
 

@@ -1,0 +1,73 @@
+"""Parameters that want a gradient and that no optimizer has: recorded, so that rules can tell.
+
+Only in models of which an optimizer trains some part: a frozen helper, a target network or another
+GAN half whose optimizer is not known is nobody's mistake.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+
+import torch
+from torch.optim.optimizer import Optimizer
+
+from wheeltapper import _native, _session
+from wheeltapper.torch.names import Names
+from wheeltapper.torch.optimizer import OptimizerPlan, parameters_of, role_of
+from wheeltapper.torch.tensors import PLAIN_TYPES, plain
+
+
+class LooseParameters:
+    """Gradients and weights of these parameters, once per captured step. Keeps no parameter alive."""
+
+    def __init__(self) -> None:
+        self.session_ns = 0  # inside the session, of the last record call
+        self._built_for: tuple[int, ...] = ()
+        self._found: list[tuple[weakref.ref[torch.Tensor], int | None, int | None]] = []
+
+    def record(
+        self, session: _session.RankSession, names: Names, optimizers: Iterable[Optimizer], *, scale: float
+    ) -> None:
+        """Records what there is at the end of an armed step; gradients times `scale`."""
+        self.session_ns = 0
+        if session.native.global_step == 0:
+            return  # not every optimizer may have been seen yet
+        self._build(session, names, list(optimizers))
+        gradients, weights = _native.GatherPlan(PLAIN_TYPES, plain), _native.GatherPlan(PLAIN_TYPES, plain)
+        any_left = False
+        for ref, gradient, weight in self._found:
+            parameter = ref()
+            if parameter is None or not parameter.requires_grad:
+                continue  # frozen since
+            any_left = True
+            if gradient is not None:
+                gradients.add_attribute(parameter, "grad", gradient)
+            if weight is not None:
+                weights.add_object(parameter, weight)
+        if any_left:
+            gradients.record(session.native, scale)
+            weights.record(session.native)
+            self.session_ns = gradients.session_ns + weights.session_ns
+
+    def _build(self, session: _session.RankSession, names: Names, optimizers: list[Optimizer]) -> None:
+        built_for = (len(names.models), *(id(each) for optimizer in optimizers for each in parameters_of(optimizer)))
+        if built_for == self._built_for:
+            return
+        self._built_for = built_for
+        self._found = []
+        owned = {id(parameter) for optimizer in optimizers for parameter in parameters_of(optimizer)}
+        seen: set[int] = set()
+        for model in names.models:
+            root = model.root()
+            parameters = [] if root is None else list(root.parameters())
+            if not any(id(parameter) in owned for parameter in parameters):
+                continue
+            for parameter in parameters:
+                name = names.parameter(parameter)
+                if name is None or id(parameter) in owned or id(parameter) in seen:
+                    continue
+                seen.add(id(parameter))
+                gradient = OptimizerPlan.register(session, f"gradient/{name}", parameter, "gradient")
+                weight = OptimizerPlan.register(session, name, parameter, role_of(name))
+                self._found.append((weakref.ref(parameter), gradient, weight))
