@@ -28,8 +28,8 @@ class Watcher::Printer final : public rules::FindingSink {
   void Opened(const rules::Finding& finding) override { Show(finding); }
   void Updated(const rules::Finding& /*finding*/) override {}
   void Resolved(const rules::Finding& finding) override {
-    Say(fmt::format("resolved at step {}: {}[{}]", finding.last_step,
-                    rules::SeverityName(finding.severity), finding.rule));
+    Say(fmt::format("resolved: {}[{}], last seen at step {}", rules::SeverityName(finding.severity),
+                    finding.rule, finding.last_step));
   }
 
  private:
