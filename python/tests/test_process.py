@@ -269,7 +269,7 @@ def test_without_a_native_module_the_reason_is_noted_and_nothing_else(script, tm
         attached=False,
     )
     assert (attached.stdout, attached.stderr) == (plain.stdout, plain.stderr)
-    assert "torch: ImportError: cannot import name '_native'" in script.notes()
+    assert "unobserved: torch: ImportError: cannot import name '_native'" in script.notes()
 
 
 def test_the_shim_imports_nothing_heavy(script):

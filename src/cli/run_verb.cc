@@ -4,6 +4,7 @@
 #include <atomic>
 #include <climits>
 #include <optional>
+#include <set>
 #include <sstream>
 
 #include <fcntl.h>
@@ -33,6 +34,7 @@ constexpr TimeNs kSecondNs = 1'000'000'000;
 // A Python process that has not attached by now will not.
 constexpr TimeNs kAttachWaitNs = 5 * kSecondNs;
 constexpr uint64_t kMaxNoteBytes = 1 << 20;
+constexpr size_t kMostNotesTold = 5;
 
 // The job's control, known to the actions before the job exists.
 class LateJob final : public actions::JobControl {
@@ -157,17 +159,17 @@ class AttachCheck {
              return name.rfind("attach-", 0) == 0;
            });
   }
-  // What the shim could not do it notes there too: every line but "attached: …".
+  // What went wrong in the process is noted there too: every line but "attached: …".
   void TellProblems() const {
     const std::string folder = JoinPath(run_dir_, "logs");
     const Result<std::vector<std::string>> names = ListDirectory(folder);
+    std::set<std::string> told;  // ranks and workers often have the same trouble
     for (const std::string& name : names.ok() ? *names : std::vector<std::string>()) {
       const Result<std::string> text = ReadWholeFile(JoinPath(folder, name), kMaxNoteBytes);
       std::istringstream lines(name.rfind("attach-", 0) == 0 ? text.value_or("") : "");
-      for (std::string line; std::getline(lines, line);) {
-        if (line.rfind("attached:", 0) != 0) {
-          Say("attaching failed in a Python process, which went on unobserved: " + Printable(line));
-          return;  // one is enough: the others are in the folder
+      for (std::string line; told.size() < kMostNotesTold && std::getline(lines, line);) {
+        if (line.rfind("attached:", 0) != 0 && told.insert(line).second) {
+          Say("in a Python process: " + Printable(line));
         }
       }
     }

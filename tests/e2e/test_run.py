@@ -187,7 +187,7 @@ def test_a_python_without_the_extension_runs_unobserved_and_is_said_so(tmp_path:
         env={"PYTHONPATH": str(package.parent), "WHEELTAPPER_STRICT": "0"},
     )
     assert (outcome.code, outcome.out) == (0, "1\n")
-    assert "attaching failed" in outcome.err
+    assert "in a Python process: attaching failed" in outcome.err
     assert "_native" in outcome.err
 
 

@@ -73,7 +73,8 @@ def _run_callback(module: "ModuleType", callback: "Callable[[ModuleType], None]"
     try:
         callback(module)
     except Exception as error:
-        _note(f"{module.__name__}: {type(error).__name__}: {error}")
+        why = f"{module.__name__}: {type(error).__name__}: {error}"
+        _note(f"attaching failed, the process goes on unobserved: {why}")
         if os.environ.get("WHEELTAPPER_STRICT") == "1":
             raise
 
@@ -151,5 +152,5 @@ if os.environ.get("WHEELTAPPER_RUN_DIR") and os.environ.get("WHEELTAPPER_DISABLE
     try:
         _attach()
     except Exception as error:  # noqa: BLE001 - the observed must never be hurt
-        _note(f"the shim failed: {type(error).__name__}: {error}")
+        _note(f"attaching failed, the process goes on unobserved: {type(error).__name__}: {error}")
 _chain()
