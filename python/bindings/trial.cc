@@ -135,9 +135,7 @@ nb::dict StepTimes(Trial& self, const trial::SeriesQuery& query) {
   return out;
 }
 
-NativeArray ValueOf(Trial& self, const std::string& name, int64_t step, int mode, int rank) {
-  trial::TensorValue value =
-      Unwrap(self.Value(name, Step{step}, ModeOf(mode).value_or(Mode::kTrain), Rank{rank}));
+NativeArray ArrayOf(trial::TensorValue value) {
   NativeArray array;
   array.bytes = value.bytes;
   array.owner = std::move(value.owner);
@@ -149,22 +147,20 @@ NativeArray ValueOf(Trial& self, const std::string& name, int64_t step, int mode
   return array;
 }
 
+NativeArray ValueOf(Trial& self, const std::string& name, int64_t step, int mode, int rank) {
+  return ArrayOf(
+      Unwrap(self.Value(name, Step{step}, ModeOf(mode).value_or(Mode::kTrain), Rank{rank})));
+}
+
 nb::list ValuesOf(Trial& self, const std::string& name, int mode, int rank) {
   nb::list out;
   for (trial::ValueRun& run :
        Unwrap(self.Values(name, ModeOf(mode).value_or(Mode::kTrain), Rank{rank}))) {
-    trial::TensorValue& first = run.first;
-    NativeArray array;
-    array.dtype = first.dtype;
-    for (const int64_t extent : first.shape) {
-      array.shape.push_back(static_cast<Py_ssize_t>(extent));
-    }
-    SetContiguousStrides(&array);
+    NativeArray array = ArrayOf(std::move(run.first));
     array.shape.insert(array.shape.begin(), static_cast<Py_ssize_t>(run.steps.size()));
     array.strides.insert(array.strides.begin(), static_cast<Py_ssize_t>(run.stride_bytes));
-    array.bytes = {first.bytes.data(),
-                   (run.steps.size() - 1) * run.stride_bytes + first.bytes.size()};
-    array.owner = std::move(first.owner);
+    array.bytes = {array.bytes.data(),
+                   (run.steps.size() - 1) * run.stride_bytes + array.bytes.size()};
     out.append(nb::make_tuple(nb::cast(run.steps), nb::cast(std::move(array))));
   }
   return out;

@@ -6,6 +6,7 @@
 
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/core/suggest.h"
+#include "wheeltapper/rules/python_rules.h"
 
 namespace wheeltapper::cli {
 namespace {
@@ -38,16 +39,14 @@ std::vector<std::string> ClassesIn(const std::string& source) {
 }
 
 Status CheckRuleFile(const std::string& python_file) {
-  const size_t colon = python_file.rfind(".py:");
-  const bool named = colon != std::string::npos;
-  const std::string path = named ? python_file.substr(0, colon + 3) : python_file;
-  const std::string class_name = named ? python_file.substr(colon + 4) : "";
+  const auto& [path, class_name] = rules::SplitRuleFile(python_file);
   if (!PathExists(path)) {
     return NotFoundError("there is no file \"" + path + "\" for the rule \"" + python_file + "\"");
   }
   WT_ASSIGN_OR_RETURN(const std::string source, ReadWholeFile(path, kMaxSourceBytes));
   const std::vector<std::string> classes = ClassesIn(source);
-  if (!named || std::find(classes.begin(), classes.end(), class_name) != classes.end()) {
+  if (class_name.empty() ||
+      std::find(classes.begin(), classes.end(), class_name) != classes.end()) {
     return {};
   }
   return NotFoundError("there is no class \"" + class_name + "\" in \"" + path + "\"" +

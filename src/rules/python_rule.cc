@@ -65,18 +65,6 @@ class PrivateFolder {
   std::string path_;
 };
 
-struct RuleFile {
-  std::string path;
-  std::string class_name;  // "" = every rule in it
-};
-
-RuleFile SplitRuleFile(const std::string& text) {
-  const size_t colon = text.rfind(".py:");
-  return colon == std::string::npos
-             ? RuleFile{.path = text, .class_name = ""}
-             : RuleFile{.path = text.substr(0, colon + 3), .class_name = text.substr(colon + 4)};
-}
-
 std::string AbsolutePath(const std::string& path) {
   std::error_code error;
   const std::filesystem::path absolute = std::filesystem::absolute(path, error);
@@ -424,6 +412,13 @@ bool IsProgram(const std::string& path) {
 }
 
 }  // namespace
+
+RuleFile SplitRuleFile(const std::string& text) {
+  const size_t colon = text.rfind(".py:");
+  return colon == std::string::npos
+             ? RuleFile{.path = text, .class_name = ""}
+             : RuleFile{.path = text.substr(0, colon + 3), .class_name = text.substr(colon + 4)};
+}
 
 std::string DefaultPythonInterpreter() {
   std::error_code error;

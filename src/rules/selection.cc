@@ -7,6 +7,7 @@
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/core/suggest.h"
 #include "wheeltapper/rules/engine.h"
+#include "wheeltapper/rules/python_rules.h"
 
 namespace wheeltapper::rules {
 namespace {
@@ -102,11 +103,8 @@ Result<std::set<std::string>> ReadNames(const Config& config, const std::string&
 }  // namespace
 
 Result<RuleSelection> SelectPythonRule(const Config& config, const std::string& python_file) {
-  const size_t colon = python_file.rfind(".py:");
-  const std::string file =
-      colon == std::string::npos ? python_file : python_file.substr(0, colon + 3);
-  const std::string class_name = colon == std::string::npos ? "" : python_file.substr(colon + 4);
-  if (!file.ends_with(".py") || (colon != std::string::npos && class_name.empty())) {
+  const auto& [file, class_name] = SplitRuleFile(python_file);
+  if (!file.ends_with(".py") || python_file.ends_with(".py:")) {
     return InvalidArgumentError("\"rules.custom\": expected FILE.py or FILE.py:CLASS: \"" +
                                 python_file + "\"");
   }

@@ -34,6 +34,8 @@ class LooseParameters:
         if session.native.global_step == 0:
             return  # not every optimizer may have been seen yet
         self._build(session, names, list(optimizers))
+        if not self._found:
+            return  # nearly always: every parameter has its optimizer
         gradients, weights = _native.GatherPlan(PLAIN_TYPES, plain), _native.GatherPlan(PLAIN_TYPES, plain)
         any_left = False
         for ref, gradient, weight in self._found:
@@ -51,12 +53,13 @@ class LooseParameters:
             self.session_ns = gradients.session_ns + weights.session_ns
 
     def _build(self, session: _session.RankSession, names: Names, optimizers: list[Optimizer]) -> None:
-        built_for = (len(names.models), *(id(each) for optimizer in optimizers for each in parameters_of(optimizer)))
+        ids = [id(parameter) for optimizer in optimizers for parameter in parameters_of(optimizer)]
+        built_for = (len(names.models), *ids)
         if built_for == self._built_for:
             return
         self._built_for = built_for
         self._found = []
-        owned = {id(parameter) for optimizer in optimizers for parameter in parameters_of(optimizer)}
+        owned = set(ids)
         seen: set[int] = set()
         for model in names.models:
             root = model.root()

@@ -38,6 +38,13 @@ struct PythonRuleOptions {
   std::string python_path;  // put in front of PYTHONPATH; "" = none
 };
 
+struct RuleFile {
+  std::string path;
+  std::string class_name;  // "" = every rule in it
+};
+// The parts of "FILE.py:CLASS" or "FILE.py"; neither is checked.
+RuleFile SplitRuleFile(const std::string& text);
+
 inline constexpr TimeNs kPythonStartDeadlineNs = 60'000'000'000;
 
 // python3 beside the running program (the virtual environment it is installed in), else the first
