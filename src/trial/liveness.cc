@@ -124,6 +124,7 @@ bool Liveness::JournalIsYoung(Rank rank) const {
 
 std::vector<Rank> Liveness::ranks() const {
   std::vector<Rank> ranks;
+  ranks.reserve(lives_.size());
   for (const auto& [rank, life] : lives_) {
     ranks.push_back(rank);
   }

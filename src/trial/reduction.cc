@@ -145,6 +145,7 @@ Result<double> QuantileOf(const StatsPoint& point, const NamedQuantile& quantile
 
 Status UnknownReduction(const std::string& name) {
   std::vector<std::string> known;
+  known.reserve(kReductions.size() + kQuantiles.size());
   for (const NamedReduction& reduction : kReductions) {
     known.emplace_back(reduction.name);
   }

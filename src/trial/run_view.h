@@ -29,6 +29,7 @@ struct RunView {
 
   RunView(const RunView&) = delete;
   RunView& operator=(const RunView&) = delete;
+  ~RunView() = default;
 
   format::NameTable names;
   ColumnCache cache;

@@ -74,6 +74,7 @@ Result<std::vector<SealedSet*>> SealedRuns::Refresh() {
     }
   }
   std::vector<SealedSet*> out;
+  out.reserve(added.size());
   for (const auto& [key, set] : added) {
     out.push_back(set);
   }

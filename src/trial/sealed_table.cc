@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <charconv>
+#include <cmath>
 #include <limits>
 #include <utility>
 #include <variant>
@@ -148,13 +149,42 @@ Status SealedTable::VisitBlocks(const std::string& column, RowRange range,
   return {};
 }
 
-Result<int64_t> SealedTable::IntAt(const std::string& column, int64_t row) const {
+// Integers of one column, near each other: the block of the last one is kept, so that its
+// neighbours cost no look into the cache.
+class SealedTable::IntCursor {
+ public:
+  IntCursor(const SealedTable* table, const char* column) : table_(table), column_(column) {}
+
+  Result<int64_t> At(int64_t row) {
+    if (const int64_t block = row / kBlockRows; block != block_) {
+      WT_ASSIGN_OR_RETURN(data_, table_->BlockOf(column_, block));
+      ints_ = IntsOf(*data_);
+      block_ = block;
+    }
+    return ints_.ok() ? Result<int64_t>(ints_.at(static_cast<size_t>(row % kBlockRows)))
+                      : table_->WrongKind(column_);
+  }
+
+ private:
+  const SealedTable* table_;
+  std::string column_;
+  int64_t block_ = -1;
+  ColumnCache::Block data_;
+  IntAccess ints_;
+};
+
+Result<int64_t> SealedTable::IntAt(const char* column, int64_t row) const {
+  return IntCursor(this, column).At(row);
+}
+
+Result<std::string> SealedTable::TextAt(const std::string& column, int64_t row) const {
   WT_ASSIGN_OR_RETURN(const ColumnCache::Block data, BlockOf(column, row / kBlockRows));
-  const IntAccess ints = IntsOf(*data);
-  if (!ints.ok()) {
+  const auto* texts = std::get_if<format::StringColumn>(data.get());
+  const auto at = static_cast<size_t>(row % kBlockRows);
+  if (texts == nullptr || texts->codes[at] >= texts->dictionary.size()) {
     return WrongKind(column);
   }
-  return ints.at(static_cast<size_t>(row % kBlockRows));
+  return texts->dictionary[texts->codes[at]];
 }
 
 Result<std::vector<int64_t>> SealedTable::ReadInts(const std::string& column,
@@ -220,6 +250,7 @@ Result<std::vector<Mode>> SealedTable::ReadModes(const std::string& column, RowR
           return WrongKind(column);
         }
         std::vector<std::optional<Mode>> modes;
+        modes.reserve(texts->dictionary.size());
         for (const std::string& text : texts->dictionary) {
           modes.push_back(ModeFromName(text));
         }
@@ -330,16 +361,36 @@ Status SealedTable::LoadBounds(NameRun* run) const {
   return {};
 }
 
-Result<int64_t> SealedTable::FirstRowFrom(RowRange range, int64_t step) const {
+int64_t SealedTable::GuessRow(const NameRun& run, int64_t step) {
+  // In double: the product of any two int64 fits, and a guess may be wrong.
+  const double share = (static_cast<double>(step) - static_cast<double>(run.first_step)) /
+                       (static_cast<double>(run.last_step) - static_cast<double>(run.first_step));
+  const auto last = static_cast<double>(run.range.count - 1);
+  return run.range.first + (share >= 0 && share <= 1 ? std::llround(share * last) : 0);
+}
+
+Result<int64_t> SealedTable::FirstRowFrom(RowRange range, int64_t step, int64_t guess) const {
+  IntCursor steps(this, kStepColumn);
   int64_t begin = range.first;
   int64_t end = range.first + range.count;
-  while (begin < end) {
-    const int64_t middle = begin + (end - begin) / 2;
-    WT_ASSIGN_OR_RETURN(const int64_t value, IntAt(kStepColumn, middle));
+  // Outward from the guess in strides that double, until the row lies between two probes; from
+  // there by halves.
+  bool below = false;
+  bool above = false;
+  int64_t probe = guess;
+  for (int64_t stride = 1; begin < end; stride *= 2) {
+    WT_ASSIGN_OR_RETURN(const int64_t value, steps.At(probe));
     if (value < step) {
-      begin = middle + 1;
+      below = true;
+      begin = probe + 1;
+      probe = std::min(probe + stride, end - 1);
     } else {
-      end = middle;
+      above = true;
+      end = probe;
+      probe = std::max(probe - stride, begin);
+    }
+    if (below && above) {
+      probe = begin + (end - begin) / 2;
     }
   }
   return begin;
@@ -347,6 +398,7 @@ Result<int64_t> SealedTable::FirstRowFrom(RowRange range, int64_t step) const {
 
 Result<std::vector<RowRange>> SealedTable::RangesAtStep(format::NameId name, int64_t step) {
   WT_RETURN_IF_ERROR(LoadRuns());
+  IntCursor steps(this, kStepColumn);
   std::vector<RowRange> ranges;
   for (size_t i = FirstRunOf(name); i < runs_.size() && runs_[i].name == name; ++i) {
     NameRun* run = &runs_[i];
@@ -354,11 +406,11 @@ Result<std::vector<RowRange>> SealedTable::RangesAtStep(format::NameId name, int
     if (step < run->first_step || step > run->last_step) {
       continue;
     }
-    WT_ASSIGN_OR_RETURN(const int64_t begin, FirstRowFrom(run->range, step));
+    WT_ASSIGN_OR_RETURN(const int64_t begin, FirstRowFrom(run->range, step, GuessRow(*run, step)));
     const int64_t run_end = run->range.first + run->range.count;
     int64_t end = begin;
     while (end < run_end) {
-      WT_ASSIGN_OR_RETURN(const int64_t value, IntAt(kStepColumn, end));
+      WT_ASSIGN_OR_RETURN(const int64_t value, steps.At(end));
       if (value != step) {
         break;
       }

@@ -61,20 +61,27 @@ class SealedTable {
   Result<std::vector<Mode>> ReadModes(const std::string& column, RowRange range) const;
   Result<std::vector<std::vector<int64_t>>> ReadLists(const std::string& column,
                                                       RowRange range) const;
-  // One integer; a few of them cost less than a range.
-  Result<int64_t> IntAt(const std::string& column, int64_t row) const;
+  // One value; a few of them cost less than a range.
+  Result<std::string> TextAt(const std::string& column, int64_t row) const;
+  Result<int64_t> IntAt(const char* column, int64_t row) const;
   // First row of `range`, sorted by step, whose step is not below `step`; the end when there is
-  // none.
-  Result<int64_t> FirstRowFrom(RowRange range, int64_t step) const;
+  // none. Quickest where that row is near `guess`, a row of the range.
+  Result<int64_t> FirstRowFrom(RowRange range, int64_t step, int64_t guess) const;
+  Result<int64_t> FirstRowFrom(RowRange range, int64_t step) const {
+    return FirstRowFrom(range, step, range.first + range.count / 2);
+  }
 
  private:
+  class IntCursor;
   struct NameRun {
-    format::NameId name;
+    format::NameId name = 0;
     RowRange range;
     bool bounded = false;  // first_step and last_step are known
     int64_t first_step = 0;
     int64_t last_step = 0;
   };
+  // Where `step` is if the run's steps are evenly spaced, as they nearly always are.
+  static int64_t GuessRow(const NameRun& run, int64_t step);
   using BlockVisitor =
       std::function<Status(const format::ColumnData& block, size_t first, size_t count)>;
 

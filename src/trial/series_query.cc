@@ -57,6 +57,35 @@ Status VisitSealed(RunView* view, const SealedPart& part, format::NameId name,
   return {};
 }
 
+// Calls `visit(table, rows)` for the rows of a name in all sealed files that the query wants.
+template <typename Visit>
+Status VisitSealedRows(RunView* view, const SealedPart& part, format::NameId name,
+                       const SeriesQuery& query, const Visit& visit) {
+  return VisitSealed(view, part, name, query.rank,
+                     [&](const SealedTable& table, Rank rank, const RowRange& range) -> Status {
+                       WT_ASSIGN_OR_RETURN(const KeyedRows rows,
+                                           SelectRows(table, rank, range, query, true));
+                       return visit(table, rows);
+                     });
+}
+
+// The points of one column of numbers in all sealed files.
+Result<std::vector<ScalarPoint>> SealedSeries(RunView* view, const SealedPart& part,
+                                              format::NameId name, const std::string& column,
+                                              const SeriesQuery& query) {
+  std::vector<ScalarPoint> points;
+  WT_RETURN_IF_ERROR(VisitSealedRows(
+      view, part, name, query, [&](const SealedTable& table, const KeyedRows& rows) -> Status {
+        WT_ASSIGN_OR_RETURN(auto values, table.ReadDoubles(column, rows.range));
+        values = rows.Pick(std::move(values));
+        for (size_t i = 0; i < rows.keys.size(); ++i) {
+          points.push_back({rows.keys[i], rows.times[i], values[i]});
+        }
+        return {};
+      }));
+  return points;
+}
+
 // Calls `visit(batch, row)` for the rows of a name in the tail that the query wants.
 template <typename Visit>
 void VisitTail(const RunView& view, const SealedPart& part, format::NameId name,
@@ -80,18 +109,7 @@ bool Wants(const SeriesQuery& query, const format::StepKey& key) {
 Result<std::vector<ScalarPoint>> ReadScalars(RunView* view, const std::string& name,
                                              const SeriesQuery& query) {
   WT_ASSIGN_OR_RETURN(const format::NameId id, view->IdOf(name));
-  std::vector<ScalarPoint> points;
-  WT_RETURN_IF_ERROR(VisitSealed(
-      view, kScalarRows, id, query.rank,
-      [&](const SealedTable& table, Rank rank, const RowRange& range) -> Status {
-        WT_ASSIGN_OR_RETURN(const KeyedRows rows, SelectRows(table, rank, range, query, true));
-        WT_ASSIGN_OR_RETURN(auto values, table.ReadDoubles(kValueColumn, rows.range));
-        values = rows.Pick(std::move(values));
-        for (size_t i = 0; i < rows.keys.size(); ++i) {
-          points.push_back({rows.keys[i], rows.times[i], values[i]});
-        }
-        return {};
-      }));
+  WT_ASSIGN_OR_RETURN(auto points, SealedSeries(view, kScalarRows, id, kValueColumn, query));
   VisitTail(*view, kScalarRows, id, query, [&](const format::StepBatch& batch, uint32_t row) {
     points.push_back({batch.key, ToMicroseconds(batch.wall_ns), batch.scalars[row].value});
   });
@@ -103,12 +121,10 @@ Result<std::vector<StatsPoint>> ReadStats(RunView* view, const std::string& name
                                           const SeriesQuery& query) {
   WT_ASSIGN_OR_RETURN(const format::NameId id, view->IdOf(name));
   std::vector<StatsPoint> points;
-  WT_RETURN_IF_ERROR(VisitSealed(
-      view, kStatsRows, id, query.rank,
-      [&](const SealedTable& table, Rank rank, const RowRange& range) -> Status {
-        WT_ASSIGN_OR_RETURN(const KeyedRows rows, SelectRows(table, rank, range, query, true));
-        return AppendStats(table, rows, &points);
-      }));
+  WT_RETURN_IF_ERROR(VisitSealedRows(view, kStatsRows, id, query,
+                                     [&](const SealedTable& table, const KeyedRows& rows) {
+                                       return AppendStats(table, rows, &points);
+                                     }));
   VisitTail(*view, kStatsRows, id, query, [&](const format::StepBatch& batch, uint32_t row) {
     const format::StatsRow& stats = batch.stats[row];
     points.push_back({batch.key, ToMicroseconds(batch.wall_ns), stats.dtype, stats.stats,
@@ -127,18 +143,7 @@ Result<std::vector<ScalarPoint>> ReadStatSeries(RunView* view, const std::string
     return InvalidArgumentError("reading a statistic of \"" + name + "\": no such column" +
                                 DidYouMean(column, StatColumnNames()) + ": \"" + column + "\"");
   }
-  std::vector<ScalarPoint> points;
-  WT_RETURN_IF_ERROR(VisitSealed(
-      view, kStatsRows, id, query.rank,
-      [&](const SealedTable& table, Rank rank, const RowRange& range) -> Status {
-        WT_ASSIGN_OR_RETURN(const KeyedRows rows, SelectRows(table, rank, range, query, true));
-        WT_ASSIGN_OR_RETURN(auto values, table.ReadDoubles(column, rows.range));
-        values = rows.Pick(std::move(values));
-        for (size_t i = 0; i < rows.keys.size(); ++i) {
-          points.push_back({rows.keys[i], rows.times[i], values[i]});
-        }
-        return {};
-      }));
+  WT_ASSIGN_OR_RETURN(auto points, SealedSeries(view, kStatsRows, id, column, query));
   VisitTail(*view, kStatsRows, id, query, [&](const format::StepBatch& batch, uint32_t row) {
     points.push_back({batch.key, ToMicroseconds(batch.wall_ns), stat->of(batch.stats[row])});
   });
@@ -152,12 +157,10 @@ Result<std::vector<format::StepKey>> KeysOfName(RunView* view, format::NameId na
   SeriesQuery query;
   query.rank = rank;
   for (const SealedPart& part : {kScalarRows, kStatsRows, kTensorRows}) {
-    WT_RETURN_IF_ERROR(VisitSealed(
-        view, part, name, rank,
-        [&](const SealedTable& table, Rank of_rank, const RowRange& range) -> Status {
-          WT_ASSIGN_OR_RETURN(const KeyedRows rows, SelectRows(table, of_rank, range, query, true));
+    WT_RETURN_IF_ERROR(
+        VisitSealedRows(view, part, name, query, [&](const SealedTable&, const KeyedRows& rows) {
           keys.insert(keys.end(), rows.keys.begin(), rows.keys.end());
-          return {};
+          return Status();
         }));
     VisitTail(*view, part, name, query,
               [&](const format::StepBatch& batch, uint32_t) { keys.push_back(batch.key); });

@@ -145,6 +145,7 @@ const StatColumn* FindStatColumn(const std::string& name) {
 
 std::vector<std::string> StatColumnNames() {
   std::vector<std::string> names;
+  names.reserve(kStatColumns.size());
   for (const StatColumn& column : kStatColumns) {
     names.emplace_back(column.name);
   }

@@ -167,6 +167,39 @@ struct NamedTable {
 };
 
 template <typename Row>
+Status AppendSealed(RunView* view, const NamedTable<Row>& named,
+                    const std::vector<format::NameId>& names, const SeriesQuery& query,
+                    TableBuilder* builder) {
+  for (auto& [rank, sets] : view->sealed.ranks()) {
+    for (auto& [seq, set] : sets) {
+      if (set.*named.part != nullptr) {
+        WT_RETURN_IF_ERROR(AppendFile((set.*named.part).get(), rank, names, query, builder));
+      }
+    }
+  }
+  return {};
+}
+
+template <typename Row>
+void AppendTail(const RunView& view, const NamedTable<Row>& named,
+                const std::vector<format::NameId>& names, const SeriesQuery& query,
+                TableBuilder* builder) {
+  const std::unordered_set<format::NameId> wanted(names.begin(), names.end());
+  for (const auto& [rank, tail] : view.tail.ranks()) {
+    for (const auto& batch : tail.batches) {
+      if (!Wants(query, batch->key)) {
+        continue;
+      }
+      for (const Row& row : (*batch).*named.rows) {
+        if (wanted.contains(row.name)) {
+          named.add(view, *batch, row, builder);
+        }
+      }
+    }
+  }
+}
+
+template <typename Row>
 Result<format::Table> BuildNamed(RunView* view, const NamedTable<Row>& named,
                                  const std::vector<ColumnSpec>& specs, const NameFilter& filter,
                                  const SeriesQuery& query) {
@@ -178,23 +211,8 @@ Result<format::Table> BuildNamed(RunView* view, const NamedTable<Row>& named,
     rows_query.last_step = std::min(query.last_step, filter.step->value);
   }
   TableBuilder builder(specs);
-  for (auto& [rank, sets] : view->sealed.ranks()) {
-    for (auto& [seq, set] : sets) {
-      if (set.*named.part != nullptr) {
-        WT_RETURN_IF_ERROR(AppendFile((set.*named.part).get(), rank, names, rows_query, &builder));
-      }
-    }
-  }
-  const std::unordered_set<format::NameId> wanted(names.begin(), names.end());
-  for (const auto& [rank, tail] : view->tail.ranks()) {
-    for (const auto& batch : tail.batches) {
-      for (const Row& row : (*batch).*named.rows) {
-        if (Wants(rows_query, batch->key) && wanted.contains(row.name)) {
-          named.add(*view, *batch, row, &builder);
-        }
-      }
-    }
-  }
+  WT_RETURN_IF_ERROR(AppendSealed(view, named, names, rows_query, &builder));
+  AppendTail(*view, named, names, rows_query, &builder);
   return builder.Take();
 }
 

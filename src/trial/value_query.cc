@@ -32,18 +32,17 @@ const format::TensorRow* FindInTail(const RunView& view, format::NameId name,
 }
 
 Result<format::TensorRow> ReadRow(const SealedTable& table, format::NameId name, int64_t at) {
-  const RowRange row{at, 1};
-  WT_ASSIGN_OR_RETURN(const auto dtypes, table.ReadTexts(kDTypeColumn, row));
-  WT_ASSIGN_OR_RETURN(const auto shapes, table.ReadTexts(kShapeColumn, row));
-  WT_ASSIGN_OR_RETURN(auto files, table.ReadTexts(kFileColumn, row));
+  WT_ASSIGN_OR_RETURN(const std::string dtype_name, table.TextAt(kDTypeColumn, at));
+  WT_ASSIGN_OR_RETURN(const std::string shape, table.TextAt(kShapeColumn, at));
+  WT_ASSIGN_OR_RETURN(std::string file, table.TextAt(kFileColumn, at));
   WT_ASSIGN_OR_RETURN(const int64_t offset, table.IntAt(kOffsetColumn, at));
   WT_ASSIGN_OR_RETURN(const int64_t nbytes, table.IntAt(kNbytesColumn, at));
   WT_ASSIGN_OR_RETURN(const int64_t crc, table.IntAt(kCrcColumn, at));
-  WT_ASSIGN_OR_RETURN(const tensor::DType dtype, ParseDType(dtypes[0]));
+  WT_ASSIGN_OR_RETURN(const tensor::DType dtype, ParseDType(dtype_name));
   return format::TensorRow{name,
                            dtype,
-                           ParseShape(shapes[0]),
-                           std::move(files[0]),
+                           ParseShape(shape),
+                           std::move(file),
                            static_cast<uint64_t>(offset),
                            static_cast<uint64_t>(nbytes),
                            static_cast<uint32_t>(crc)};

@@ -44,6 +44,26 @@ Status AppendRows(const SealedTable& table, format::NameId name, const KeyedRows
   return {};
 }
 
+Status CollectSealed(const RunView& view, format::NameId name, Rank rank, const SeriesQuery& query,
+                     std::vector<SteppedRow>* rows) {
+  const auto sealed = view.sealed.ranks().find(rank);
+  if (sealed == view.sealed.ranks().end()) {
+    return {};
+  }
+  for (const auto& [seq, set] : sealed->second) {
+    if (set.tensors == nullptr) {
+      continue;
+    }
+    WT_ASSIGN_OR_RETURN(const auto ranges, set.tensors->RangesOf(name));
+    for (const RowRange& range : ranges) {
+      WT_ASSIGN_OR_RETURN(const KeyedRows keyed,
+                          SelectRows(*set.tensors, rank, range, query, true));
+      WT_RETURN_IF_ERROR(AppendRows(*set.tensors, name, keyed, rows));
+    }
+  }
+  return {};
+}
+
 // Every row of the tensor in this mode and rank, ascending by step; of several of one step the
 // newest.
 Result<std::vector<SteppedRow>> CollectRows(RunView* view, format::NameId name, Mode mode,
@@ -52,19 +72,7 @@ Result<std::vector<SteppedRow>> CollectRows(RunView* view, format::NameId name, 
   query.mode = mode;
   query.rank = rank;
   std::vector<SteppedRow> rows;
-  if (const auto sealed = view->sealed.ranks().find(rank); sealed != view->sealed.ranks().end()) {
-    for (auto& [seq, set] : sealed->second) {
-      if (set.tensors == nullptr) {
-        continue;
-      }
-      WT_ASSIGN_OR_RETURN(const auto ranges, set.tensors->RangesOf(name));
-      for (const RowRange& range : ranges) {
-        WT_ASSIGN_OR_RETURN(const KeyedRows keyed,
-                            SelectRows(*set.tensors, rank, range, query, true));
-        WT_RETURN_IF_ERROR(AppendRows(*set.tensors, name, keyed, &rows));
-      }
-    }
-  }
+  WT_RETURN_IF_ERROR(CollectSealed(*view, name, rank, query, &rows));
   if (const auto tail = view->tail.ranks().find(rank); tail != view->tail.ranks().end()) {
     for (const RowRef& ref : Tail::RowsOf(tail->second.tensors, name)) {
       if (Wants(query, ref.batch->key)) {

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +14,8 @@
 #include "wheeltapper/format/parquet.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/trial/trial.h"
+
+#include "support/scratch_folder.h"
 
 namespace wheeltapper::trial {
 namespace {
@@ -144,8 +145,6 @@ format::Table StepsTable() {
 class LargeRun {
  public:
   LargeRun() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "wt-bench-XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
     format::RunInfo info;
     info.format_version = format::kFormatVersion;
     info.min_reader = format::kMinReaderVersion;
@@ -170,9 +169,6 @@ class LargeRun {
           WriteTable(path_, "steps", StepsTable()) &&
           format::WriteEnd(path_, {"finished", 0, "", 1}).ok();
   }
-  LargeRun(const LargeRun&) = delete;
-  LargeRun& operator=(const LargeRun&) = delete;
-  ~LargeRun() { std::filesystem::remove_all(path_); }
 
   std::unique_ptr<Trial> Open(benchmark::State& state) const {
     auto trial = Trial::Open(path_);
@@ -184,7 +180,8 @@ class LargeRun {
   }
 
  private:
-  std::string path_;
+  ScratchFolder folder_;
+  const std::string& path_ = folder_.path();
   bool ok_ = false;
 };
 

@@ -1,6 +1,5 @@
 #include "run_builder.h"
 
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <span>
@@ -31,18 +30,6 @@ uint8_t* PutBytes(uint8_t* to, const void* from, size_t nbytes) {
 }
 
 }  // namespace
-
-ScratchFolder::ScratchFolder() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "wt-trial-XXXXXX").string();
-  const char* made = mkdtemp(pattern.data());
-  EXPECT_NE(made, nullptr);
-  path_ = made == nullptr ? "" : made;
-}
-
-ScratchFolder::~ScratchFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
 
 void MakeRun(const std::string& run_dir, const Clock& clock) {
   format::RunInfo info;

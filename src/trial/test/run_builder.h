@@ -17,20 +17,9 @@
 #include "wheeltapper/tensor/sketch.h"
 #include "wheeltapper/tensor/stats.h"
 
+#include "support/scratch_folder.h"
+
 namespace wheeltapper::trial {
-
-// A folder of its own for a test, removed afterwards.
-class ScratchFolder {
- public:
-  ScratchFolder();
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  ~ScratchFolder();
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 constexpr uint64_t kTestRunId = 0x1234;
 

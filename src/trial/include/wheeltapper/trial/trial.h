@@ -56,29 +56,29 @@ struct SeriesQuery {
 // the same before and after its journal file is sealed.
 struct ScalarPoint {
   format::StepKey key;
-  TimeNs wall_ns;
-  double value;
+  TimeNs wall_ns = 0;
+  double value = 0;
 };
 struct StatsPoint {
   format::StepKey key;
-  TimeNs wall_ns;
-  tensor::DType dtype;
+  TimeNs wall_ns = 0;
+  tensor::DType dtype = tensor::DType::kF32;
   tensor::TensorStats stats;
-  double exact_median;
+  double exact_median = 0;
   std::vector<tensor::HistogramBin> histogram;
 };
 // One finished step: timing as the job measured it.
 struct StepPoint {
   format::StepKey key;
-  TimeNs wall_ns;
-  TimeNs blocked_ns;
-  TimeNs step_ns;
-  TimeNs data_wait_ns;
+  TimeNs wall_ns = 0;
+  TimeNs blocked_ns = 0;
+  TimeNs step_ns = 0;
+  TimeNs data_wait_ns = 0;
 };
 
 // A raw tensor: bytes in C order. `owner` keeps a mapping alive so that readers need no copy.
 struct TensorValue {
-  tensor::DType dtype;
+  tensor::DType dtype = tensor::DType::kF32;
   std::vector<int64_t> shape;
   ByteSpan bytes;
   std::shared_ptr<const void> owner;
