@@ -76,6 +76,7 @@ void CopyTensor(const TensorView& view, void* to) noexcept {
       std::memcpy(out, from, nbytes);
     }
   } else {
+    // Filled before it is read. NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init)
     alignas(kStreamAlignment) std::array<uint8_t, kBlockBytes> buffer;
     const auto block = static_cast<int64_t>(kBlockBytes / reader.item_size());
     while (reader.remaining() > 0) {

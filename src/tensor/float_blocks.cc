@@ -31,8 +31,8 @@ float NarrowToF32(double value) noexcept {
 }
 
 // The buffers stay uninitialised: clearing them would cost more than reading a small tensor.
-template <typename Float>
 // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init)
+template <typename Float>
 FloatBlocks<Float>::FloatBlocks(const TensorView& view) noexcept
     : reader_(view),
       dtype_(view.dtype),

@@ -22,7 +22,7 @@ constexpr int64_t kFoldEvery = int64_t{1} << 31;
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-size_t SlotOf(int bin) { return static_cast<size_t>(bin + kBinOffset); }
+size_t SlotOf(int bin) { return static_cast<size_t>(bin) + kBinOffset; }
 
 // Raw counts: kRawLanes counters per raw index side by side, so that equal neighbours do not wait
 // for one another's increment. (Separate tables a power of two apart would alias in the cache;

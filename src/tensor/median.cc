@@ -46,6 +46,8 @@ double Midpoint(double low, double high) {
 template <typename Float, typename Counter>
 class RadixSelection {
  public:
+  // matches_ is filled before it is read, table is counted in.
+  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init,readability-non-const-parameter)
   RadixSelection(const TensorView& view, uint8_t* table)
       : view_(view), table_(reinterpret_cast<Counter*>(table)) {}
 

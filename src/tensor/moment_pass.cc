@@ -353,7 +353,7 @@ TensorStats MomentPass::PaddedStats(size_t count) noexcept {
 }
 
 // `values` are padded with NaN to a multiple of kExactMultiple.
-TensorStats MomentPass::ExactStats(const double* values, size_t count) noexcept {
+TensorStats MomentPass::ExactStats(const double* values, size_t count) const noexcept {
   const size_t padded = (count + kExactMultiple - 1) / kExactMultiple * kExactMultiple;
   const ExactSums sums = ExactMoments(values, padded);
   TensorStats stats = EmptyStats(product_);

@@ -75,7 +75,7 @@ class MomentPass {
   void MultiplyGroup(const Source& source, size_t count, int max_power) noexcept;
   void FlushGroup() noexcept;
   TensorStats WidenedStats(const Source& source, size_t first, size_t count) noexcept;
-  TensorStats ExactStats(const double* values, size_t count) noexcept;
+  TensorStats ExactStats(const double* values, size_t count) const noexcept;
   TensorStats PaddedStats(size_t count) noexcept;
   void Merge(const TensorStats& block) noexcept;
 
