@@ -15,9 +15,9 @@ std::string TextOf(const Json& object, const char* key) {
 }
 
 const Json& ArrayOf(const Json& object, const char* key) {
-  static const Json none = Json::array();
+  static const Json kNone = Json::array();
   const auto found = object.find(key);
-  return found != object.end() && found->is_array() ? *found : none;
+  return found != object.end() && found->is_array() ? *found : kNone;
 }
 
 std::vector<std::string> TextsOf(const Json& object, const char* key) {
@@ -28,6 +28,24 @@ std::vector<std::string> TextsOf(const Json& object, const char* key) {
     }
   }
   return texts;
+}
+
+std::vector<ModuleDescription> ModulesOf(const Json& model) {
+  std::vector<ModuleDescription> modules;
+  for (const Json& module : ArrayOf(model, "modules")) {
+    if (module.is_object()) {
+      modules.push_back({.path = TextOf(module, "path"),
+                         .type = TextOf(module, "type"),
+                         .parameters = TextsOf(module, "parameters")});
+    }
+  }
+  return modules;
+}
+
+// Anything but a plain `false` counts as trainable: rules then judge the parameter.
+bool RequiresGradOf(const Json& parameter) {
+  const auto flag = parameter.find("requires_grad");
+  return flag == parameter.end() || !flag->is_boolean() || flag->get<bool>();
 }
 
 }  // namespace
@@ -42,38 +60,37 @@ void ModelDescription::AddModule(ModuleDescription module) {
   }
 }
 
-void ModelDescription::Add(const std::vector<std::string>& metas) {
-  for (const std::string& meta : metas) {
-    const Json json = Json::parse(meta, nullptr, /*allow_exceptions=*/false);
-    if (!json.is_object()) {
-      continue;
+void ModelDescription::AddParameter(const std::string& name, bool requires_grad) {
+  const auto [slot, is_new] =
+      parameters_.try_emplace(name, Parameter{.order = parameters_.size(), .requires_grad = true});
+  slot->second.requires_grad = requires_grad;
+}
+
+void ModelDescription::AddMeta(const std::string& meta) {
+  const Json json = Json::parse(meta, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) {
+    return;
+  }
+  const std::string kind = TextOf(json, "kind");
+  if (kind == "optimizer") {
+    for (std::string& name : TextsOf(json, "parameters")) {
+      optimized_.insert(std::move(name));
     }
-    const std::string kind = TextOf(json, "kind");
-    if (kind == "optimizer") {
-      for (std::string& name : TextsOf(json, "parameters")) {
-        optimized_.insert(std::move(name));
-      }
-    }
-    if (kind != "model") {
-      continue;
-    }
-    for (const Json& module : ArrayOf(json, "modules")) {
-      if (module.is_object()) {
-        AddModule({.path = TextOf(module, "path"),
-                   .type = TextOf(module, "type"),
-                   .parameters = TextsOf(module, "parameters")});
-      }
+  } else if (kind == "model") {
+    for (ModuleDescription& module : ModulesOf(json)) {
+      AddModule(std::move(module));
     }
     for (const Json& parameter : ArrayOf(json, "parameters")) {
-      if (!parameter.is_object()) {
-        continue;
+      if (parameter.is_object()) {
+        AddParameter(TextOf(parameter, "name"), RequiresGradOf(parameter));
       }
-      const auto [slot, is_new] =
-          parameters_.try_emplace(TextOf(parameter, "name"), Parameter{parameters_.size(), true});
-      const auto flag = parameter.find("requires_grad");
-      slot->second.requires_grad =
-          flag == parameter.end() || !flag->is_boolean() || flag->get<bool>();
     }
+  }
+}
+
+void ModelDescription::Add(const std::vector<std::string>& metas) {
+  for (const std::string& meta : metas) {
+    AddMeta(meta);
   }
 }
 

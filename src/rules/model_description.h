@@ -46,7 +46,9 @@ class ModelDescription {
     size_t order = 0;
     bool requires_grad = true;
   };
+  void AddMeta(const std::string& meta);
   void AddModule(ModuleDescription module);
+  void AddParameter(const std::string& name, bool requires_grad);
 
   std::vector<ModuleDescription> modules_;
   std::map<std::string, size_t, std::less<>> module_order_;

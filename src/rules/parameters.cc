@@ -107,9 +107,9 @@ int64_t Parameters::Integer(const char* name) const {
 bool Parameters::Bool(const char* name) const { return ParseBool(Text(name)).value_or(false); }
 
 const std::string& Parameters::Text(const char* name) const {
-  static const std::string none;
+  static const std::string kNone;
   const auto found = values_.find(name);
-  return found == values_.end() ? none : found->second;
+  return found == values_.end() ? kNone : found->second;
 }
 
 bool Parameters::empty(const char* name) const { return Text(name).empty(); }

@@ -55,80 +55,78 @@ constexpr uint32_t kRemovexattrat = 466;
 
 // System calls that answer EPERM: sockets of any family, ways around the sandbox, changes of files
 // that Landlock does not know, and whatever reaches into other processes.
-std::vector<uint32_t> DeniedCalls() {
-  return {
-      SYS_socket,
-      SYS_io_uring_setup,
-      SYS_ptrace,
-      SYS_process_vm_readv,
-      SYS_process_vm_writev,
-      SYS_pidfd_open,
-      SYS_pidfd_getfd,
-      SYS_pidfd_send_signal,
-      SYS_kill,
-      SYS_tkill,
-      SYS_rt_sigqueueinfo,
-      SYS_setpriority,
-      SYS_sched_setscheduler,
-      SYS_unshare,
-      SYS_setns,
-      SYS_mount,
-      SYS_umount2,
-      SYS_pivot_root,
-      SYS_chroot,
-      SYS_bpf,
-      SYS_perf_event_open,
-      SYS_userfaultfd,
-      SYS_add_key,
-      SYS_keyctl,
-      SYS_request_key,
-      SYS_init_module,
-      SYS_finit_module,
-      SYS_delete_module,
-      SYS_kexec_load,
-      SYS_reboot,
-      SYS_swapon,
-      SYS_swapoff,
-      SYS_sethostname,
-      SYS_settimeofday,
-      SYS_clock_settime,
-      SYS_setuid,
-      SYS_setgid,
-      SYS_setresuid,
-      SYS_setresgid,
-      SYS_shmget,
-      SYS_shmat,
-      SYS_msgget,
-      SYS_semget,
-      SYS_mq_open,
-      // By path, which Landlock before ABI 3 (kernel 6.2) does not cover.
-      SYS_truncate,
-      SYS_fchmod,
-      SYS_fchmodat,
-      SYS_fchown,
-      SYS_fchownat,
-      SYS_utimensat,
-      SYS_setxattr,
-      SYS_lsetxattr,
-      SYS_fsetxattr,
-      SYS_removexattr,
-      SYS_lremovexattr,
-      SYS_fremovexattr,
-      kFchmodat2,
-      kSetxattrat,
-      kRemovexattrat,
+constexpr auto kDeniedCalls = std::to_array<uint32_t>({
+    SYS_socket,
+    SYS_io_uring_setup,
+    SYS_ptrace,
+    SYS_process_vm_readv,
+    SYS_process_vm_writev,
+    SYS_pidfd_open,
+    SYS_pidfd_getfd,
+    SYS_pidfd_send_signal,
+    SYS_kill,
+    SYS_tkill,
+    SYS_rt_sigqueueinfo,
+    SYS_setpriority,
+    SYS_sched_setscheduler,
+    SYS_unshare,
+    SYS_setns,
+    SYS_mount,
+    SYS_umount2,
+    SYS_pivot_root,
+    SYS_chroot,
+    SYS_bpf,
+    SYS_perf_event_open,
+    SYS_userfaultfd,
+    SYS_add_key,
+    SYS_keyctl,
+    SYS_request_key,
+    SYS_init_module,
+    SYS_finit_module,
+    SYS_delete_module,
+    SYS_kexec_load,
+    SYS_reboot,
+    SYS_swapon,
+    SYS_swapoff,
+    SYS_sethostname,
+    SYS_settimeofday,
+    SYS_clock_settime,
+    SYS_setuid,
+    SYS_setgid,
+    SYS_setresuid,
+    SYS_setresgid,
+    SYS_shmget,
+    SYS_shmat,
+    SYS_msgget,
+    SYS_semget,
+    SYS_mq_open,
+    // By path, which Landlock before ABI 3 (kernel 6.2) does not cover.
+    SYS_truncate,
+    SYS_fchmod,
+    SYS_fchmodat,
+    SYS_fchown,
+    SYS_fchownat,
+    SYS_utimensat,
+    SYS_setxattr,
+    SYS_lsetxattr,
+    SYS_fsetxattr,
+    SYS_removexattr,
+    SYS_lremovexattr,
+    SYS_fremovexattr,
+    kFchmodat2,
+    kSetxattrat,
+    kRemovexattrat,
 #if defined(__x86_64__)
-      SYS_fork,
-      SYS_vfork,
-      SYS_chmod,
-      SYS_chown,
-      SYS_lchown,
-      SYS_utime,
-      SYS_utimes,
-      SYS_futimesat,
+    SYS_fork,
+    SYS_vfork,
+    SYS_chmod,
+    SYS_chown,
+    SYS_lchown,
+    SYS_utime,
+    SYS_utimes,
+    SYS_futimesat,
 #endif
-  };
-}
+});
 
 void DenyWith(FilterCode* code, uint32_t call, uint32_t error) {
   code->push_back(Jump(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1));
@@ -162,7 +160,7 @@ Filter BuildFilter() {
   code.push_back(Jump(BPF_JMP | BPF_JGE | BPF_K, kX32Bit, 0, 1));
   code.push_back(Statement(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS));
 #endif
-  for (const uint32_t call : DeniedCalls()) {
+  for (const uint32_t call : kDeniedCalls) {
     DenyWith(&code, call, EPERM);
   }
   // The C library falls back to clone, whose flags a filter can read.
@@ -235,32 +233,53 @@ bool BecomeNobody() {
          setresuid(kNobody, kNobody, kNobody) == 0;
 }
 
+// Whether this process can read the file, or list and enter the folder.
+bool IsReadable(const char* path) {
+  struct stat info = {};
+  return access(path, R_OK) == 0 && stat(path, &info) == 0 &&
+         (!S_ISDIR(info.st_mode) || access(path, X_OK) == 0);
+}
+
+// Exit codes of the probe: which path it was that could not be read, as far as a code can say.
+constexpr int kProbeAllReadable = 0;
+constexpr int kProbeNotNobody = 1;
+constexpr int kProbeFirstPath = 2;
+constexpr size_t kProbeLastPath = 100;
+
+// Runs in the child: system calls only. Never returns.
+[[noreturn]] void ProbeAsNobody(const std::vector<const char*>& paths) {
+  if (!BecomeNobody()) {
+    _exit(kProbeNotNobody);
+  }
+  for (size_t i = 0; i < paths.size(); ++i) {
+    if (!IsReadable(paths[i])) {
+      _exit(static_cast<int>(std::min(i, kProbeLastPath)) + kProbeFirstPath);
+    }
+  }
+  _exit(kProbeAllReadable);
+}
+
 // The first path that user nobody cannot read, "" when it can read all.
 std::string UnreadableForNobody(const std::vector<std::string>& paths) {
   std::vector<const char*> raw;
+  raw.reserve(paths.size());
   for (const std::string& path : paths) {
     raw.push_back(path.c_str());
   }
   const pid_t pid = fork();
   if (pid == 0) {
-    int failed = BecomeNobody() ? 0 : 1;
-    for (size_t i = 0; failed == 0 && i < raw.size(); ++i) {
-      struct stat info = {};
-      const bool readable = access(raw[i], R_OK) == 0 && stat(raw[i], &info) == 0 &&
-                            (!S_ISDIR(info.st_mode) || access(raw[i], X_OK) == 0);
-      failed = readable ? 0 : static_cast<int>(std::min<size_t>(i, 100)) + 2;
-    }
-    _exit(failed);
+    ProbeAsNobody(raw);
   }
   int status = 0;
   if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status)) {
     return "(probe failed)";
   }
-  const auto code = static_cast<size_t>(WEXITSTATUS(status));
-  if (code == 0) {
+  const int code = WEXITSTATUS(status);
+  if (code == kProbeAllReadable) {
     return "";
   }
-  return code >= 2 && code - 2 < paths.size() ? paths[code - 2] : "(cannot change user)";
+  const auto path = static_cast<size_t>(code - kProbeFirstPath);
+  return code >= kProbeFirstPath && path < paths.size() ? paths[path] : "(cannot change user)";
 }
 
 struct Pipe {
@@ -314,6 +333,7 @@ struct Preparation {
 
 std::vector<char*> RawPointers(const std::vector<std::string>& texts) {
   std::vector<char*> raw;
+  raw.reserve(texts.size() + 1);
   for (const std::string& text : texts) {
     // execve takes char* for historical reasons and does not write to it.
     raw.push_back(
@@ -343,7 +363,8 @@ void Limit(decltype(RLIMIT_AS) resource, rlim_t value) {
   // Signal dispositions and masks of the watcher are not the rule's.
   sigset_t none;
   sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  // After fork the child has one thread.
+  sigprocmask(SIG_SETMASK, &none, nullptr);  // NOLINT(concurrency-mt-unsafe)
   signal(SIGPIPE, SIG_DFL);
   Limit(RLIMIT_CORE, 0);
   Limit(RLIMIT_AS, prepared.memory_bytes);

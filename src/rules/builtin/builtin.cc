@@ -5,12 +5,12 @@
 namespace wheeltapper::rules {
 
 std::span<const RuleType> BuiltinRules() {
-  static const std::array<RuleType, 11> all = {
+  static const std::array<RuleType, 11> kAll = {
       kNonfinite,         kExplodingTensor, kVanishingGradient, kLossNotDecreasing,
       kOverfit,           kOvertraining,    kStalledTraining,   kDeadRelu,
       kWeightUpdateRatio, kUnchangedTensor, kOptimizerNoOp,
   };
-  return all;
+  return kAll;
 }
 
 const RuleType* FindRule(std::string_view name) {

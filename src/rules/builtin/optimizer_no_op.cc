@@ -104,7 +104,9 @@ class OptimizerNoOp final : public Rule {
     if (++track.idle < num_steps_) {
       return false;
     }
-    Report(key, gradient, parameter, track, weight, context);
+    Observation observation = Describe(key, gradient, parameter, track);
+    Explain(parameter, weight, &observation);
+    context.Observe(std::move(observation));
     return true;
   }
 
@@ -127,42 +129,44 @@ class OptimizerNoOp final : public Rule {
     return Verdict::kUnknown;
   }
 
-  void Report(const format::StepKey& key, const format::StatsRow& gradient,
-              const std::string& parameter, const Track& track, const format::StatsRow* weight,
-              RuleContext& context) const {
-    Observation observation{
-        .cause_key = "",
-        .tensor = parameter,
-        .module = ModuleOfParameter(parameter),
-        .key = key,
-        .message = fmt::format("{} has not changed in {} captured steps up to step {}, though its "
-                               "gradient is not zero (largest |g| {})",
-                               parameter, track.idle, key.step.value,
-                               NumberForPeople(gradient.stats.abs_max)),
-        .cause = {},
-        .try_ = {},
-        .evidence = {},
-        .severity = {}};
+  static Observation Describe(const format::StepKey& key, const format::StatsRow& gradient,
+                              const std::string& parameter, const Track& track) {
+    return {.cause_key = "",
+            .tensor = parameter,
+            .module = ModuleOfParameter(parameter),
+            .key = key,
+            .message = fmt::format(
+                "{} has not changed in {} captured steps up to step {}, though its "
+                "gradient is not zero (largest |g| {})",
+                parameter, track.idle, key.step.value, NumberForPeople(gradient.stats.abs_max)),
+            .cause = {},
+            .try_ = {},
+            .evidence = {},
+            .severity = {}};
+  }
+
+  // The likeliest cause, most certain first, and what to do about it.
+  void Explain(const std::string& parameter, const format::StatsRow* weight,
+               Observation* observation) const {
     const bool narrow = weight != nullptr && (weight->dtype == tensor::DType::kBF16 ||
                                               weight->dtype == tensor::DType::kF16);
     if (model_.optimizer_known() && !model_.Optimized(parameter)) {
-      observation.cause = "it belongs to no optimizer";
-      observation.try_ = "pass it to the optimizer, or set requires_grad = False if it is to stay";
+      observation->cause = "it belongs to no optimizer";
+      observation->try_ = "pass it to the optimizer, or set requires_grad = False if it is to stay";
     } else if (growth_.learning_rate() == 0.0) {
-      observation.cause = "the learning rate is 0";
-      observation.try_ = "check the learning rate schedule";
+      observation->cause = "the learning rate is 0";
+      observation->try_ = "check the learning rate schedule";
     } else if (narrow) {
-      observation.cause = "its updates are smaller than the dtype can add";
-      observation.try_ = "keep a float32 copy of the weights, or raise the learning rate";
+      observation->cause = "its updates are smaller than the dtype can add";
+      observation->try_ = "keep a float32 copy of the weights, or raise the learning rate";
     } else {
-      observation.cause =
+      observation->cause =
           "the optimizer's step does not reach it: made before the model was moved "
           "or wrapped, step() of another optimizer, or a learning rate of 0";
-      observation.try_ =
+      observation->try_ =
           "create the optimizer from model.parameters() after moving and wrapping "
           "the model";
     }
-    context.Observe(std::move(observation));
   }
 
   const int64_t num_steps_;
