@@ -101,6 +101,7 @@ std::string FindingBody(const rules::Finding& finding) {
 
 std::string EvidencePlot(const rules::Evidence& evidence, const rules::Finding& finding) {
   std::vector<SeriesPoint> points;
+  points.reserve(evidence.points.size());
   for (const rules::EvidencePoint& point : evidence.points) {
     points.push_back({point.step, point.value});
   }
@@ -141,6 +142,7 @@ std::string Findings(const ReportData& data) {
 
 std::vector<ChartMark> FindingMarks(const ReportData& data) {
   std::vector<ChartMark> marks;
+  marks.reserve(data.findings.size());
   for (const rules::Finding& finding : data.findings) {
     marks.push_back({finding.step, finding.rule + " at step " + std::to_string(finding.step)});
   }
@@ -159,6 +161,7 @@ std::string Figure(const std::string& caption, const std::vector<ChartLine>& lin
 std::string Curves(const ReportData& data) {
   std::string out = "<section><h2>Loss and metrics</h2>";
   std::vector<ChartLine> losses;
+  losses.reserve(data.losses.size());
   for (const NamedSeries& series : data.losses) {
     losses.push_back({.label = series.name + " (" + series.mode + ")", .points = &series.points});
   }

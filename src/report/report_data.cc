@@ -108,6 +108,7 @@ void LimitTensors(ReportData* data) {
   order.resize(kMaxTensors);
   std::sort(order.begin(), order.end());
   std::vector<TensorHealth> kept;
+  kept.reserve(order.size());
   for (const size_t i : order) {
     kept.push_back(std::move(data->tensors[i]));
   }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <span>
 
 #include <fmt/format.h>
 
@@ -208,6 +210,28 @@ std::string EscapeHtml(const std::string& text) {
   return out;
 }
 
+namespace {
+
+// Keeps the smallest and the largest value (of equals the first) and everything that is not finite.
+void ThinBucket(std::span<const SeriesPoint> bucket, std::vector<SeriesPoint>* kept) {
+  std::optional<size_t> low;
+  std::optional<size_t> high;
+  for (size_t i = 0; i < bucket.size(); ++i) {
+    const double value = bucket[i].value;
+    if (std::isfinite(value)) {
+      low = !low || value < bucket[*low].value ? i : low;
+      high = !high || value > bucket[*high].value ? i : high;
+    }
+  }
+  for (size_t i = 0; i < bucket.size(); ++i) {
+    if (i == low || i == high || !std::isfinite(bucket[i].value)) {
+      kept->push_back(bucket[i]);
+    }
+  }
+}
+
+}  // namespace
+
 std::vector<SeriesPoint> Thin(const std::vector<SeriesPoint>& points, size_t buckets) {
   if (points.size() <= 2 * buckets) {
     return points;
@@ -216,26 +240,7 @@ std::vector<SeriesPoint> Thin(const std::vector<SeriesPoint>& points, size_t buc
   for (size_t bucket = 0; bucket < buckets; ++bucket) {
     const size_t begin = points.size() * bucket / buckets;
     const size_t end = points.size() * (bucket + 1) / buckets;
-    size_t low = end;
-    size_t high = end;
-    std::vector<size_t> keep;
-    for (size_t i = begin; i < end; ++i) {
-      if (!std::isfinite(points[i].value)) {
-        keep.push_back(i);
-        continue;
-      }
-      low = low == end || points[i].value < points[low].value ? i : low;
-      high = high == end || points[i].value > points[high].value ? i : high;
-    }
-    if (low != end) {
-      keep.push_back(low);
-      keep.push_back(high);
-    }
-    std::sort(keep.begin(), keep.end());
-    keep.erase(std::unique(keep.begin(), keep.end()), keep.end());
-    for (const size_t i : keep) {
-      kept.push_back(points[i]);
-    }
+    ThinBucket(std::span(points).subspan(begin, end - begin), &kept);
   }
   return kept;
 }
