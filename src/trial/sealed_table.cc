@@ -8,35 +8,11 @@
 #include <utility>
 #include <variant>
 
+#include "int_access.h"
 #include "sealed_columns.h"
 
 namespace wheeltapper::trial {
 namespace {
-
-// Rows per cached block: the pages of this project's own writer.
-constexpr int64_t kBlockRows = int64_t{1} << 16;
-
-// Integers of any kind, widened; nullptr-like when the column holds something else.
-struct IntAccess {
-  const int32_t* narrow = nullptr;
-  const int64_t* wide = nullptr;
-  size_t size = 0;
-  [[nodiscard]] bool ok() const { return narrow != nullptr || wide != nullptr; }
-  [[nodiscard]] int64_t at(size_t i) const { return wide != nullptr ? wide[i] : narrow[i]; }
-};
-
-IntAccess IntsOf(const format::ColumnData& data) {
-  if (const auto* ints = std::get_if<format::Int64Column>(&data)) {
-    return {nullptr, ints->values.data(), ints->values.size()};
-  }
-  if (const auto* times = std::get_if<format::TimestampColumn>(&data)) {
-    return {nullptr, times->values.data(), times->values.size()};
-  }
-  if (const auto* narrow = std::get_if<format::Int32Column>(&data)) {
-    return {narrow->values.data(), nullptr, narrow->values.size()};
-  }
-  return {};
-}
 
 // Rows that a block really holds; a file may promise more than its pages have.
 size_t RowsIn(const format::ColumnData& data) {
@@ -175,16 +151,6 @@ class SealedTable::IntCursor {
 
 Result<int64_t> SealedTable::IntAt(const char* column, int64_t row) const {
   return IntCursor(this, column).At(row);
-}
-
-Result<std::string> SealedTable::TextAt(const std::string& column, int64_t row) const {
-  WT_ASSIGN_OR_RETURN(const ColumnCache::Block data, BlockOf(column, row / kBlockRows));
-  const auto* texts = std::get_if<format::StringColumn>(data.get());
-  const auto at = static_cast<size_t>(row % kBlockRows);
-  if (texts == nullptr || texts->codes[at] >= texts->dictionary.size()) {
-    return WrongKind(column);
-  }
-  return texts->dictionary[texts->codes[at]];
 }
 
 Result<std::vector<int64_t>> SealedTable::ReadInts(const std::string& column,

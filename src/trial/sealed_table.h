@@ -61,8 +61,7 @@ class SealedTable {
   Result<std::vector<Mode>> ReadModes(const std::string& column, RowRange range) const;
   Result<std::vector<std::vector<int64_t>>> ReadLists(const std::string& column,
                                                       RowRange range) const;
-  // One value; a few of them cost less than a range.
-  Result<std::string> TextAt(const std::string& column, int64_t row) const;
+  // One integer. For several columns of a row see SealedRow.
   Result<int64_t> IntAt(const char* column, int64_t row) const;
   // First row of `range`, sorted by step, whose step is not below `step`; the end when there is
   // none. Quickest where that row is near `guess`, a row of the range.
@@ -72,6 +71,7 @@ class SealedTable {
   }
 
  private:
+  friend class SealedRow;
   class IntCursor;
   struct NameRun {
     format::NameId name = 0;
@@ -82,6 +82,8 @@ class SealedTable {
   };
   // Where `step` is if the run's steps are evenly spaced, as they nearly always are.
   static int64_t GuessRow(const NameRun& run, int64_t step);
+  // Rows per cached block: the pages of this project's own writer.
+  static constexpr int64_t kBlockRows = int64_t{1} << 16;
   using BlockVisitor =
       std::function<Status(const format::ColumnData& block, size_t first, size_t count)>;
 

@@ -1,11 +1,14 @@
 // One raw tensor: found in the tail or in the sealed index, handed out as a slice of its blob.
+#include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "run_view.h"
 #include "sealed_columns.h"
+#include "sealed_row.h"
 
 namespace wheeltapper::trial {
 namespace {
@@ -31,13 +34,18 @@ const format::TensorRow* FindInTail(const RunView& view, format::NameId name,
   return nullptr;
 }
 
-Result<format::TensorRow> ReadRow(const SealedTable& table, format::NameId name, int64_t at) {
-  WT_ASSIGN_OR_RETURN(const std::string dtype_name, table.TextAt(kDTypeColumn, at));
-  WT_ASSIGN_OR_RETURN(const std::string shape, table.TextAt(kShapeColumn, at));
-  WT_ASSIGN_OR_RETURN(std::string file, table.TextAt(kFileColumn, at));
-  WT_ASSIGN_OR_RETURN(const int64_t offset, table.IntAt(kOffsetColumn, at));
-  WT_ASSIGN_OR_RETURN(const int64_t nbytes, table.IntAt(kNbytesColumn, at));
-  WT_ASSIGN_OR_RETURN(const int64_t crc, table.IntAt(kCrcColumn, at));
+// What a row of the tensors' index says, in the order in which kRowColumns names it.
+enum RowColumn : size_t { kMode, kDType, kShape, kFile, kOffset, kNbytes, kCrc };
+constexpr std::array kRowColumns = {kModeColumn,   kDTypeColumn,  kShapeColumn, kFileColumn,
+                                    kOffsetColumn, kNbytesColumn, kCrcColumn};
+
+Result<format::TensorRow> ReadRow(const SealedRow& row, format::NameId name) {
+  WT_ASSIGN_OR_RETURN(const std::string dtype_name, row.Text(kDType));
+  WT_ASSIGN_OR_RETURN(const std::string shape, row.Text(kShape));
+  WT_ASSIGN_OR_RETURN(std::string file, row.Text(kFile));
+  WT_ASSIGN_OR_RETURN(const int64_t offset, row.Int(kOffset));
+  WT_ASSIGN_OR_RETURN(const int64_t nbytes, row.Int(kNbytes));
+  WT_ASSIGN_OR_RETURN(const int64_t crc, row.Int(kCrc));
   WT_ASSIGN_OR_RETURN(const tensor::DType dtype, ParseDType(dtype_name));
   return format::TensorRow{name,
                            dtype,
@@ -46,6 +54,20 @@ Result<format::TensorRow> ReadRow(const SealedTable& table, format::NameId name,
                            static_cast<uint64_t>(offset),
                            static_cast<uint64_t>(nbytes),
                            static_cast<uint32_t>(crc)};
+}
+
+// The last row of `range`, the rows of one step, whose mode is `mode`; none when there is none.
+Result<std::optional<format::TensorRow>> FindMode(const SealedTable& table, format::NameId name,
+                                                  RowRange range, Mode mode) {
+  for (int64_t at = range.first + range.count; at-- > range.first;) {
+    WT_ASSIGN_OR_RETURN(const SealedRow row, SealedRow::Open(table, kRowColumns, at));
+    WT_ASSIGN_OR_RETURN(const std::string mode_name, row.Text(kMode));
+    if (mode_name == ModeName(mode)) {
+      WT_ASSIGN_OR_RETURN(format::TensorRow found, ReadRow(row, name));
+      return std::optional(std::move(found));
+    }
+  }
+  return std::optional<format::TensorRow>();
 }
 
 // The latest row of the sealed files for this key.
@@ -63,11 +85,9 @@ Result<format::TensorRow> FindSealed(RunView* view, format::NameId name,
     }
     WT_ASSIGN_OR_RETURN(const auto ranges, table->RangesAtStep(name, key.step.value));
     for (auto range = ranges.rbegin(); range != ranges.rend(); ++range) {
-      WT_ASSIGN_OR_RETURN(const auto modes, table->ReadModes(kModeColumn, *range));
-      for (size_t i = modes.size(); i > 0; --i) {
-        if (modes[i - 1] == key.mode) {
-          return ReadRow(*table, name, range->first + static_cast<int64_t>(i) - 1);
-        }
+      WT_ASSIGN_OR_RETURN(auto found, FindMode(*table, name, *range, key.mode));
+      if (found) {
+        return std::move(*found);
       }
     }
   }

@@ -2,6 +2,7 @@
 #include "sealed_table.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <limits>
@@ -14,6 +15,7 @@
 #include "column_cache.h"
 #include "run_builder.h"
 #include "sealed_columns.h"
+#include "sealed_row.h"
 
 namespace wheeltapper::trial {
 namespace {
@@ -104,12 +106,18 @@ TEST_F(SealedTableTest, NothingIsFoundInAnEmptyRangeOrBeyondAllSteps) {
   EXPECT_TRUE(table_->RangesAtStep(w_, kHighest)->empty());
 }
 
-TEST_F(SealedTableTest, SingleValuesSayWhatIsWrong) {
+TEST_F(SealedTableTest, ARowSaysWhatIsWrongWithItsColumns) {
   Seal({1, 2});
-  EXPECT_EQ(table_->IntAt(kStepColumn, 1).value(), 2);
-  EXPECT_EQ(table_->TextAt(kDTypeColumn, 0).value(), "float32");
-  EXPECT_EQ(table_->TextAt(kStepColumn, 0).status().code(), StatusCode::kDataLoss);
-  EXPECT_EQ(table_->IntAt(kDTypeColumn, 0).status().code(), StatusCode::kDataLoss);
+  const std::array columns = {kStepColumn, kDTypeColumn, kCrcColumn};
+  const auto row = SealedRow::Open(*table_, columns, 1);
+  ASSERT_TRUE(row.ok()) << row.status().ToString();
+  EXPECT_EQ(row->Int(0).value(), 2);
+  EXPECT_EQ(row->Text(1).value(), "float32");
+  EXPECT_EQ(row->Int(2).value(), table_->IntAt(kCrcColumn, 1).value());
+  EXPECT_EQ(row->Text(0).status().code(), StatusCode::kDataLoss);
+  EXPECT_EQ(row->Int(1).status().code(), StatusCode::kDataLoss);
+  const std::array unknown = {"no such column"};
+  EXPECT_EQ(SealedRow::Open(*table_, unknown, 0).status().code(), StatusCode::kNotFound);
   EXPECT_EQ(table_->IntAt("no such column", 0).status().code(), StatusCode::kNotFound);
 }
 
