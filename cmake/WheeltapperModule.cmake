@@ -47,7 +47,8 @@ function(wheeltapper_module name)
 endfunction()
 
 function(_wheeltapper_executable exe name libs)
-  target_include_directories(${exe} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+  # tests/support holds what the tests, benchmarks and fuzzers of every module share.
+  target_include_directories(${exe} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/tests)
   target_link_libraries(${exe} PRIVATE wheeltapper_${name} ${libs})
   wheeltapper_warnings(${exe})
 endfunction()

@@ -76,6 +76,7 @@ SLEEPERS = {
     "src/capture/test/kill_test.cc": "kills a real process at moments chosen in real time",
     "src/capture/test/session_test.cc": "imitates a disk that hangs",
 }
+SCRATCH = re.compile(r"\btemp_directory_path\b|\bTempDir\s*\(|\bmk[ds]temp\s*\(|\btmpfile\s*\(|\btmpnam\b")
 SLEEP = re.compile(r"\bsleep_(?:for|until)\s*\(|(?<![\w.>])u?sleep\s*\(|\bnanosleep\s*\(")
 
 VAGUE = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "managers", "stuff"}
@@ -249,6 +250,16 @@ def check_sleeps(tree: Tree) -> Iterator[Problem]:
                 yield Problem(path, number, "sleep", "tests advance a ManualClock or wait on a condition")
 
 
+def check_scratch(tree: Tree) -> Iterator[Problem]:
+    """C++ tests leave nothing behind: what they write goes into a ScratchFolder."""
+    for path in tree.of(suffix=CPP):
+        if not is_test(path) or path == "tests/support/scratch_folder.h":
+            continue
+        for number, line in tree.code(path):
+            if SCRATCH.search(line):
+                yield Problem(path, number, "scratch", "write into a ScratchFolder (tests/support/scratch_folder.h)")
+
+
 def check_names(tree: Tree) -> Iterator[Problem]:
     """Names that say nothing attract everything."""
     folders: set[str] = set()
@@ -365,7 +376,7 @@ def check_paths(tree: Tree) -> Iterator[Problem]:
 
 
 CHECKS: tuple[Callable[[Tree], Iterator[Problem]], ...] = (
-    check_fences, check_calls, check_sleeps, check_names, check_length, check_unfinished,
+    check_fences, check_calls, check_sleeps, check_scratch, check_names, check_length, check_unfinished,
     check_includes, check_architecture, check_links, check_paths,
 )  # fmt: skip
 

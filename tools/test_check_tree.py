@@ -63,6 +63,8 @@ FAULTS: tuple[tuple[str, str, str, str], ...] = (
     ("banned call", "src/core/b.cc", "std::shared_mutex m;\n", "mutex.h"),
     ("sleep", "src/core/test/b_test.cc", "void F() { std::this_thread::sleep_for(x); }\n", "ManualClock"),
     ("sleep", "tests/e2e/b.cc", "void F() { usleep(5); }\n", "ManualClock"),
+    ("scratch", "src/core/test/b_test.cc", "auto p = testing::TempDir() + getpid();\n", "ScratchFolder"),
+    ("scratch", "src/core/bench/b.cc", "mkdtemp(pattern.data());\n", "ScratchFolder"),
     ("vague name", "src/core/string_utils.cc", "", "name the file"),
     ("vague name", "python/wheeltapper/helpers.py", "", "name the file"),
     ("vague name", "src/core/misc/b.cc", "", "name the folder"),

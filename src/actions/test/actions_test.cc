@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
-#include <unistd.h>
 
 #include "wheeltapper/actions/action.h"
 #include "wheeltapper/core/file.h"
@@ -13,19 +12,12 @@
 #include "delivery.h"
 #include "routing.h"
 #include "spool.h"
+#include "support/scratch_folder.h"
 
 namespace wheeltapper::actions {
 namespace {
 
 constexpr TimeNs kSecond = 1'000'000'000;
-
-std::string MakeFolder(const std::string& tag) {
-  static int count = 0;
-  const std::string path = testing::TempDir() + "/wt-actions-" + std::to_string(getpid()) + "-" +
-                           tag + std::to_string(count++);
-  EXPECT_TRUE(MakeDirectories(path).ok());
-  return path;
-}
 
 Config MustLoad(std::vector<ConfigFlag> flags) {
   ConfigSources sources;
@@ -174,7 +166,8 @@ TEST(CooldownTest, TheSameCauseIsToldOncePerCooldownAndResolvedOnlyWhenTold) {
 }
 
 TEST(SpoolTest, KeepsMessagesOverARestartInOrderAndSetsDamagedOnesAside) {
-  const std::string folder = MakeFolder("spool");
+  const ScratchFolder scratch;
+  const std::string& folder = scratch.path();
   Spool before(folder);
   for (const char* body : {"a", "b", "c"}) {
     ASSERT_TRUE(
@@ -199,7 +192,8 @@ TEST(SpoolTest, KeepsMessagesOverARestartInOrderAndSetsDamagedOnesAside) {
 }
 
 TEST(CommandDeliveryTest, GetsTheBodyOnStandardInput) {
-  const std::string path = JoinPath(MakeFolder("command"), "got.json");
+  const ScratchFolder scratch;
+  const std::string path = scratch.file("got.json");
   const auto command = MakeCommandDelivery({.argv = {"sh", "-c", "cat > " + path}}, SystemClock());
   ASSERT_TRUE(
       command
@@ -232,7 +226,8 @@ TEST(CommandDeliveryTest, AHangingCommandIsKilledWithItsChildren) {
 }
 
 TEST(ActionRouterTest, StopsTheJobOnceAndRecordsIt) {
-  const std::string run = MakeFolder("stop");
+  const ScratchFolder scratch;
+  const std::string& run = scratch.path();
   CountingJob job;
   auto router = ActionRouter::Create(MustLoad({{"actions.stop.on", "error", "--stop-on"}}), run,
                                      &job, SystemClock());
@@ -251,7 +246,8 @@ TEST(ActionRouterTest, StopsTheJobOnceAndRecordsIt) {
 }
 
 TEST(ActionRouterTest, RunsTheCommandForOpenedAndResolved) {
-  const std::string run = MakeFolder("run");
+  const ScratchFolder scratch;
+  const std::string& run = scratch.path();
   const std::string out = JoinPath(run, "out");
   auto router =
       ActionRouter::Create(MustLoad({{"actions.command.argv", "sh,-c,cat >> " + out, "--set"}}),
@@ -267,7 +263,8 @@ TEST(ActionRouterTest, RunsTheCommandForOpenedAndResolved) {
 }
 
 TEST(ActionRecordTest, ATornLastLineIsLeftOutAndADamagedMiddleIsAnError) {
-  const std::string run = MakeFolder("record");
+  const ScratchFolder scratch;
+  const std::string& run = scratch.path();
   const std::string line = ActionRecordToJson({.action = "stop", .outcome = "done"});
   ASSERT_TRUE(WriteFileAtomically(format::ActionsPath(run), line + "\n{\"action\":\"we").ok());
   ASSERT_TRUE(ReadActions(run).ok());

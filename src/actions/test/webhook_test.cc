@@ -17,6 +17,7 @@
 #include "wheeltapper/core/thread.h"
 
 #include "delivery.h"
+#include "support/scratch_folder.h"
 
 namespace wheeltapper::actions {
 namespace {
@@ -182,8 +183,8 @@ rules::Finding MakeFinding() {
 
 TEST(WebhookTest, ARouterTriesAgainUntilTheServerRecovers) {
   HttpServer server({500, 200});
-  const std::string run = testing::TempDir() + "/wt-webhook-retry-" + std::to_string(getpid());
-  ASSERT_TRUE(MakeDirectories(run).ok());
+  const ScratchFolder folder;
+  const std::string& run = folder.path();
   auto router = MakeRouter(server.url(), run);
   ASSERT_TRUE(router.ok());
   (*router)->Opened(MakeFinding());
@@ -197,8 +198,8 @@ TEST(WebhookTest, ARouterTriesAgainUntilTheServerRecovers) {
 }
 
 TEST(WebhookTest, WhatCouldNotBeDeliveredIsDeliveredByTheNextRouter) {
-  const std::string run = testing::TempDir() + "/wt-webhook-spool-" + std::to_string(getpid());
-  ASSERT_TRUE(MakeDirectories(run).ok());
+  const ScratchFolder folder;
+  const std::string& run = folder.path();
   {
     auto router = MakeRouter("http://127.0.0.1:1/nobody-listens", run);
     ASSERT_TRUE(router.ok());

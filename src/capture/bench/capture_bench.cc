@@ -1,5 +1,4 @@
 // How long capture holds the training thread. The rings are drained by the session's own thread.
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -7,6 +6,8 @@
 
 #include "wheeltapper/capture/session.h"
 #include "wheeltapper/format/run_directory.h"
+
+#include "support/scratch_folder.h"
 
 namespace wheeltapper::capture {
 namespace {
@@ -18,8 +19,6 @@ constexpr TimeNs kDeadlineNs = 60'000'000'000;
 class Bench {
  public:
   explicit Bench(std::vector<ConfigFlag> flags) {
-    folder_ = std::filesystem::temp_directory_path() / "wheeltapper-capture-bench";
-    std::filesystem::remove_all(folder_);
     format::RunInfo info;
     info.format_version = 1;
     info.min_reader = 1;
@@ -27,11 +26,11 @@ class Bench {
     ConfigSources sources;
     sources.flags = std::move(flags);
     const auto config = Config::Load(sources);
-    if (!config.ok() || !format::CreateRunDirectory(folder_.string(), info).ok()) {
+    if (!config.ok() || !format::CreateRunDirectory(folder_.path(), info).ok()) {
       return;
     }
     SessionOptions options;
-    options.run_dir = folder_.string();
+    options.run_dir = folder_.path();
     auto started = Session::Start(options, *config, SystemClock());
     session = started.ok() ? std::move(started).value() : nullptr;
   }
@@ -42,8 +41,6 @@ class Bench {
       session->Stop(kDeadlineNs).IgnoreError("the time is measured already");
     }
     session.reset();
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
   }
   void AddTensors(size_t count, int64_t elements) {
     shape_ = elements;
@@ -62,7 +59,7 @@ class Bench {
   std::vector<TensorItem> items;
 
  private:
-  std::filesystem::path folder_;
+  ScratchFolder folder_;
   std::vector<float> values_;
   int64_t shape_ = 0;
 };

@@ -7,11 +7,12 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <stdlib.h>  // NOLINT: mkdtemp is POSIX
 
 #include "wheeltapper/capture/session.h"
 #include "wheeltapper/core/config.h"
 #include "wheeltapper/format/run_directory.h"
+
+#include "support/scratch_folder.h"
 
 namespace wheeltapper::capture {
 
@@ -32,14 +33,11 @@ inline Config EveryStep(std::vector<ConfigFlag> more = {}) {
 class TemporaryRun {
  public:
   TemporaryRun() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "wt-capture-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-    run_dir_ = folder_ + "/run";
     format::RunInfo info;
     info.format_version = 1;
     info.min_reader = 1;
     info.name = "run";
-    info.run_id = std::hash<std::string>{}(folder_) | 1;
+    info.run_id = std::hash<std::string>{}(run_dir_) | 1;
     const Status made = format::CreateRunDirectory(run_dir_, info);
     EXPECT_TRUE(made.ok()) << made.ToString();
   }
@@ -51,13 +49,12 @@ class TemporaryRun {
     if (const auto rank = format::ReadRankInfo(run_dir_, Rank{0}); rank.ok()) {
       std::filesystem::remove(rank->segment_path, ignored);
     }
-    std::filesystem::remove_all(folder_, ignored);
   }
   [[nodiscard]] const std::string& dir() const { return run_dir_; }
 
  private:
-  std::string folder_;
-  std::string run_dir_;
+  ScratchFolder folder_;
+  std::string run_dir_ = folder_.file("run");
 };
 
 // An owned f32 vector and its view.

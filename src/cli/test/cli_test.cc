@@ -2,7 +2,6 @@
 #include <limits>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "wheeltapper/cli/main.h"
 #include "wheeltapper/core/file.h"
@@ -16,15 +15,10 @@
 #include "rule_files.h"
 #include "rule_names.h"
 #include "run_name.h"
+#include "support/scratch_folder.h"
 
 namespace wheeltapper::cli {
 namespace {
-
-std::string MakeFolder(const std::string& tag) {
-  const std::string path = testing::TempDir() + "/wt-cli-" + std::to_string(getpid()) + "-" + tag;
-  EXPECT_TRUE(MakeDirectories(path).ok());
-  return path;
-}
 
 void MakeRun(const std::string& folder, const std::string& name, TimeNs started) {
   format::RunInfo info;
@@ -43,7 +37,8 @@ Config StoredIn(const std::string& folder) {
 }
 
 TEST(ResolveRunTest, TakesAPathANameAndByDefaultTheLatest) {
-  const std::string folder = MakeFolder("resolve");
+  const ScratchFolder scratch;
+  const std::string& folder = scratch.path();
   MakeRun(folder, "old", 100);
   MakeRun(folder, "new", 200);
   const Config config = StoredIn(folder);
@@ -53,15 +48,16 @@ TEST(ResolveRunTest, TakesAPathANameAndByDefaultTheLatest) {
 }
 
 TEST(ResolveRunTest, AnUnknownNameIsAnErrorWithASuggestion) {
-  const std::string folder = MakeFolder("unknown");
+  const ScratchFolder scratch;
+  const std::string& folder = scratch.path();
   MakeRun(folder, "swift-otter-12", 100);
   const Result<std::string> run = ResolveRun("swift-oter-12", StoredIn(folder));
   ASSERT_FALSE(run.ok());
   EXPECT_EQ(run.status().code(), StatusCode::kNotFound);
   EXPECT_NE(run.status().message().find("did you mean \"swift-otter-12\""), std::string::npos);
-  EXPECT_NE(
-      ResolveRun("", StoredIn(MakeFolder("empty"))).status().message().find("wheeltapper run --"),
-      std::string::npos);
+  const ScratchFolder empty;
+  EXPECT_NE(ResolveRun("", StoredIn(empty.path())).status().message().find("wheeltapper run --"),
+            std::string::npos);
 }
 
 TEST(RunNameTest, IsTwoWordsAndANumberForAnySeed) {
@@ -106,7 +102,8 @@ TEST(RuleNamesTest, AClassOrAPartOfANameLeadsToTheRule) {
 }
 
 TEST(RuleFilesTest, AMissingFileOrClassIsToldBeforeAnythingRuns) {
-  const std::string path = JoinPath(MakeFolder("rules"), "my_rule.py");
+  const ScratchFolder scratch;
+  const std::string path = scratch.file("my_rule.py");
   ASSERT_TRUE(WriteFileAtomically(path,
                                   "import wheeltapper\n\nclass Known(wheeltapper.Rule):\n"
                                   "    pass\n\nclass Other:\n    pass\n")
@@ -139,7 +136,8 @@ TEST(JobEnvironmentTest, PutsTheShimInFrontOfAPythonPath) {
 }
 
 TEST(NpzTest, AFileAppearsOnlyWhenItIsFinished) {
-  const std::string path = JoinPath(MakeFolder("npz"), "out.npz");
+  const ScratchFolder scratch;
+  const std::string path = scratch.file("out.npz");
   Result<NpzWriter> npz = NpzWriter::Create(path);
   ASSERT_TRUE(npz.ok());
   const std::vector<float> values = {1, 2, 3};
@@ -153,15 +151,15 @@ TEST(NpzTest, AFileAppearsOnlyWhenItIsFinished) {
 }
 
 TEST(MainTest, VerbsOnAMissingRunAreUsageErrors) {
-  const std::string folder = "storage.path=" + MakeFolder("verbs");
+  const ScratchFolder scratch;
+  const std::string folder = "storage.path=" + scratch.path();
   for (const char* verb : {"show", "findings", "check", "report", "export", "fsck"}) {
     EXPECT_EQ(Main({verb, "no-such-run", "--set", folder}), kExitUsage) << verb;
   }
   EXPECT_EQ(Main({"explain", "no_such_rule"}), kExitUsage);
-  const std::string runs = MakeFolder("findings");
-  MakeRun(runs, "a", 100);
-  EXPECT_EQ(Main({"findings", JoinPath(runs, "a"), "--rule", "nonfinite"}), kExitOk);
-  EXPECT_EQ(Main({"findings", JoinPath(runs, "a"), "--rule", "NonFinite"}), kExitUsage);
+  MakeRun(scratch.path(), "a", 100);
+  EXPECT_EQ(Main({"findings", scratch.file("a"), "--rule", "nonfinite"}), kExitOk);
+  EXPECT_EQ(Main({"findings", scratch.file("a"), "--rule", "NonFinite"}), kExitUsage);
   EXPECT_EQ(Main({"findings", "--severity", "loud", "--set", folder}), kExitUsage);
   EXPECT_EQ(Main({"show", "--set", "no.such.key=1"}), kExitUsage);
 }

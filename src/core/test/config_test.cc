@@ -8,6 +8,8 @@
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/core/log.h"
 
+#include "support/scratch_folder.h"
+
 namespace wheeltapper {
 namespace {
 
@@ -20,16 +22,11 @@ using testing::Not;
 class ConfigTest : public testing::Test {
  protected:
   ConfigTest() {
-    std::string pattern = testing::TempDir() + "wt_config_XXXXXX";
-    root_ = mkdtemp(pattern.data());
     std::filesystem::create_directories(root_ + "/project/inner");
     std::filesystem::create_directories(root_ + "/home/.config/wheeltapper");
     sources_.working_directory = root_ + "/project/inner";
     sources_.environment["HOME"] = root_ + "/home";
   }
-  ~ConfigTest() override { std::filesystem::remove_all(root_); }
-  ConfigTest(const ConfigTest&) = delete;
-  ConfigTest& operator=(const ConfigTest&) = delete;
 
   void WriteProject(const std::string& toml) { Write("/project/wheeltapper.toml", toml); }
   void WriteUser(const std::string& toml) {
@@ -44,7 +41,8 @@ class ConfigTest : public testing::Test {
     return config.ok() ? "no error" : config.status().message();
   }
 
-  std::string root_;
+  ScratchFolder scratch_;
+  const std::string& root_ = scratch_.path();
   ConfigSources sources_;
 };
 

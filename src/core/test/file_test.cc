@@ -1,7 +1,5 @@
 #include "wheeltapper/core/file.h"
 
-#include <filesystem>
-
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,6 +7,8 @@
 #include <unistd.h>
 
 #include "wheeltapper/core/thread.h"
+
+#include "support/scratch_folder.h"
 
 namespace wheeltapper {
 namespace {
@@ -21,16 +21,10 @@ constexpr uint64_t kMax = 1 << 20;
 
 class FileTest : public testing::Test {
  protected:
-  FileTest() {
-    std::string pattern = testing::TempDir() + "wt_file_XXXXXX";
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~FileTest() override { std::filesystem::remove_all(folder_); }
-  FileTest(const FileTest&) = delete;
-  FileTest& operator=(const FileTest&) = delete;
-  [[nodiscard]] std::string Path(const std::string& name) const { return folder_ + "/" + name; }
+  [[nodiscard]] std::string Path(const std::string& name) const { return scratch_.file(name); }
 
-  std::string folder_;
+  ScratchFolder scratch_;
+  const std::string& folder_ = scratch_.path();
 };
 
 TEST_F(FileTest, AtomicWriteReplacesTheWholeFileAndLeavesNothingBehind) {

@@ -3,20 +3,20 @@
 #include <string>
 
 #include <benchmark/benchmark.h>
-#include <unistd.h>
 
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/format/parquet.h"
 
+#include "support/scratch_folder.h"
 #include "test/sample_tables.h"
 
 namespace wheeltapper::format {
 namespace {
 
+// One file per process, in a folder that is removed when it exits.
 std::string BenchPath() {
-  return (std::filesystem::temp_directory_path() /
-          ("wt_parquet_bench_" + std::to_string(getpid()) + ".parquet"))
-      .string();
+  static const ScratchFolder kFolder;
+  return kFolder.file("bench.parquet");
 }
 
 const Table& StatsTable() {

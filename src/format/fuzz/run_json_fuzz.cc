@@ -1,7 +1,6 @@
 // Any bytes as run.json, a rank's file and END: an error or a value, never a crash.
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <string>
 
 #include <fcntl.h>
@@ -9,15 +8,14 @@
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/format/run_directory.h"
 
+#include "support/scratch_folder.h"
+
 namespace {
 
-// One folder per process, in memory where there is such a place.
+// One folder per process, removed when it exits.
 const std::string& Folder() {
-  static const std::string folder = [] {
-    std::string pattern = "/tmp/wt-run-json-fuzz-XXXXXX";
-    return mkdtemp(pattern.data()) == nullptr ? std::string("/tmp") : pattern;
-  }();
-  return folder;
+  static const wheeltapper::ScratchFolder kFolder;
+  return kFolder.path();
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>  // NOLINT: posix_memalign
 
-#include "test/scratch_folder.h"
+#include "support/scratch_folder.h"
 #include "test/test_run.h"
 
 namespace wheeltapper::format {

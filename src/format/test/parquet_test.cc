@@ -2,16 +2,15 @@
 
 #include <bit>
 #include <cmath>
-#include <filesystem>
 #include <limits>
 #include <variant>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "wheeltapper/core/file.h"
 
+#include "support/scratch_folder.h"
 #include "test/sample_tables.h"
 
 namespace wheeltapper::format {
@@ -19,14 +18,7 @@ namespace {
 
 class ParquetTest : public testing::Test {
  protected:
-  void SetUp() override {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = testing::TempDir() + "/wt_parquet_" + std::to_string(getpid()) + "_" + info->name();
-    ASSERT_TRUE(MakeDirectories(folder_).ok());
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
-  [[nodiscard]] std::string Path(const std::string& name) const { return JoinPath(folder_, name); }
+  [[nodiscard]] std::string Path(const std::string& name) const { return folder_.file(name); }
   std::unique_ptr<ParquetFile> WriteAndOpen(const Table& table, const ParquetOptions& options) {
     const Status written = WriteParquet(Path("t.parquet"), table, options);
     EXPECT_TRUE(written.ok()) << written.ToString();
@@ -35,7 +27,7 @@ class ParquetTest : public testing::Test {
     return file.ok() ? std::move(*file) : nullptr;
   }
 
-  std::string folder_;
+  ScratchFolder folder_;
 };
 
 struct Rows {
@@ -233,7 +225,7 @@ TEST_F(ParquetTest, TheSameTableGivesTheSameBytes) {
 
 TEST_F(ParquetTest, NothingIsLeftUnderATemporaryName) {
   ASSERT_TRUE(WriteParquet(Path("a.parquet"), SampleTable(10, 3), {}).ok());
-  EXPECT_THAT(*ListDirectory(folder_), testing::ElementsAre("a.parquet"));
+  EXPECT_THAT(*ListDirectory(folder_.path()), testing::ElementsAre("a.parquet"));
   EXPECT_FALSE(WriteParquet(Path("no/such/folder.parquet"), SampleTable(10, 3), {}).ok());
 }
 

@@ -10,7 +10,7 @@
 
 #include "wheeltapper/core/thread.h"
 
-#include "test/scratch_folder.h"
+#include "support/scratch_folder.h"
 
 namespace wheeltapper::format {
 namespace {

@@ -6,7 +6,7 @@
 #include "wheeltapper/core/file.h"
 
 #include "run_names.h"
-#include "test/scratch_folder.h"
+#include "support/scratch_folder.h"
 
 namespace wheeltapper::format {
 namespace {

@@ -12,8 +12,8 @@
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/run_reader.h"
 
+#include "support/scratch_folder.h"
 #include "test/ring_producer.h"
-#include "test/scratch_folder.h"
 
 namespace wheeltapper::format {
 

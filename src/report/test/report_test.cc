@@ -4,12 +4,12 @@
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/rules/engine.h"
 
 #include "fake_trial.h"
+#include "support/scratch_folder.h"
 
 namespace wheeltapper::report {
 namespace {
@@ -19,9 +19,7 @@ using nlohmann::json;
 class ReportTest : public testing::Test {
  protected:
   void SetUp() override {
-    trial_.folder = testing::TempDir() + "/wt-report-" + std::to_string(getpid());
-    ASSERT_TRUE(MakeDirectories(trial_.folder).ok());
-    RemoveFile(format::FindingsPath(trial_.folder)).IgnoreError("there may be none");
+    trial_.folder = scratch_.path();
     trial_.run.name = "swift-otter-12";
     trial_.run.argv = {"python", "train.py"};
     trial_.run.started_wall_ns = 1'700'000'000'000'000'000;
@@ -67,6 +65,7 @@ class ReportTest : public testing::Test {
         {.label = "max |x|", .points = {{5, 1}, {6, 100}, {7, std::nan("")}}, .threshold = 1000});
     return finding;
   }
+  ScratchFolder scratch_;
   FakeTrial trial_;
 };
 

@@ -13,22 +13,18 @@
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/rules/engine.h"
 
+#include "support/scratch_folder.h"
+
 namespace wheeltapper::rules {
 namespace {
 
 class FindingsLogTest : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = testing::TempDir() + "findings-" +
-              testing::UnitTest::GetInstance()->current_test_info()->name();
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
   void Append(const std::string& text) const {
     std::ofstream(folder_ + "/findings.jsonl", std::ios::app) << text;
   }
-  std::string folder_;
+  ScratchFolder scratch_;
+  const std::string& folder_ = scratch_.path();
 };
 
 Finding SampleFinding() {

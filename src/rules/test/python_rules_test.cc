@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "run_fixture.h"
+#include "support/scratch_folder.h"
 
 namespace wheeltapper::rules {
 namespace {
@@ -40,10 +41,6 @@ class PythonRuleTest : public testing::Test {
     if (DefaultPythonInterpreter().empty()) {
       GTEST_SKIP() << "no python3 here";
     }
-    folder_ = fs::path(testing::TempDir()) /
-              ("python-rule-" +
-               std::string(testing::UnitTest::GetInstance()->current_test_info()->name()));
-    fs::remove_all(folder_);
     const fs::path package = folder_ / "path" / "wheeltapper";
     fs::create_directories(package);
     fs::create_directories(folder_ / "run");
@@ -55,9 +52,8 @@ class PythonRuleTest : public testing::Test {
     for (const char* file : {"rules.py", "_rule_host.py", "errors.py"}) {
       fs::copy_file(fs::path(WT_SOURCE_DIR) / "python" / "wheeltapper" / file, package / file);
     }
-    chmod(folder_.c_str(), 0755);  // umask may have closed it
+    chmod(folder_.c_str(), 0755);  // the sandbox may run as another user
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
   // A class R whose invoke_at_step has this body (four spaces of indentation are added).
   std::string Rule(const std::string& body) const {
@@ -112,7 +108,8 @@ class PythonRuleTest : public testing::Test {
     return status.message();
   }
 
-  fs::path folder_;
+  ScratchFolder scratch_;
+  const fs::path folder_ = scratch_.path();
   CollectedContext context_;
   TimeNs deadline_ns_ = 60'000'000'000;
 };

@@ -8,6 +8,8 @@
 
 #include "wheeltapper/core/file.h"
 
+#include "support/scratch_folder.h"
+
 namespace wheeltapper::supervisor {
 namespace {
 
@@ -44,10 +46,6 @@ void WaitForFile(const std::string& path) {
   ASSERT_TRUE(PathExists(path));
 }
 
-std::string TemporaryName(const char* tag) {
-  return testing::TempDir() + "/wt-job-" + tag + "-" + std::to_string(getpid());
-}
-
 TEST(JobTest, PassesTheExitCodeThrough) {
   auto job = MustStart({"sh", "-c", "exit 37"});
   const JobExit exit = RunToEnd(*job);
@@ -73,7 +71,8 @@ TEST(JobTest, AMissingCommandIsAnErrorThatNamesIt) {
 }
 
 TEST(JobTest, AFileThatIsNotExecutableIsAnError) {
-  const std::string path = TemporaryName("plain");
+  const ScratchFolder folder;
+  const std::string path = folder.file("path");
   ASSERT_TRUE(WriteFileAtomically(path, "not a program").ok());
   JobOptions options;
   options.argv = {path};
@@ -93,7 +92,8 @@ TEST(JobTest, AddsToTheEnvironmentAndReplacesWhatWasThere) {
 }
 
 TEST(JobTest, ForwardsASignalToTheCommandAndRemembersTheInterruption) {
-  const std::string ready = TemporaryName("forward");
+  const ScratchFolder folder;
+  const std::string ready = folder.file("ready");
   auto job = MustStart(
       {"sh", "-c", "trap 'exit 55' TERM; : > " + ready + "; while :; do sleep 0.02; done"});
   WaitForFile(ready);
@@ -106,7 +106,8 @@ TEST(JobTest, ForwardsASignalToTheCommandAndRemembersTheInterruption) {
 }
 
 TEST(JobTest, AStopIsSigtermFirstAndRecordsRuleAndReason) {
-  const std::string ready = TemporaryName("stop");
+  const ScratchFolder folder;
+  const std::string ready = folder.file("ready");
   auto job = MustStart(
       {"sh", "-c", "trap 'exit 0' TERM; : > " + ready + "; while :; do sleep 0.02; done"});
   WaitForFile(ready);
@@ -123,7 +124,8 @@ TEST(JobTest, AStopIsSigtermFirstAndRecordsRuleAndReason) {
 }
 
 TEST(JobTest, AStopKillsTheWholeGroupAfterTheGrace) {
-  const std::string ready = TemporaryName("kill");
+  const ScratchFolder folder;
+  const std::string ready = folder.file("ready");
   // Neither the command nor its child honours SIGTERM.
   auto job = MustStart({"sh", "-c",
                         "trap '' TERM; sleep 1000 & echo $! > " + ready + ".part; mv " + ready +
