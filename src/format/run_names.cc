@@ -25,11 +25,11 @@ class NameScanner {
     return *this;
   }
   NameScanner& Number(uint64_t* value) {
-    const char* end = rest_.data() + rest_.size();
-    const auto parsed = std::from_chars(rest_.data(), end, *value);
+    const char* begin = rest_.data();
+    const auto parsed = std::from_chars(begin, begin + rest_.size(), *value);
     ok_ = ok_ && parsed.ec == std::errc();
     if (ok_) {
-      rest_.remove_prefix(static_cast<size_t>(parsed.ptr - rest_.data()));
+      rest_.remove_prefix(static_cast<size_t>(parsed.ptr - begin));
     }
     return *this;
   }

@@ -195,20 +195,34 @@ class DirectoryRunReader final : public RunReader {
       if (set->last_seq <= state->delivered || state->bad_sets.contains(*set)) {
         continue;
       }
-      Status read = ReadSealedSet(run_dir_, rank, *set, state->delivered, &names_, sink);
-      if (!read.ok()) {
-        if (read.code() != StatusCode::kDataLoss && read.code() != StatusCode::kUnimplemented) {
-          return read;
-        }
-        ReportBadSet(rank, *set, read, sink);
-        state->bad_sets.insert(*set);
-      }
-      state->delivered = set->last_seq;
+      WT_RETURN_IF_ERROR(DeliverSet(rank, *set, state, sink));
     }
     return {};
   }
 
   // A damaged sealed set is passed over as a whole, and said so.
+  Status DeliverSet(Rank rank, const SealedSetName& set, RankState* state,
+                    const std::function<void(StepBatch&&)>& sink) {
+    Result<BatchMap> batches = ReadSealedSet(run_dir_, rank, set, &names_);
+    if (batches.ok()) {
+      for (auto& [seq, batch] : *batches) {
+        // The front of a set may have come out of its journal file, before that was sealed.
+        if (seq > state->delivered) {
+          sink(std::move(batch));
+        }
+      }
+    } else {
+      const StatusCode code = batches.status().code();
+      if (code != StatusCode::kDataLoss && code != StatusCode::kUnimplemented) {
+        return batches.status();
+      }
+      ReportBadSet(rank, set, batches.status(), sink);
+      state->bad_sets.insert(set);
+    }
+    state->delivered = set.last_seq;
+    return {};
+  }
+
   void ReportBadSet(Rank rank, const SealedSetName& set, const Status& why,
                     const std::function<void(StepBatch&&)>& sink) {
     const std::string path =

@@ -155,7 +155,7 @@ class JournalSealer {
       }
     }
     Result<std::string> header =
-        BuildSafetensorsHeader(std::move(entries), BlobMetadata(refs), reserve, file_bytes);
+        BuildSafetensorsHeader(entries, BlobMetadata(refs), reserve, file_bytes);
     return header.ok() ? header
                        : BuildSafetensorsHeader({}, BlobMetadata(refs), reserve, file_bytes);
   }

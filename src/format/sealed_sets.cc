@@ -7,7 +7,6 @@
 #include "wheeltapper/format/parquet.h"
 
 #include "run_names.h"
-#include "sealed_tables.h"
 
 namespace wheeltapper::format {
 namespace {
@@ -38,6 +37,23 @@ Result<SealedSets> ListSealedSets(const std::string& run_dir) {
   return sets;
 }
 
+namespace {
+
+// Whether the file's set is complete.
+bool Contains(const SealedSets& sets, const SealedName& name) {
+  const auto rank = sets.find(name.rank);
+  return rank != sets.end() && std::binary_search(rank->second.begin(), rank->second.end(),
+                                                  SealedSetName{name.first_seq, name.last_seq});
+}
+
+// -1 when the file cannot be read.
+int64_t RowsOf(const std::string& path) {
+  const auto file = ParquetFile::Open(path);
+  return file.ok() ? (*file)->rows() : -1;
+}
+
+}  // namespace
+
 Result<std::vector<SealedFile>> ListSealed(const std::string& run_dir, bool with_rows) {
   // The other tables of a set are renamed before "steps", so they are listed after it.
   WT_ASSIGN_OR_RETURN(const SealedSets sets, ListSealedSets(run_dir));
@@ -46,20 +62,12 @@ Result<std::vector<SealedFile>> ListSealed(const std::string& run_dir, bool with
     WT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListFolder(run_dir, table));
     for (const std::string& name : names) {
       const auto parsed = ParseSealedName(name);
-      const auto rank = parsed ? sets.find(parsed->rank) : sets.end();
-      if (rank == sets.end() ||
-          !std::binary_search(rank->second.begin(), rank->second.end(),
-                              SealedSetName{parsed->first_seq, parsed->last_seq})) {
+      if (!parsed || !Contains(sets, *parsed)) {
         continue;
       }
-      SealedFile file{std::string(table), JoinPath(JoinPath(run_dir, table), name),
-                      parsed->rank,       parsed->first_seq,
-                      parsed->last_seq,   -1};
-      if (with_rows) {
-        const auto opened = ParquetFile::Open(file.path);
-        file.rows = opened.ok() ? (*opened)->rows() : -1;
-      }
-      files.push_back(std::move(file));
+      const std::string path = JoinPath(JoinPath(run_dir, table), name);
+      files.push_back({std::string(table), path, parsed->rank, parsed->first_seq, parsed->last_seq,
+                       with_rows ? RowsOf(path) : -1});
     }
   }
   std::stable_sort(files.begin(), files.end(), [](const SealedFile& a, const SealedFile& b) {
@@ -68,9 +76,8 @@ Result<std::vector<SealedFile>> ListSealed(const std::string& run_dir, bool with
   return files;
 }
 
-Status ReadSealedSet(const std::string& run_dir, Rank rank, const SealedSetName& set,
-                     uint64_t after, NameTable* names,
-                     const std::function<void(StepBatch&&)>& sink) {
+Result<BatchMap> ReadSealedSet(const std::string& run_dir, Rank rank, const SealedSetName& set,
+                               NameTable* names) {
   BatchMap batches;
   for (const std::string_view table : kTables) {
     const std::string path = PathOf(run_dir, table, rank, set);
@@ -82,12 +89,7 @@ Status ReadSealedSet(const std::string& run_dir, Rank rank, const SealedSetName&
     WT_RETURN_IF_ERROR(
         AddSealedRows(**file, table, rank, names, &batches).WithContext("\"" + path + "\""));
   }
-  for (auto& [seq, batch] : batches) {
-    if (seq > after) {
-      sink(std::move(batch));
-    }
-  }
-  return {};
+  return batches;
 }
 
 Result<SealedLocation> LocateSealedTensor(const std::string& run_dir, Rank rank,

@@ -11,6 +11,8 @@
 #include "wheeltapper/format/rows.h"
 #include "wheeltapper/format/run_reader.h"
 
+#include "sealed_tables.h"
+
 namespace wheeltapper::format {
 
 // The tables of one sealed journal file.
@@ -25,11 +27,10 @@ struct SealedSetName {
 using SealedSets = std::map<Rank, std::vector<SealedSetName>>;
 Result<SealedSets> ListSealedSets(const std::string& run_dir);
 
-// Reads all tables of a set and hands its batches on in commit order, those with last_seq ≤ `after`
-// left out.
-Status ReadSealedSet(const std::string& run_dir, Rank rank, const SealedSetName& set,
-                     uint64_t after, NameTable* names,
-                     const std::function<void(StepBatch&&)>& sink);
+// The batches of a set, from all its tables, by the sequence number of their commit. New names go
+// to `names`.
+Result<BatchMap> ReadSealedSet(const std::string& run_dir, Rank rank, const SealedSetName& set,
+                               NameTable* names);
 
 // Finds where sealing has put the inline tensor that lay at `offset` of a journal file; NotFound
 // when no set says so.

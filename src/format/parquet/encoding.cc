@@ -202,36 +202,53 @@ uint32_t ReadRepeatedValue(size_t bit_width, ByteReader* reader) {
   return value;
 }
 
+// A run of `groups` bit-packed groups into the front of `rest`: how many values, 0 when the page
+// does not hold them.
+size_t DecodeLiterals(uint64_t groups, int bit_width, ByteReader* reader,
+                      std::span<uint32_t> rest) {
+  const auto width = static_cast<size_t>(bit_width);
+  if (groups > reader->remaining() / width) {
+    return 0;
+  }
+  // The last group is filled up with values that nobody asked for.
+  const size_t n = std::min<size_t>(groups * kGroup, rest.size());
+  UnpackBits(reader->ReadSpan(groups * width), bit_width, rest.first(n));
+  return n;
+}
+
+// One value `length` times into the front of `rest`: how many values, 0 when they are more than
+// `rest` holds or the value is wider than it may be.
+size_t DecodeRun(uint64_t length, int bit_width, ByteReader* reader, std::span<uint32_t> rest) {
+  const uint32_t value = ReadRepeatedValue(static_cast<size_t>(bit_width), reader);
+  if (length > rest.size() || (bit_width < 32 && (value >> bit_width) != 0)) {
+    return 0;
+  }
+  std::fill_n(rest.begin(), length, value);
+  return length;
+}
+
 }  // namespace
 
 Status DecodeHybrid(ByteSpan bytes, int bit_width, std::span<uint32_t> out) {
   if (bit_width < 1 || bit_width > 32) {
     return Damaged("bit width is not in 1 … 32");
   }
-  const auto width = static_cast<size_t>(bit_width);
   ByteReader reader(bytes);
-  size_t done = 0;
-  while (done < out.size()) {
+  std::span<uint32_t> rest = out;
+  while (!rest.empty()) {
     const uint64_t head = ReadVarint(&reader);
     const uint64_t length = head >> 1;
     if (!reader.ok() || length == 0) {
       return Damaged("run is cut short");
     }
-    if ((head & 1) != 0) {
-      if (length > reader.remaining() / width) {
-        return Damaged("bit-packed run is longer than the page");
-      }
-      const size_t n = std::min<size_t>(length * kGroup, out.size() - done);
-      UnpackBits(reader.ReadSpan(length * width), bit_width, out.subspan(done, n));
-      done += n;
-      continue;
+    const bool literals = (head & 1) != 0;
+    const size_t n = literals ? DecodeLiterals(length, bit_width, &reader, rest)
+                              : DecodeRun(length, bit_width, &reader, rest);
+    if (n == 0) {
+      return Damaged(literals ? "bit-packed run is longer than the page"
+                              : "run has a wrong length or value");
     }
-    const uint32_t value = ReadRepeatedValue(width, &reader);
-    if (length > out.size() - done || (width < 32 && (value >> width) != 0)) {
-      return Damaged("run has a wrong length or value");
-    }
-    std::fill_n(out.begin() + static_cast<std::ptrdiff_t>(done), length, value);
-    done += length;
+    rest = rest.subspan(n);
   }
   return reader.ok() && reader.remaining() == 0 ? Status() : Damaged("runs do not fill the page");
 }

@@ -26,6 +26,7 @@ class MappedParquetFile final : public ParquetFile {
   [[nodiscard]] int64_t rows() const override { return metadata_.rows; }
   [[nodiscard]] std::vector<std::string> column_names() const override {
     std::vector<std::string> names;
+    names.reserve(metadata_.columns.size());
     for (const ColumnSchema& column : metadata_.columns) {
       names.push_back(column.name);
     }

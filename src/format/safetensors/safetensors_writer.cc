@@ -145,7 +145,7 @@ uint64_t SafetensorsHeaderReserve(uint64_t tensors, uint64_t name_bytes) {
   return std::min(kCap, AlignUp(want, kReserveAlignment));
 }
 
-Result<std::string> BuildSafetensorsHeader(std::vector<SafetensorsEntry> entries,
+Result<std::string> BuildSafetensorsHeader(const std::vector<SafetensorsEntry>& entries,
                                            const std::map<std::string, std::string>& metadata,
                                            uint64_t reserve, uint64_t file_bytes) {
   if (reserve < sizeof(uint64_t) || reserve % 8 != 0 || file_bytes < reserve ||
@@ -153,6 +153,7 @@ Result<std::string> BuildSafetensorsHeader(std::vector<SafetensorsEntry> entries
     return InvalidArgumentError("building safetensors header: reserve and file size do not fit");
   }
   std::vector<HeaderEntry> headers;
+  headers.reserve(entries.size());
   std::set<std::string> names;
   for (const SafetensorsEntry& entry : entries) {
     WT_RETURN_IF_ERROR(CheckEntry(entry, reserve, file_bytes));

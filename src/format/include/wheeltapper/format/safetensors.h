@@ -32,7 +32,7 @@ uint64_t SafetensorsHeaderReserve(uint64_t tensors, uint64_t name_bytes);
 // dimension, of 2. Empty tensors are placed at the start of the data. Names that are not UTF-8 get
 // U+FFFD. InvalidArgument when entries overlap, lie outside the data, disagree with their shape, or
 // share or reserve a name; ResourceExhausted when the header does not fit.
-Result<std::string> BuildSafetensorsHeader(std::vector<SafetensorsEntry> entries,
+Result<std::string> BuildSafetensorsHeader(const std::vector<SafetensorsEntry>& entries,
                                            const std::map<std::string, std::string>& metadata,
                                            uint64_t reserve, uint64_t file_bytes);
 
