@@ -39,7 +39,6 @@ class TorchCapture:
         self.data_wait = DataWait()
         self.rounds = StepRounds()
         self.loose = LooseParameters()
-        self._loose_step = -1
         self.optimizers: weakref.WeakSet[Optimizer] = weakref.WeakSet()
         self._plans: dict[int, OptimizerPlan] = {}
         self._tokens = 0
@@ -209,8 +208,7 @@ class TorchCapture:
         session.round_open = True
         ends = self.rounds.after(plan.token, optimizers=len(self.optimizers))
         inside_ns = plan.session_ns
-        if session.armed and (ends or session.explicit_steps) and self._loose_step != session.native.global_step:
-            self._loose_step = session.native.global_step
+        if session.armed and (ends or session.explicit_steps):
             # Nobody unscales the gradients of parameters that no optimizer has.
             self.loose.record(session, self.names, self.optimizers, scale=1.0 / (self.scaler.loss_scale or 1.0))
             inside_ns += self.loose.session_ns

@@ -14,7 +14,7 @@ from torch.optim.optimizer import Optimizer
 
 from wheeltapper import _native, _session
 from wheeltapper.torch.names import Names
-from wheeltapper.torch.optimizer import OptimizerPlan, parameters_of, role_of
+from wheeltapper.torch.optimizer import OptimizerPlan, parameter_ids, role_of
 from wheeltapper.torch.tensors import PLAIN_TYPES, plain
 
 
@@ -23,16 +23,19 @@ class LooseParameters:
 
     def __init__(self) -> None:
         self.session_ns = 0  # inside the session, of the last record call
+        self._step = -1  # the last that was looked at: with several optimizers it ends more than once
         self._built_for: tuple[int, ...] = ()
         self._found: list[tuple[weakref.ref[torch.Tensor], int | None, int | None]] = []
 
     def record(
         self, session: _session.RankSession, names: Names, optimizers: Iterable[Optimizer], *, scale: float
     ) -> None:
-        """Records what there is at the end of an armed step; gradients times `scale`."""
+        """Records what there is at the end of an armed step, once; gradients times `scale`."""
         self.session_ns = 0
-        if session.native.global_step == 0:
-            return  # not every optimizer may have been seen yet
+        step = session.native.global_step
+        if step in (0, self._step):
+            return  # at the first step not every optimizer may have been seen yet
+        self._step = step
         self._build(session, names, list(optimizers))
         if not self._found:
             return  # nearly always: every parameter has its optimizer
@@ -53,7 +56,7 @@ class LooseParameters:
             self.session_ns = gradients.session_ns + weights.session_ns
 
     def _build(self, session: _session.RankSession, names: Names, optimizers: list[Optimizer]) -> None:
-        ids = [id(parameter) for optimizer in optimizers for parameter in parameters_of(optimizer)]
+        ids = [known for optimizer in optimizers for known in parameter_ids(optimizer)]
         built_for = (len(names.models), *ids)
         if built_for == self._built_for:
             return

@@ -30,6 +30,11 @@ def parameters_of(optimizer: torch.optim.Optimizer) -> Iterator[torch.Tensor]:
         yield from group["params"]
 
 
+def parameter_ids(optimizer: torch.optim.Optimizer) -> tuple[int, ...]:
+    """The identity of each parameter, in order of the groups: tells one set of parameters from another."""
+    return tuple(map(id, parameters_of(optimizer)))
+
+
 def role_of(name: str) -> str:
     """The role of a parameter: "bias" or "weight"."""
     return "bias" if "bias" in name.rpartition(".")[2] else "weight"
@@ -75,11 +80,11 @@ class OptimizerPlan:
         """Registers tensors when parameters are new; True when something changed."""
         shape = tuple(len(group["params"]) for group in optimizer.param_groups)
         # As many others may have taken their place (a new head): looked at on armed steps only.
-        of = tuple(map(id, parameters_of(optimizer))) if session.armed else self._built_of
+        of = parameter_ids(optimizer) if session.armed else self._built_of
         if shape == self._built_for and of == self._built_of:
             return False
         self._built_for = shape
-        self._built_of = tuple(map(id, parameters_of(optimizer)))
+        self._built_of = parameter_ids(optimizer)
         self.names_parameters(optimizer, names)
         self._gradients, self._weights, self._updates = self._new_plan(), self._new_plan(), self._new_plan()
         self._changing, self._before = [], []
