@@ -252,7 +252,7 @@ TEST_F(ParquetTest, LongListsAndLongStringsComeBack) {
 }
 
 TEST_F(ParquetTest, TablesThatContradictThemselvesAreRefused) {
-  const auto refuses = [&](Table table, const ParquetOptions& options) {
+  const auto refuses = [&](const Table& table, const ParquetOptions& options) {
     return WriteParquet(Path("t.parquet"), table, options).code() == StatusCode::kInvalidArgument &&
            !PathExists(Path("t.parquet"));
   };

@@ -54,7 +54,8 @@ void RingProducer::PutDesc(const DescEntry& head, const std::vector<int64_t>& sh
 }
 
 void RingProducer::Tensor(uint32_t id, const std::string& name, tensor::DType dtype,
-                          std::vector<int64_t> shape, const std::vector<std::string>& collections) {
+                          const std::vector<int64_t>& shape,
+                          const std::vector<std::string>& collections) {
   PutDesc({id, DescKind::kTensor, static_cast<uint8_t>(dtype), static_cast<uint8_t>(shape.size()),
            0, static_cast<uint32_t>(name.size()), static_cast<uint32_t>(collections.size())},
           shape, name, collections);

@@ -21,8 +21,8 @@ class RingProducer {
   RingProducer(RankSegment& segment, uint64_t next_seq) : segment_(segment), seq_(next_seq) {}
 
   // Interns a name, as part of the transaction that is next committed.
-  void Tensor(uint32_t id, const std::string& name, tensor::DType dtype, std::vector<int64_t> shape,
-              const std::vector<std::string>& collections = {});
+  void Tensor(uint32_t id, const std::string& name, tensor::DType dtype,
+              const std::vector<int64_t>& shape, const std::vector<std::string>& collections = {});
   void Scalar(uint32_t id, const std::string& name,
               const std::vector<std::string>& collections = {});
 

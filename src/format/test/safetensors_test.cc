@@ -85,8 +85,8 @@ TEST(SafetensorsTest, Complex128IsStoredAsPairs) {
 }
 
 TEST(SafetensorsTest, EntriesThatCannotBeAreRefused) {
-  const auto code = [](std::vector<SafetensorsEntry> entries) {
-    return BuildSafetensorsHeader(std::move(entries), {}, 4096, 8192).status().code();
+  const auto code = [](const std::vector<SafetensorsEntry>& entries) {
+    return BuildSafetensorsHeader(entries, {}, 4096, 8192).status().code();
   };
   EXPECT_EQ(code({{"a", DType::kF32, {4}, 4096, 4100}}), StatusCode::kInvalidArgument);
   EXPECT_EQ(code({{"a", DType::kU8, {4}, 4000, 4004}}), StatusCode::kInvalidArgument);

@@ -83,7 +83,7 @@ std::unique_ptr<Attempt> Attempt::Start(const WriterOptions& options, uint64_t i
   return attempt;
 }
 
-void Attempt::WriteNames() {
+void Attempt::WriteNames() const {
   producer->Tensor(kWeight, "layer.weight", tensor::DType::kF32, {10, 10}, {"weights", "all"});
   producer->Tensor(kGradient, "gradient/layer.weight", tensor::DType::kF64, {100}, {"gradients"});
   producer->Tensor(kSmall, "output/relu", tensor::DType::kF32, {5}, {"activations"});
@@ -120,7 +120,7 @@ std::vector<uint8_t> SomeBytes(int64_t step, size_t nbytes) {
   return bytes;
 }
 
-void Attempt::WriteStep(int64_t step) {
+void Attempt::WriteStep(int64_t step) const {
   producer->AddScalars({{kLoss, 1.0 / static_cast<double>(step + 1)}, {kLr, 0.01}});
   producer->AddStats(kWeight, SomeStats(step), 0.25, {{-200, 3}, {0, 2}, {1500, 95}});
   producer->AddStats(kGradient, SomeStats(step + 1), kNan, {});
@@ -137,6 +137,8 @@ void Attempt::WriteStep(int64_t step) {
 
 std::vector<std::string> BatchLines(const StepBatch& batch, RunReader& reader) {
   std::vector<std::string> lines;
+  lines.reserve(batch.scalars.size() + batch.stats.size() + batch.tensors.size() +
+                batch.metas.size() + 1);
   const auto name = [&reader](NameId id) {
     const NameInfo& info = reader.names().info(id);
     return fmt::format("{} [{}]", info.name, fmt::join(info.collections, ","));
@@ -218,7 +220,7 @@ std::vector<std::string> ExpectedLines(int64_t first, int64_t last) {
       tensor::TensorStats s = SomeStats(of);
       if (!wide) {
         for (double* value : {&s.min, &s.max, &s.mean, &s.l1, &s.abs_max}) {
-          *value = double{static_cast<float>(*value)};
+          *value = static_cast<double>(static_cast<float>(*value));
         }
       }
       rows.push_back(Line(key, StatsText(name, s, median, bins)));

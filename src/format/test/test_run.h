@@ -29,10 +29,10 @@ struct Attempt {
                                         const Clock& clock, uint64_t journal_ring = 1 << 20,
                                         uint64_t blob_ring = 1 << 20);
   // Interns the names of WriteStep.
-  void WriteNames();
+  void WriteNames() const;
   // One step with scalars, stats, an inline and (every third step) a large tensor; self-committed
   // records in between.
-  void WriteStep(int64_t step);
+  void WriteStep(int64_t step) const;
 
   std::unique_ptr<RankSegment> segment;
   std::unique_ptr<JournalWriter> writer;

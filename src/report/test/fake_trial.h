@@ -67,6 +67,7 @@ class FakeTrial final : public trial::Trial {
   Result<std::vector<std::string>> Collections() override { return std::vector<std::string>(); }
   Result<std::vector<int64_t>> Steps(const trial::StepFilter& /*filter*/) override {
     std::vector<int64_t> steps;
+    steps.reserve(times.size());
     for (const trial::StepPoint& point : times) {
       steps.push_back(point.key.step.value);
     }

@@ -44,7 +44,7 @@ class ReportTest : public testing::Test {
       trial_.AddStats("gradient/conv1.weight", "gradients", step, stats);
     }
   }
-  void WriteFinding(const rules::Finding& finding) {
+  void WriteFinding(const rules::Finding& finding) const {
     ASSERT_TRUE(
         AppendLineDurably(format::FindingsPath(trial_.folder), rules::FindingToJson(finding)).ok());
   }

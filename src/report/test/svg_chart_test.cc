@@ -19,6 +19,7 @@ size_t CountOf(const std::string& text, const std::string& part) {
 
 std::vector<SeriesPoint> Ramp(int64_t n) {
   std::vector<SeriesPoint> points;
+  points.reserve(static_cast<size_t>(n));
   for (int64_t step = 0; step < n; ++step) {
     points.push_back({step, static_cast<double>(step % 100)});
   }

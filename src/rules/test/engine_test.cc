@@ -23,6 +23,7 @@ Config ConfigOf(const std::vector<ConfigFlag>& flags) {
 
 std::vector<std::string> Lines(const std::vector<Finding>& findings) {
   std::vector<std::string> lines;
+  lines.reserve(findings.size());
   for (const Finding& finding : findings) {
     lines.push_back(FindingToJson(finding));
   }

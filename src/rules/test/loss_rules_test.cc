@@ -92,8 +92,10 @@ TEST(LossNotDecreasingTest, AFlatLossIsOneFindingThatStaysOpen) {
     // The noise comes and goes; the level stays.
     std::mt19937 random(seed);
     std::normal_distribution<double> normal(0, 1);
+    constexpr int kSteps = 600;
     std::vector<double> values;
-    for (int i = 0; i < 600; ++i) {
+    values.reserve(kSteps);
+    for (int i = 0; i < kSteps; ++i) {
       values.push_back(2.29 + (i / 40 % 2 == 0 ? 0.02 : 0.002) * normal(random) - 0.003 * (i > 60));
     }
     RunBuilder run = LossEvery(1, values);
