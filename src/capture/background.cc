@@ -216,13 +216,7 @@ void Background::BuryFuse() {
     return;
   }
   fuse_buried_ = true;
-  const Status why = recorder_->fuse().first();
-  recorder_
-      ->RecordFuse(
-          fmt::format(R"({{"kind":"disabled","code":"{}","what":"{}","errors":{}}})",
-                      StatusCodeName(why.code()), why.message(), recorder_->fuse().errors()),
-          kBuryDeadlineNs)
-      .IgnoreError("capture is off; the rank page says so too");
+  recorder_->RecordFuse(kBuryDeadlineNs).IgnoreError("Close tries again");
 }
 
 std::vector<std::string> Background::TakeNotes() {

@@ -1,6 +1,6 @@
 #include "fuse.h"
 
-#include <string>
+#include <fmt/format.h>
 
 namespace wheeltapper::capture {
 
@@ -31,6 +31,12 @@ Status Fuse::first() const {
     return Status::Ok();
   }
   return {first_code_.load(std::memory_order_relaxed), what};
+}
+
+std::string Fuse::ToJson() const {
+  const Status why = first();
+  return fmt::format(R"({{"kind":"disabled","code":"{}","what":"{}","errors":{}}})",
+                     StatusCodeName(why.code()), why.message(), errors());
 }
 
 }  // namespace wheeltapper::capture

@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <string>
 
 #include "wheeltapper/core/status.h"
 
@@ -25,6 +26,8 @@ class Fuse {
   [[nodiscard]] int64_t errors() const noexcept { return errors_.load(std::memory_order_relaxed); }
   // The first error; OK when there was none.
   [[nodiscard]] Status first() const;
+  // The META text that tells why capture is off: {"kind":"disabled",…}.
+  [[nodiscard]] std::string ToJson() const;
 
   // Drain thread: calls `sink(code, what, count)` for every code with errors since the last call.
   template <typename Sink>

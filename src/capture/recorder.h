@@ -68,8 +68,9 @@ class Recorder {
   Status AddOverheadScalars(TimeNs deadline_ns);
   Status Change(CaptureId id, const TensorSpec& spec, TimeNs deadline_ns);
   Status Meta(const std::string& json, TimeNs deadline_ns);
-  // After the fuse has blown: what is lost from now on, and why, as the last records.
-  Status RecordFuse(const std::string& json, TimeNs deadline_ns);
+  // After the fuse has blown: what is lost from now on, and why, as the last records. Close does it
+  // where nobody has.
+  Status RecordFuse(TimeNs deadline_ns);
 
   // --- hot path, as in session.h ---
   [[nodiscard]] bool armed(Mode mode) const noexcept;
@@ -185,6 +186,8 @@ class Recorder {
   void ReserveScratch(const TableEntry& entry);
   void AddMeta(std::string_view json) noexcept;
   void AddEmptyCommit() noexcept;
+  // What the fuse cost, and why it blew, as records; once.
+  void BuryFuse();
 
   // recorder_tensors.cc
   void TakeTensors(std::span<const TensorItem> items) noexcept;
@@ -253,6 +256,7 @@ class Recorder {
   uint64_t need_fired_ = 0;
   size_t need_mode_ = kModes;  // kModes: need_ is stale
   bool give_up_blocking_ = false;
+  bool fuse_buried_ = false;
   // Records of a dropped step were published already (a Log came in between): no COMMIT lists them,
   // so they stay invisible, but a file must not end in the middle of a transaction.
   bool orphans_ = false;

@@ -146,7 +146,20 @@ Status Recorder::Meta(const std::string& json, TimeNs deadline_ns) {
   return WriteInTurn(MetaBytes(json), deadline_ns, [&] { AddMeta(json); });
 }
 
-Status Recorder::RecordFuse(const std::string& json, TimeNs deadline_ns) {
+void Recorder::BuryFuse() {
+  if (fuse_buried_) {
+    return;
+  }
+  fuse_buried_ = true;
+  DropStep(format::GapReason::kFuse);
+  staged_scalars_.clear();
+  open_ = Transaction{};
+  ledger_.MakeAllDue();
+  WriteSideRecords();
+  AddMeta(fuse_.ToJson());
+}
+
+Status Recorder::RecordFuse(TimeNs deadline_ns) {
   int64_t rounds = RoundsIn(deadline_ns);
   const Hold hold(this, &rounds);
   if (!hold.held()) {
@@ -155,20 +168,16 @@ Status Recorder::RecordFuse(const std::string& json, TimeNs deadline_ns) {
   if (state_.load(std::memory_order_acquire) != State::kFuse) {
     return Status::Ok();
   }
-  DropStep(format::GapReason::kFuse);
-  staged_scalars_.clear();
-  open_ = Transaction{};
-  ledger_.MakeAllDue();
-  WriteSideRecords();
-  AddMeta(json);
+  BuryFuse();
   writer_.Publish();
   return Status::Ok();
 }
 
 Status Recorder::Close(std::span<const std::string> last_words, TimeNs deadline_ns) {
-  State live = State::kLive;
-  if (!state_.compare_exchange_strong(live, State::kStopped, std::memory_order_acq_rel)) {
-    if (live != State::kFuse) {
+  ObeyFuse();
+  State before = State::kLive;
+  if (!state_.compare_exchange_strong(before, State::kStopped, std::memory_order_acq_rel)) {
+    if (before != State::kFuse) {
       return Status::Ok();
     }
     state_.store(State::kStopped, std::memory_order_release);
@@ -178,6 +187,9 @@ Status Recorder::Close(std::span<const std::string> last_words, TimeNs deadline_
   const Hold hold(this, &rounds);
   if (!hold.held()) {
     return DeadlineExceededError("stopping capture: a recording call did not return");
+  }
+  if (before == State::kFuse) {
+    BuryFuse();  // the job ends before the drain came round
   }
   if (open_.open) {
     Commit(StepTimes{}, 0, clock_->MonotonicNs());

@@ -387,11 +387,38 @@ TEST_F(RecorderTest, ErrorsBlowTheFuseAndTrainingGoesOnCounting) {
   EXPECT_FALSE(recorder_->armed(Mode::kTrain));
   EXPECT_EQ(recorder_->global_step(), 20);
   EXPECT_EQ(segment_->page().fuse_blown.load(), 1U);
-  ASSERT_TRUE(recorder_->RecordFuse(R"({"kind":"disabled"})", kNow).ok());
+  ASSERT_TRUE(recorder_->RecordFuse(kNow).ok());
   const auto seen = ReadAll();
   ASSERT_GE(seen.size(), 2U);
   EXPECT_EQ(Gaps(seen).back().reason, GapReason::kFuse);
   EXPECT_EQ(seen.back().header.type, RecordType::kMeta);
+}
+
+TEST_F(RecorderTest, AJobThatEndsRightAfterTheFuseBlewTellsOnceWhatWasLost) {
+  for (const bool drain_comes_round : {false, true}) {
+    Make(EveryStep(), OnFull::kDegrade);
+    next_seq_ = 1;
+    const Vector x(4);
+    const TensorItem item = x.item(Tensor("x", 4));
+    Step({&item, 1});
+    (void)recorder_->armed(Mode::kTrain);
+    recorder_->Record({&item, 1});
+    (void)ReadAll();
+    recorder_->fuse().Blow(StatusCode::kInternal, "hooks of the framework");
+    recorder_->ObeyFuse();
+    if (drain_comes_round) {
+      ASSERT_TRUE(recorder_->RecordFuse(kNow).ok());
+    }
+    ASSERT_TRUE(recorder_->Close({}, kNow).ok());
+    const auto seen = ReadAll();
+    ASSERT_THAT(Types(seen), ElementsAre(RecordType::kGap, RecordType::kMeta));
+    const format::GapPayload gap = Gaps(seen)[0];
+    EXPECT_EQ(gap.reason, GapReason::kFuse);
+    EXPECT_EQ(gap.what, GapWhat::kWholeStep);
+    EXPECT_EQ(gap.first_step, 1);
+    const std::string why(seen[1].payload.begin(), seen[1].payload.end());
+    EXPECT_THAT(why, testing::HasSubstr("hooks of the framework"));
+  }
 }
 
 TEST_F(RecorderTest, UnsupportedTensorsAreOneGapEach) {
