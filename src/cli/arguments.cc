@@ -163,6 +163,7 @@ void AddExport(CLI::App* app, Arguments* out) {
   app->add_option("--regex", out->regex, "Only names that match");
   app->add_option("-o,--output", out->output, "File to write (csv: default stdout)")
       ->type_name("FILE");
+  app->footer("With --json and -o: one object that tells what was written.");
 }
 void AddFsck(CLI::App* app, Arguments* out) {
   AddRunArgument(app, out, false);

@@ -3,6 +3,7 @@
 #include <functional>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "wheeltapper/cli/main.h"
 #include "wheeltapper/core/file.h"
@@ -169,26 +170,51 @@ Status WriteNpz(const std::string& path, trial::Trial& trial, const std::string&
   return npz.Finish();
 }
 
-Status Export(const Arguments& arguments, const std::string& run) {
-  WT_ASSIGN_OR_RETURN(const std::unique_ptr<trial::Trial> trial, trial::Trial::Open(run));
-  trial::NameFilter names;
-  names.regex = arguments.regex;
-  WT_ASSIGN_OR_RETURN(const Table table, trial->ReadTable(arguments.table, names, {}));
+Status WriteTable(const Arguments& arguments, trial::Trial& trial, const Table& table) {
   if (arguments.format == "csv") {
-    const std::string text = Csv(table);
-    if (arguments.output.empty()) {
-      Print(text);
-      return {};
-    }
-    return WriteFileAtomically(arguments.output, text);
-  }
-  if (arguments.output.empty()) {
-    return InvalidArgumentError(arguments.format + " is binary: name the file with -o FILE");
+    return WriteFileAtomically(arguments.output, Csv(table));
   }
   if (arguments.format == "parquet") {
     return format::WriteParquet(arguments.output, table, {});
   }
-  return WriteNpz(arguments.output, *trial, arguments.table, table);
+  return WriteNpz(arguments.output, trial, arguments.table, table);
+}
+
+// What was written, for scripts; the columns are in the file itself.
+void PrintWritten(const Arguments& arguments, const std::string& run, const Table& table) {
+  const nlohmann::json written = {{"run", run},
+                                  {"table", arguments.table},
+                                  {"format", arguments.format},
+                                  {"path", arguments.output},
+                                  {"rows", table.rows()}};
+  Print(written.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+Status Export(const Arguments& arguments, const std::string& run) {
+  const bool to_stdout = arguments.output.empty();
+  if (to_stdout && arguments.format != "csv") {
+    return InvalidArgumentError(arguments.format + " is binary: name the file with -o FILE");
+  }
+  if (to_stdout && arguments.json) {
+    return InvalidArgumentError(
+        "--json tells what was written, and without -o stdout is the table itself: name the file "
+        "with -o FILE");
+  }
+  WT_ASSIGN_OR_RETURN(const std::unique_ptr<trial::Trial> trial, trial::Trial::Open(run));
+  trial::NameFilter names;
+  names.regex = arguments.regex;
+  WT_ASSIGN_OR_RETURN(const Table table, trial->ReadTable(arguments.table, names, {}));
+  if (to_stdout) {
+    Print(Csv(table));
+    return {};
+  }
+  WT_RETURN_IF_ERROR(WriteTable(arguments, *trial, table));
+  if (arguments.json) {
+    PrintWritten(arguments, run, table);
+  } else if (!arguments.quiet) {
+    Say("wrote " + arguments.output);
+  }
+  return {};
 }
 
 }  // namespace
@@ -199,13 +225,7 @@ int ExportVerb(const Arguments& arguments) {
     return Fail(run.status());
   }
   const Status exported = Export(arguments, *run);
-  if (!exported.ok()) {
-    return Fail(exported);
-  }
-  if (!arguments.output.empty() && !arguments.quiet) {
-    Say("wrote " + arguments.output);
-  }
-  return kExitOk;
+  return exported.ok() ? kExitOk : Fail(exported);
 }
 
 }  // namespace wheeltapper::cli

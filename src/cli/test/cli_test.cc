@@ -2,6 +2,7 @@
 #include <limits>
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "wheeltapper/cli/main.h"
 #include "wheeltapper/core/file.h"
@@ -162,6 +163,25 @@ TEST(MainTest, VerbsOnAMissingRunAreUsageErrors) {
   EXPECT_EQ(Main({"findings", scratch.file("a"), "--rule", "NonFinite"}), kExitUsage);
   EXPECT_EQ(Main({"findings", "--severity", "loud", "--set", folder}), kExitUsage);
   EXPECT_EQ(Main({"show", "--set", "no.such.key=1"}), kExitUsage);
+}
+
+TEST(MainTest, ExportTellsInJsonWhatItWrote) {
+  const ScratchFolder scratch;
+  MakeRun(scratch.path(), "a", 100);
+  const std::string run = scratch.file("a");
+  for (const std::string format : {"csv", "parquet", "npz"}) {
+    const std::string path = scratch.file("out." + format);
+    testing::internal::CaptureStdout();
+    EXPECT_EQ(Main({"export", run, "--table", "scalars", "--format", format, "-o", path, "--json"}),
+              kExitOk);
+    const auto written =
+        nlohmann::json::parse(testing::internal::GetCapturedStdout(), nullptr, false);
+    const nlohmann::json expected = {
+        {"run", run}, {"table", "scalars"}, {"format", format}, {"path", path}, {"rows", 0}};
+    EXPECT_EQ(written, expected);
+    EXPECT_TRUE(PathExists(path));
+  }
+  EXPECT_EQ(Main({"export", run, "--json"}), kExitUsage) << "stdout is the table";
 }
 
 }  // namespace
