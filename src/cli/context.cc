@@ -32,6 +32,14 @@ void WriteLine(std::string_view prefix, std::string_view message) {
 
 bool IsRun(const std::string& path) { return PathExists(format::RunInfoPath(path)); }
 
+ConfigSources SourcesOf(const Arguments& arguments) {
+  ConfigSources sources = ConfigSources::Current();
+  sources.flags = arguments.flags;
+  sources.file = arguments.config_file;
+  sources.rule_keys = rules::RuleConfigKeys();
+  return sources;
+}
+
 Status NoSuchRun(const std::string& run, const std::string& folder,
                  const std::vector<std::string>& runs) {
   if (PathExists(run)) {
@@ -60,12 +68,15 @@ int Fail(const Status& status) {
   }
 }
 
-Result<Config> LoadConfig(const Arguments& arguments) {
-  ConfigSources sources = ConfigSources::Current();
-  sources.flags = arguments.flags;
-  sources.file = arguments.config_file;
-  sources.rule_keys = rules::RuleConfigKeys();
-  return Config::Load(sources);
+Result<Config> LoadConfig(const Arguments& arguments) { return Config::Load(SourcesOf(arguments)); }
+
+Result<Config> LoadConfigToRead(const Arguments& arguments) {
+  std::string mistakes;
+  Result<Config> config = Config::LoadTolerantly(SourcesOf(arguments), &mistakes);
+  if (config.ok() && !mistakes.empty() && !arguments.quiet) {
+    Say("warning: left out of the configuration: " + mistakes);
+  }
+  return config;
 }
 
 Result<std::vector<std::string>> ListRuns(const std::string& folder) {
@@ -113,7 +124,7 @@ Result<std::string> ResolveRun(const std::string& run, const Config& config) {
 }
 
 Result<std::string> ChosenRun(const Arguments& arguments) {
-  WT_ASSIGN_OR_RETURN(const Config config, LoadConfig(arguments));
+  WT_ASSIGN_OR_RETURN(const Config config, LoadConfigToRead(arguments));
   return ResolveRun(arguments.runs.empty() ? "" : arguments.runs.front(), config);
 }
 

@@ -25,6 +25,9 @@ int Fail(const Status& status);
 
 // flag > environment > project > user > default, with the parameters of all rules known.
 Result<Config> LoadConfig(const Arguments& arguments);
+// The same for verbs that only read runs: a mistake in a file or a variable is a warning, and the
+// setting is left out.
+Result<Config> LoadConfigToRead(const Arguments& arguments);
 
 // A path, a name under storage.path, or "" for the latest run. NotFound says where was looked and
 // what is there.

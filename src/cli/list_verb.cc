@@ -88,7 +88,7 @@ void PrintTable(const std::vector<RunRow>& rows) {
 }  // namespace
 
 int LsVerb(const Arguments& arguments) {
-  const Result<Config> config = LoadConfig(arguments);
+  const Result<Config> config = LoadConfigToRead(arguments);
   if (!config.ok()) {
     return Fail(config.status());
   }

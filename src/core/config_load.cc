@@ -104,7 +104,9 @@ class ConfigLoader {
  public:
   explicit ConfigLoader(const ConfigSources& sources) : sources_(sources) {}
 
-  Result<Config> Run() {
+  // Without `tolerated` every mistake is an error; with it only those of flags are, and the others
+  // are told there.
+  Result<Config> Run(std::string* tolerated) {
     ApplyDefaults();
     if (const auto user = FindUserFile(sources_.environment)) {
       ApplyFile({*user, ""}, ConfigLayer::kUser);
@@ -120,10 +122,14 @@ class ConfigLoader {
     }
     CheckRuleNames();
     CheckCollections();
-    if (problems_.empty()) {
+    if (tolerated != nullptr) {
+      *tolerated = problems_;
+    }
+    const std::string& refused = tolerated == nullptr ? problems_ : flag_problems_;
+    if (refused.empty()) {
       return std::move(config_);
     }
-    return Status(code_, problems_);
+    return Status(code_, refused);
   }
 
  private:
@@ -132,8 +138,11 @@ class ConfigLoader {
     std::string where;
   };
 
-  void AddProblem(const std::string& problem) {
+  void AddProblem(const std::string& problem, ConfigLayer layer) {
     problems_ += (problems_.empty() ? "" : "\n") + problem;
+    if (layer == ConfigLayer::kFlag) {
+      flag_problems_ += (flag_problems_.empty() ? "" : "\n") + problem;
+    }
   }
 
   void ApplyDefaults() {
@@ -150,12 +159,14 @@ class ConfigLoader {
     }
     const auto parsed = ParseTomlSettings("value = " + key.default_toml, "");
     if (!parsed.ok() || parsed->size() != 1) {
-      AddProblem("default of \"" + key.name + "\" is no TOML: " + key.default_toml);
+      AddProblem("default of \"" + key.name + "\" is no TOML: " + key.default_toml,
+                 ConfigLayer::kDefault);
       return;
     }
     Result<ConfigValue> value = CheckConfigValue(key, parsed->front().value);
     if (!value.ok()) {
-      AddProblem("default of \"" + key.name + "\": " + value.status().message());
+      AddProblem("default of \"" + key.name + "\": " + value.status().message(),
+                 ConfigLayer::kDefault);
       return;
     }
     config_.entries_.insert_or_assign(key.name,
@@ -166,13 +177,17 @@ class ConfigLoader {
     const Result<std::string> text = ReadWholeFile(file.path, kMaxConfigBytes);
     if (!text.ok()) {
       code_ = text.status().code();
-      AddProblem("reading configuration: " + text.status().message());
+      // --config FILE is a flag; what is in the file is not.
+      const bool by_flag = sources_.file && layer == ConfigLayer::kProject;
+      AddProblem("reading configuration: " + text.status().message(),
+                 by_flag ? ConfigLayer::kFlag : layer);
       return;
     }
     const auto settings = ParseTomlSettings(*text, file.table);
     if (!settings.ok()) {
       AddProblem("reading configuration: not valid TOML: \"" + file.path + "\", " +
-                 settings.status().message());
+                     settings.status().message(),
+                 layer);
       return;
     }
     for (const TomlSetting& setting : *settings) {
@@ -196,7 +211,8 @@ class ConfigLoader {
       const std::string key = KeyOfVariable(name);
       if (key.empty()) {
         AddProblem("unknown variable " + name + ": no configuration key has this name" +
-                   DidYouMean(name, KnownVariables()) + " Unset it or correct its name");
+                       DidYouMean(name, KnownVariables()) + " Unset it or correct its name",
+                   ConfigLayer::kEnvironment);
         continue;
       }
       ApplyText(key, text, {ConfigLayer::kEnvironment, name});
@@ -223,12 +239,14 @@ class ConfigLoader {
 
   void AddUnknown(const std::string& name, const Origin& origin) {
     AddProblem("unknown configuration key \"" + name + "\" (" + origin.where + ")" +
-               DidYouMean(name, KnownNames(name)) + " Correct or remove it");
+                   DidYouMean(name, KnownNames(name)) + " Correct or remove it",
+               origin.layer);
   }
 
   void AddBadValue(const std::string& name, const Status& problem, const Origin& origin) {
     AddProblem("bad value for configuration key \"" + name + "\" (" + origin.where +
-               "): " + problem.message());
+                   "): " + problem.message(),
+               origin.layer);
   }
 
   [[nodiscard]] bool IsReserved(std::string_view name) const {
@@ -346,35 +364,45 @@ class ConfigLoader {
     const std::vector<std::string> candidates(known.begin(), known.end());
     for (const std::string& rule : config_.ChildrenOf("rules")) {
       if (FindConfigKey("rules." + rule) == nullptr && !known.contains(rule)) {
-        AddProblem("unknown rule \"" + rule + "\" in [rules." + rule + "] (" + WhereUnder(rule) +
-                   ")" + DidYouMean(rule, candidates) + " `wheeltapper rules` lists them");
+        const ConfigEntry first = FirstUnder("rules." + rule);
+        AddProblem("unknown rule \"" + rule + "\" in [rules." + rule + "] (" + first.where + ")" +
+                       DidYouMean(rule, candidates) + " `wheeltapper rules` lists them",
+                   first.layer);
       }
     }
   }
 
-  [[nodiscard]] std::string WhereUnder(const std::string& rule) const {
-    const auto entry = config_.entries_.lower_bound("rules." + rule + ".");
-    return entry == config_.entries_.end() ? "" : entry->second.where;
+  [[nodiscard]] ConfigEntry FirstUnder(const std::string& table) const {
+    const auto entry = config_.entries_.lower_bound(table + ".");
+    return entry == config_.entries_.end() ? ConfigEntry() : entry->second;
   }
 
   void CheckCollections() {
     for (const std::string& name : config_.ChildrenOf("capture.collections")) {
       if (config_.GetTexts("capture.collections." + name + ".include").empty()) {
         AddProblem("collection \"" + name +
-                   "\" is empty: it has no `include`. Add include = "
-                   "[\"a regular expression\"] to [capture.collections." +
-                   name + "]");
+                       "\" is empty: it has no `include`. Add include = "
+                       "[\"a regular expression\"] to [capture.collections." +
+                       name + "]",
+                   FirstUnder("capture.collections." + name).layer);
       }
     }
   }
 
   const ConfigSources& sources_;
   Config config_;
-  std::string problems_;
+  std::string problems_;       // of all layers
+  std::string flag_problems_;  // those of them that are flags'
   StatusCode code_ = StatusCode::kInvalidArgument;
 };
 
-Result<Config> Config::Load(const ConfigSources& sources) { return ConfigLoader(sources).Run(); }
+Result<Config> Config::Load(const ConfigSources& sources) {
+  return ConfigLoader(sources).Run(nullptr);
+}
+
+Result<Config> Config::LoadTolerantly(const ConfigSources& sources, std::string* mistakes) {
+  return ConfigLoader(sources).Run(mistakes);
+}
 
 Config Config::Defaults() {
   // The table's own defaults are checked by a test; there is nothing to report here.

@@ -184,5 +184,37 @@ TEST(MainTest, ExportTellsInJsonWhatItWrote) {
   EXPECT_EQ(Main({"export", run, "--json"}), kExitUsage) << "stdout is the table";
 }
 
+TEST(MainTest, AMistakeInTheSettingsKeepsNobodyFromReadingRuns) {
+  const ScratchFolder scratch;
+  MakeRun(scratch.path(), "a", 100);
+  const std::string run = scratch.file("a");
+  const std::string settings = scratch.file("wheeltapper.toml");
+  ASSERT_TRUE(WriteFileAtomically(settings, "[capture]\nevrey = 5\n").ok());
+  for (const std::vector<std::string>& verb : {std::vector<std::string>{"show", run},
+                                               {"findings", run},
+                                               {"ls", scratch.path()},
+                                               {"export", run},
+                                               {"report", run},
+                                               {"fsck", run}}) {
+    std::vector<std::string> args = verb;
+    args.insert(args.end(), {"--config", settings});
+    testing::internal::CaptureStdout();
+    testing::internal::CaptureStderr();
+    const int code = Main(args);
+    const std::string data = testing::internal::GetCapturedStdout();
+    const std::string messages = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(code, kExitOk) << verb[0] << messages;
+    EXPECT_EQ(data.find("evrey"), std::string::npos) << verb[0];
+    const size_t warning = messages.find("evrey");
+    EXPECT_NE(warning, std::string::npos) << verb[0];
+    EXPECT_EQ(messages.find("evrey", warning + 1), std::string::npos) << verb[0];
+    EXPECT_NE(messages.find("did you mean \"capture.every\""), std::string::npos) << messages;
+  }
+  EXPECT_EQ(Main({"check", run, "--config", settings}), kExitUsage);
+  EXPECT_EQ(Main({"config", "--config", settings}), kExitUsage);
+  EXPECT_EQ(Main({"run", "--config", settings, "--", "true"}), kExitUsage);
+  EXPECT_EQ(Main({"show", run, "--config", scratch.file("none.toml")}), kExitUsage);
+}
+
 }  // namespace
 }  // namespace wheeltapper::cli

@@ -335,5 +335,37 @@ TEST(ConfigKeyTest, ReferencePageInTheTreeIsUpToDate) {
       << path << " differs from the table; run: WT_UPDATE_REFERENCE=1 ./dev test core";
 }
 
+TEST_F(ConfigTest, LoadedTolerantlyOnlyMistakesInFlagsAreErrors) {
+  WriteProject("budget = \"3%\"\n[capture]\nevrey = 5\nring_mb = \"many\"\n");
+  sources_.environment["WHEELTAPPER_BUGDET"] = "1%";
+  std::string mistakes;
+  const Result<Config> config = Config::LoadTolerantly(sources_, &mistakes);
+  ASSERT_TRUE(config.ok()) << config.status().ToString();
+  EXPECT_EQ(mistakes, LoadError());
+  EXPECT_THAT(mistakes, HasSubstr("did you mean \"capture.every\""));
+  EXPECT_THAT(mistakes, HasSubstr("capture.ring_mb"));
+  EXPECT_THAT(mistakes, HasSubstr("WHEELTAPPER_BUGDET"));
+  EXPECT_DOUBLE_EQ(config->GetFloat("budget"), 0.03);
+  EXPECT_EQ(config->GetInt("capture.ring_mb"), Config::Defaults().GetInt("capture.ring_mb"));
+
+  sources_.flags = {{"no.such.key", "1", "--set no.such.key"}};
+  const Result<Config> refused = Config::LoadTolerantly(sources_, &mistakes);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_THAT(refused.status().message(), HasSubstr("no.such.key"));
+  EXPECT_THAT(refused.status().message(), Not(HasSubstr("evrey")));
+
+  sources_.flags.clear();
+  sources_.file = root_ + "/none.toml";
+  EXPECT_EQ(Config::LoadTolerantly(sources_, &mistakes).status().code(), StatusCode::kNotFound);
+  WriteProject("not toml");
+  sources_.file.reset();
+  sources_.environment.erase("WHEELTAPPER_BUGDET");
+  ASSERT_TRUE(Config::LoadTolerantly(sources_, &mistakes).ok());
+  EXPECT_THAT(mistakes, HasSubstr("not valid TOML"));
+  WriteProject("");
+  ASSERT_TRUE(Config::LoadTolerantly(sources_, &mistakes).ok());
+  EXPECT_EQ(mistakes, "");
+}
+
 }  // namespace
 }  // namespace wheeltapper

@@ -104,6 +104,11 @@ class Config {
   // InvalidArgument for unknown keys (with a suggestion), types, ranges and regular expressions;
   // NotFound for a missing `file`.
   static Result<Config> Load(const ConfigSources& sources);
+  // For those who read a key or two and should not fail over the others: settings of files and
+  // of the environment that are wrong are left out, and `mistakes` (never null) says which and why
+  // as Load would; "" when there are none. What is wrong with a flag, or a `file` that cannot be
+  // read, is an error as in Load.
+  static Result<Config> LoadTolerantly(const ConfigSources& sources, std::string* mistakes);
   static Config Defaults();
   // Reads what ToJson wrote, of this or another version: unknown keys are kept, missing ones get
   // their default. DataLoss when it is no such text.
