@@ -149,6 +149,10 @@ class Recorder {
     uint64_t inline_bytes = 0;
     uint64_t stats_bytes = 0;
   };
+  struct RingRoom {
+    uint64_t journal_bytes;
+    uint64_t blob_bytes;
+  };
   struct Wanted {
     const TensorItem* item;
     TableEntry* entry;
@@ -202,6 +206,8 @@ class Recorder {
   void TakeBatch(std::span<Wanted> batch, uint32_t bins) noexcept;
   // Of the tensors of a batch that are taken raw and inline, their entries included.
   [[nodiscard]] static uint64_t InlineRawBytes(std::span<const Wanted> batch) noexcept;
+  // What the rings must hold for the batch as it is taken now.
+  [[nodiscard]] RingRoom RoomOfBatch(std::span<const Wanted> batch, uint32_t bins) const noexcept;
   [[nodiscard]] bool MakeBatchRoom(std::span<Wanted> batch, uint32_t bins) noexcept;
   void FillBatch(std::span<const Wanted> batch, uint8_t* stats, uint8_t* raw) noexcept;
   void TakeOne(const Wanted& wanted, void* copy_to, format::StatsEntry* entry) noexcept;

@@ -259,21 +259,31 @@ uint64_t Recorder::InlineRawBytes(std::span<const Wanted> batch) noexcept {
   return nbytes;
 }
 
+Recorder::RingRoom Recorder::RoomOfBatch(std::span<const Wanted> batch,
+                                         uint32_t bins) const noexcept {
+  RingRoom room{.journal_bytes = format::RecordBytes(StatsPayload(batch.size(), bins)),
+                .blob_bytes = 0};
+  const uint64_t raw_payload = InlineRawBytes(batch);
+  if (raw_payload != 0) {
+    room.journal_bytes += format::RecordBytes(sizeof(format::CountHeader) + raw_payload);
+  }
+  // Under "block" a large raw tensor is a batch of its own and waits for its room before anything
+  // of it is reserved; otherwise ReserveBlob decides.
+  const Wanted& first = batch[0];
+  if (on_full_ == OnFull::kBlock && (first.take & kTakeRaw) != 0 && !IsInline(first.nbytes)) {
+    room.blob_bytes = AlignUp(first.nbytes, kBlobAlignment);
+  }
+  return room;
+}
+
 bool Recorder::MakeBatchRoom(std::span<Wanted> batch, uint32_t bins) noexcept {
   while (open_.level != Level::kNothing) {
     for (Wanted& wanted : batch) {
       wanted.take &= open_.level == Level::kNoRaw ? ~uint32_t{kTakeRaw} : ~uint32_t{0};
     }
-    const uint64_t raw_payload = InlineRawBytes(batch);
-    const uint64_t need =
-        format::RecordBytes(StatsPayload(batch.size(), bins)) +
-        (raw_payload == 0 ? 0 : format::RecordBytes(sizeof(format::CountHeader) + raw_payload));
-    // Under "block" a large raw tensor is a batch of its own and waits here, before anything of it
-    // is reserved; otherwise ReserveBlob decides.
-    const bool waits = on_full_ == OnFull::kBlock;
-    const bool blob = (batch[0].take & kTakeRaw) != 0 && !IsInline(batch[0].nbytes);
-    const uint64_t blob_need = waits && blob ? AlignUp(batch[0].nbytes, kBlobAlignment) : 0;
-    if (HasRoom(need, blob_need) || (waits && WaitForRoom(need, blob_need))) {
+    const RingRoom need = RoomOfBatch(batch, bins);
+    if (HasRoom(need.journal_bytes, need.blob_bytes) ||
+        (on_full_ == OnFull::kBlock && WaitForRoom(need.journal_bytes, need.blob_bytes))) {
       return true;
     }
     Overflow();
