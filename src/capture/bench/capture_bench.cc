@@ -142,15 +142,17 @@ BENCHMARK(BM_LogOneScalar);
 
 void BM_LogThousandScalars(benchmark::State& state) {
   Bench bench({});
+  constexpr int kScalars = 1000;
   std::vector<ScalarItem> items;
-  for (int i = 0; i < 1000; ++i) {
+  items.reserve(kScalars);
+  for (int i = 0; i < kScalars; ++i) {
     items.push_back(
         {bench.session->RegisterScalar("s" + std::to_string(i), Role::kMetric).value_or(0), 1.0});
   }
   for (auto _ : state) {
     bench.session->Log(items, -1, Mode::kTrain);
   }
-  state.SetItemsProcessed(state.iterations() * 1000);
+  state.SetItemsProcessed(state.iterations() * kScalars);
 }
 BENCHMARK(BM_LogThousandScalars);
 

@@ -12,10 +12,13 @@
 
 namespace {
 
-// Plain thread-local data of the executable: reading it calls nothing.
+// Plain thread-local data of the executable: reading it calls nothing. The functions of libc have
+// no object that could hold it.
+// NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables)
 thread_local bool t_inside = false;
 thread_local int64_t t_forbidden = 0;
 thread_local const char* t_first = "";
+// NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables)
 
 void Count(const char* name) {
   if (t_inside) {
@@ -43,47 +46,58 @@ const char* HotPathScope::first() { return t_first; }
 
 }  // namespace wheeltapper::capture
 
-extern "C" {
-
-void* __libc_malloc(size_t);
-void* __libc_calloc(size_t, size_t);
-void* __libc_realloc(void*, size_t);
-void* __libc_memalign(size_t, size_t);
-void __libc_free(void*);
+// Functions of ours under libc's symbols: so they repeat no declaration of a header, whose
+// parameter names and exception specifications are libc's own.
+namespace wheeltapper::capture::interposed {
 
 #define WT_EXPORT __attribute__((visibility("default")))
 
-WT_EXPORT void* malloc(size_t nbytes) {
+// glibc's allocator under its other names: dlsym may allocate, so it cannot be what finds malloc.
+void* LibcMalloc(size_t nbytes) __asm__("__libc_malloc");
+void* LibcCalloc(size_t count, size_t nbytes) __asm__("__libc_calloc");
+void* LibcRealloc(void* old, size_t nbytes) __asm__("__libc_realloc");
+void* LibcMemalign(size_t alignment, size_t nbytes) __asm__("__libc_memalign");
+void LibcFree(void* memory) __asm__("__libc_free");
+
+WT_EXPORT void* Malloc(size_t nbytes) __asm__("malloc");
+WT_EXPORT void* Calloc(size_t count, size_t nbytes) __asm__("calloc");
+WT_EXPORT void* Realloc(void* old, size_t nbytes) __asm__("realloc");
+WT_EXPORT void* Memalign(size_t alignment, size_t nbytes) __asm__("memalign");
+WT_EXPORT void* AlignedAlloc(size_t alignment, size_t nbytes) __asm__("aligned_alloc");
+WT_EXPORT void Free(void* memory) __asm__("free");
+
+void* Malloc(size_t nbytes) {
   Count("malloc");
-  return __libc_malloc(nbytes);
+  return LibcMalloc(nbytes);
 }
-WT_EXPORT void* calloc(size_t count, size_t nbytes) {
+void* Calloc(size_t count, size_t nbytes) {
   Count("calloc");
-  return __libc_calloc(count, nbytes);
+  return LibcCalloc(count, nbytes);
 }
-WT_EXPORT void* realloc(void* old, size_t nbytes) {
+void* Realloc(void* old, size_t nbytes) {
   Count("realloc");
-  return __libc_realloc(old, nbytes);
+  return LibcRealloc(old, nbytes);
 }
-WT_EXPORT void* memalign(size_t alignment, size_t nbytes) {
+void* Memalign(size_t alignment, size_t nbytes) {
   Count("memalign");
-  return __libc_memalign(alignment, nbytes);
+  return LibcMemalign(alignment, nbytes);
 }
-WT_EXPORT void* aligned_alloc(size_t alignment, size_t nbytes) {
+void* AlignedAlloc(size_t alignment, size_t nbytes) {
   Count("aligned_alloc");
-  return __libc_memalign(alignment, nbytes);
+  return LibcMemalign(alignment, nbytes);
 }
-WT_EXPORT void free(void* memory) {
+void Free(void* memory) {
   if (memory != nullptr) {
     Count("free");
   }
-  __libc_free(memory);
+  LibcFree(memory);
 }
 
 // NAME(type, name, (parameters), (arguments)): counted, then passed on. The pointer is looked up at
 // each call: slow, and nothing here needs to be fast.
 #define WT_INTERPOSE(type, name, parameters, arguments) \
-  WT_EXPORT type name parameters {                      \
+  WT_EXPORT type name parameters __asm__(#name);        \
+  type name parameters {                                \
     Count(#name);                                       \
     return Next<type parameters>(#name) arguments;      \
   }
@@ -115,4 +129,4 @@ WT_INTERPOSE(void*, mmap,
 WT_INTERPOSE(int, munmap, (void* at, size_t nbytes), (at, nbytes))
 WT_INTERPOSE(int, madvise, (void* at, size_t nbytes, int advice), (at, nbytes, advice))
 
-}  // extern "C"
+}  // namespace wheeltapper::capture::interposed

@@ -51,6 +51,7 @@ float ValueAt(int64_t step, size_t tensor) {
     _exit(98);
   }
   std::vector<CaptureId> ids;
+  ids.reserve(kSmall);
   for (size_t i = 0; i < kSmall; ++i) {
     ids.push_back(*(*session)->RegisterTensor(
         {.name = "s" + std::to_string(i), .shape = {int64_t{kElements}}}));

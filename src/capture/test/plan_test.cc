@@ -13,7 +13,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 Config WithFlags(std::vector<ConfigFlag> flags) {
   ConfigSources sources;

@@ -85,6 +85,7 @@ class RecorderTest : public ::testing::Test {
 
   static std::vector<RecordType> Types(const std::vector<Seen>& seen) {
     std::vector<RecordType> types;
+    types.reserve(seen.size());
     for (const Seen& one : seen) {
       types.push_back(one.header.type);
     }
@@ -119,9 +120,11 @@ TEST_F(RecorderTest, UnderBlockALargeStepGoesToTheDrainPieceByPiece) {
   for (const OnFull on_full : {OnFull::kBlock, OnFull::kDegrade}) {
     Make(EveryStep(), on_full, 1 << 20, 32 << 20);
     next_seq_ = 1;
+    constexpr int kTensors = 5;
     std::vector<TensorItem> items;
+    items.reserve(kTensors);
     const Vector x(static_cast<size_t>(kElements), 2.0F);
-    for (int i = 0; i < 5; ++i) {
+    for (int i = 0; i < kTensors; ++i) {
       items.push_back(x.item(Tensor("x" + std::to_string(i), kElements)));
     }
     (void)ReadAll();
@@ -303,13 +306,16 @@ TEST_F(RecorderTest, ThinDoublesTheInterval) {
 TEST_F(RecorderTest, AFullJournalRingLosesWholeStepsOnlyAndTheGapIsWrittenLater) {
   Make(EveryStep(), OnFull::kDegrade, 16'384, 0);
   const CaptureId loss = Scalar("loss");
+  constexpr int kTensors = 20;
   std::vector<CaptureId> ids;
-  for (int i = 0; i < 20; ++i) {
+  ids.reserve(kTensors);
+  for (int i = 0; i < kTensors; ++i) {
     ids.push_back(Tensor("w" + std::to_string(i), 16, Role::kWeight));
   }
   ReadAll();
   const Vector x(16);
   std::vector<TensorItem> items;
+  items.reserve(ids.size());
   for (const CaptureId id : ids) {
     items.push_back(x.item(id));
   }

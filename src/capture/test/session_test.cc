@@ -90,6 +90,7 @@ TEST(SessionTest, UnderBlockAStepLargerThanTheRingIsWholeAndRight) {
   }
   for (int step = 0; step < 2; ++step) {
     std::vector<TensorItem> items;
+    items.reserve(tensors.size());
     for (size_t i = 0; i < tensors.size(); ++i) {
       items.push_back(tensors[i].item(ids[i]));
     }
