@@ -38,7 +38,7 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
   return pointers;
 }
 
-// Runs in the child: only async-signal-safe calls.
+// Runs in the child, which has one thread after fork: only async-signal-safe calls.
 [[noreturn]] void ExecChild(const SpawnOptions& options, char* const* argv, char* const* env,
                             int report_fd) {
   setpgid(0, 0);
@@ -48,11 +48,12 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
     sigset_t ttou;
     sigemptyset(&ttou);
     sigaddset(&ttou, SIGTTOU);
-    sigprocmask(SIG_BLOCK, &ttou, nullptr);
+    sigprocmask(SIG_BLOCK, &ttou, nullptr);  // NOLINT(concurrency-mt-unsafe): one thread
     (void)tcsetpgrp(STDIN_FILENO, getpgrp());
   }
   // The only disposition that the watcher changed; what its caller ignores (nohup) stays ignored.
   (void)signal(SIGPIPE, options.sigpipe);
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
   sigprocmask(SIG_SETMASK, &options.signal_mask, nullptr);
   execvpe(argv[0], argv, env);
   const int error_number = errno;
