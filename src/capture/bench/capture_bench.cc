@@ -1,4 +1,5 @@
 // How long capture holds the training thread. The rings are drained by the session's own thread.
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,7 @@ class Bench {
     format::RunInfo info;
     info.format_version = 1;
     info.min_reader = 1;
-    info.run_id = 4711;
+    info.run_id = std::hash<std::string>{}(folder_.path()) | 1;  // names the ring in memory
     ConfigSources sources;
     sources.flags = std::move(flags);
     const auto config = Config::Load(sources);
