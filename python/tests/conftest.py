@@ -8,6 +8,7 @@ would, for everything that has to do with start-up, output and exit.
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import traceback
 from pathlib import Path
@@ -23,6 +24,19 @@ from wheeltapper import _native  # noqa: E402
 
 torch.set_num_threads(1)  # a forked child must not inherit a pool of threads
 PACKAGE = Path(wheeltapper.__file__).parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary_files_are_removed(tmp_path_factory):
+    """What PyTorch and its launcher leave in the temporary folder goes where pytest cleans up."""
+    before = os.environ.get("TMPDIR"), tempfile.tempdir
+    os.environ["TMPDIR"] = tempfile.tempdir = str(tmp_path_factory.mktemp("temporary"))
+    yield
+    tempfile.tempdir = before[1]
+    if before[0] is None:
+        del os.environ["TMPDIR"]
+    else:
+        os.environ["TMPDIR"] = before[0]
 
 
 def new_run(path, **config):
