@@ -193,6 +193,6 @@ def random_read(settings: Settings) -> GoalResult:
         rows_of(contestants),
         [
             f"Values one by one are read {_REPEAT} times in a row, as an analysis does that loops over them. The first "
-            f"such loop after other work finds cold caches: there small values are {ratio(cold_peer, cold):.3g}× faster."
+            f"such one after other work finds cold caches: there small values are {ratio(cold_peer, cold):.3g}× faster."
         ],
     )
