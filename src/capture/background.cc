@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "wheeltapper/core/file.h"
 #include "wheeltapper/core/log.h"
 
 #include "fork_guard.h"
@@ -81,6 +82,11 @@ void Background::DrainLoop() {
     more = WaitForWork(NextPause(bytes_drained() != before, !status.ok()));
   }
   const Status status = FinishDraining();
+  if (!status.ok() && ListDirectory(options_.run_dir).status().code() == StatusCode::kNotFound) {
+    // Recovery finds a segment through the run directory: without one it would hold its memory
+    // until the machine restarts.
+    segment_->Remove().IgnoreError("the failure to drain is what is told");
+  }
   {
     const MutexLock lock(mutex_);
     final_status_ = status;

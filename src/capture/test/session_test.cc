@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "wheeltapper/core/file.h"
 #include "wheeltapper/core/thread.h"
 #include "wheeltapper/format/run_reader.h"
 
@@ -515,6 +516,20 @@ TEST(FullDiskTest, ARealFullDiskIsAGapAndTrainingGoesOn) {
     std::filesystem::remove(rank->segment_path, ignored);
   }
   umount(small.c_str());
+}
+
+TEST(SessionTest, ASessionWhoseRunWasDeletedLeavesNoSharedMemory) {
+  const TemporaryRun run;
+  const auto session = StartIn(run.dir(), EveryStep());
+  ASSERT_NE(session, nullptr);
+  const auto rank = format::ReadRankInfo(run.dir(), Rank{0});
+  ASSERT_TRUE(rank.ok());
+  ASSERT_TRUE(PathExists(rank->segment_path));
+  const ScalarItem scalar{*session->RegisterScalar("loss", Role::kMetric), 1.0};
+  session->Log({&scalar, 1}, -1, Mode::kTrain);
+  std::filesystem::remove_all(run.dir());
+  EXPECT_FALSE(session->Stop(20 * kSecond).ok());
+  EXPECT_FALSE(PathExists(rank->segment_path));
 }
 
 TEST_F(DiskTest, AHangingDiskFillsTheRingsAndTheTrainingThreadNeverWaits) {
