@@ -364,17 +364,27 @@ class ConfigLoader {
     const std::vector<std::string> candidates(known.begin(), known.end());
     for (const std::string& rule : config_.ChildrenOf("rules")) {
       if (FindConfigKey("rules." + rule) == nullptr && !known.contains(rule)) {
-        const ConfigEntry first = FirstUnder("rules." + rule);
-        AddProblem("unknown rule \"" + rule + "\" in [rules." + rule + "] (" + first.where + ")" +
+        const ConfigEntry last = RemoveUnder("rules." + rule);
+        AddProblem("unknown rule \"" + rule + "\" in [rules." + rule + "] (" + last.where + ")" +
                        DidYouMean(rule, candidates) + " `wheeltapper rules` lists them",
-                   first.layer);
+                   last.layer);
       }
     }
   }
 
-  [[nodiscard]] ConfigEntry FirstUnder(const std::string& table) const {
-    const auto entry = config_.entries_.lower_bound(table + ".");
-    return entry == config_.entries_.end() ? ConfigEntry() : entry->second;
+  // Takes the settings under a table out. Returns the first of those of the strongest layer: a flag
+  // is wrong also when a file began the table.
+  ConfigEntry RemoveUnder(const std::string& table) {
+    const std::string prefix = table + ".";
+    auto entry = config_.entries_.lower_bound(prefix);
+    ConfigEntry strongest = entry == config_.entries_.end() ? ConfigEntry() : entry->second;
+    while (entry != config_.entries_.end() && entry->first.starts_with(prefix)) {
+      if (entry->second.layer > strongest.layer) {
+        strongest = entry->second;
+      }
+      entry = config_.entries_.erase(entry);
+    }
+    return strongest;
   }
 
   void CheckCollections() {
@@ -384,7 +394,7 @@ class ConfigLoader {
                        "\" is empty: it has no `include`. Add include = "
                        "[\"a regular expression\"] to [capture.collections." +
                        name + "]",
-                   FirstUnder("capture.collections." + name).layer);
+                   RemoveUnder("capture.collections." + name).layer);
       }
     }
   }

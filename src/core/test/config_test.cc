@@ -367,5 +367,36 @@ TEST_F(ConfigTest, LoadedTolerantlyOnlyMistakesInFlagsAreErrors) {
   EXPECT_EQ(mistakes, "");
 }
 
+TEST_F(ConfigTest, LoadedTolerantlyUnknownRulesAndEmptyCollectionsAreLeftOut) {
+  sources_.rule_keys = {{.name = "rules.overfit.patience", .type = ConfigType::kInt}};
+  WriteProject(
+      "[rules.overfitt]\nseverity = \"error\"\n[rules.overfit]\nseverity = \"error\"\n"
+      "[capture.collections.heads]\nevery = 5\n"
+      "[capture.collections.tails]\ninclude = [\"tail\"]\n");
+  std::string mistakes;
+  const Result<Config> config = Config::LoadTolerantly(sources_, &mistakes);
+  ASSERT_TRUE(config.ok()) << config.status().ToString();
+  EXPECT_THAT(mistakes, HasSubstr("unknown rule \"overfitt\""));
+  EXPECT_THAT(mistakes, HasSubstr("collection \"heads\" is empty"));
+  EXPECT_TRUE(config->ChildrenOf("rules.overfitt").empty());
+  EXPECT_EQ(config->GetText("rules.overfit.severity"), "error");
+  EXPECT_EQ(config->ChildrenOf("capture.collections"), std::vector<std::string>{"tails"});
+}
+
+TEST_F(ConfigTest, LoadedTolerantlyAFlagUnderAWrongTableOfAFileIsAnError) {
+  sources_.rule_keys = {{.name = "rules.overfit.patience", .type = ConfigType::kInt}};
+  WriteProject("[rules.overfitt]\naction = [\"none\"]\n[capture.collections.heads]\nevery = 5\n");
+  std::string mistakes;
+  sources_.flags = {{"rules.overfitt.severity", "error", "--set rules.overfitt.severity"}};
+  const Result<Config> rule = Config::LoadTolerantly(sources_, &mistakes);
+  ASSERT_FALSE(rule.ok());
+  EXPECT_THAT(rule.status().message(), HasSubstr("overfitt"));
+  EXPECT_THAT(rule.status().message(), HasSubstr("--set rules.overfitt.severity"));
+  sources_.flags = {{"capture.collections.heads.save", "stats", "--set"}};
+  const Result<Config> collection = Config::LoadTolerantly(sources_, &mistakes);
+  ASSERT_FALSE(collection.ok());
+  EXPECT_THAT(collection.status().message(), HasSubstr("heads"));
+}
+
 }  // namespace
 }  // namespace wheeltapper
