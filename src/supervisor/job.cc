@@ -1,13 +1,19 @@
 // The job's life, in one thread:
 //
 //   Start     block the signals of interest, open a signalfd for them, fork the command into its
-//   own process group, hand it
-//             the terminal.
-//   Poll      wait on the signalfd and on an eventfd (RequestStop). SIGCHLD: reap or mirror a
-//   job-control stop. Others:
-//             forward. A requested stop: SIGTERM to the group, after the grace period SIGKILL,
-//             until the group is empty.
+//             own process group, hand it the terminal if that is our stdin.
+//   Poll      wait on the signalfd and on an eventfd (RequestStop). SIGCHLD: reap, or stop together
+//             with the command. Others: forward. A requested stop: SIGTERM to the group, after the
+//             grace period SIGKILL, until the group is empty.
 //   the end   take the terminal back, restore the signal mask.
+//
+// Job control. Without a watcher the command would be in the watcher's own process group W, which
+// is what the shell knows; it is in a group J of its own so that a stop ends it and nothing else.
+// What the terminal does to W is passed on to J, and a stop of J becomes a stop of W, by the same
+// signal with its default action: the kernel then ignores it where nobody could continue us (an
+// orphaned W), as it would have for the command alone. When J wants the terminal and W is in the
+// foreground, J gets it; that is also how a command gets it whose stdin is a file or a pipe: on
+// demand, for `run … | less` needs it otherwise.
 #include "wheeltapper/supervisor/job.h"
 
 #include <algorithm>
@@ -24,6 +30,7 @@
 #include <unistd.h>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/log.h"
 #include "wheeltapper/core/mutex.h"
 
 #include "spawn.h"
@@ -32,7 +39,8 @@
 namespace wheeltapper::supervisor {
 namespace {
 
-constexpr std::array kForwarded = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH};
+constexpr std::array kForwarded = {SIGINT,  SIGTERM,  SIGHUP,  SIGQUIT, SIGUSR1,
+                                   SIGUSR2, SIGWINCH, SIGTSTP, SIGCONT};
 // How often a dying process group is looked at.
 constexpr TimeNs kGroupCheckNs = 50'000'000;
 // A process in uninterruptible sleep outlives SIGKILL; the watcher does not wait for it for ever.
@@ -40,6 +48,16 @@ constexpr TimeNs kAfterKillNs = 5'000'000'000;
 
 bool EndsTheUser(int number) {
   return number == SIGINT || number == SIGTERM || number == SIGHUP || number == SIGQUIT;
+}
+
+// The job tried to use the terminal from the background.
+bool WantsTerminal(int number) { return number == SIGTTIN || number == SIGTTOU; }
+
+// The terminal sends these to every process of its foreground group.
+bool FromTerminal(const signalfd_siginfo& info) {
+  const auto number = static_cast<int>(info.ssi_signo);
+  return info.ssi_code == SI_KERNEL &&
+         (number == SIGINT || number == SIGQUIT || number == SIGWINCH);
 }
 
 bool IsIgnored(int number) {
@@ -69,7 +87,11 @@ class RunningJob final : public Job {
   Status WaitForEvents(TimeNs timeout_ns);
   void HandleSignals();
   void HandleChild();
-  void MirrorStop(int number);
+  void Forward(const signalfd_siginfo& info);
+  void HandleStop(int number);
+  bool StopTogether(int number);
+  void Continue();
+  void OfferTerminal();
   void AdvanceStop();
   [[nodiscard]] bool GroupAlive() const { return kill(-pid_, 0) == 0 || errno == EPERM; }
   [[nodiscard]] bool over() const { return reaped_ && !stopping_; }
@@ -89,6 +111,9 @@ class RunningJob final : public Job {
   // The polling thread's.
   Terminal terminal_;
   JobExit exit_;
+  int stopped_by_ = 0;           // the signal that stopped the command, or 0: it is running
+  bool uses_terminal_ = false;   // gets it whenever we have it
+  bool passed_on_stop_ = false;  // a SIGTSTP that was sent to us
   bool reaped_ = false;
   bool stopping_ = false;
   bool killed_ = false;
@@ -121,14 +146,17 @@ Status RunningJob::Begin() {
                      .environment = options_.environment,
                      .signal_mask = mask_before_,
                      .sigpipe = sigpipe_before_,
-                     .take_terminal = terminal_.foreground()};
+                     .take_terminal = terminal_.stdin_in_foreground()};
+  uses_terminal_ = terminal_.on_stdin();
   WT_ASSIGN_OR_RETURN(pid_, SpawnInOwnGroup(spawn));
-  terminal_.GiveTo(pid_);
+  if (uses_terminal_) {
+    terminal_.GiveTo(pid_);
+  }
   return {};
 }
 
 void RunningJob::Release() {
-  terminal_.TakeBack();
+  terminal_.TakeBackFrom(pid_);
   if (masked_) {
     pthread_sigmask(SIG_SETMASK, &mask_before_, nullptr);
     masked_ = false;
@@ -166,26 +194,44 @@ Status RunningJob::WaitForEvents(TimeNs timeout_ns) {
 void RunningJob::HandleSignals() {
   signalfd_siginfo info{};
   while (read(signals_.get(), &info, sizeof(info)) == sizeof(info)) {
-    const int number = static_cast<int>(info.ssi_signo);
-    if (number == SIGCHLD || reaped_) {
-      continue;
+    if (info.ssi_signo != SIGCHLD && !reaped_) {
+      Forward(info);
     }
-    // To the command alone, as if it had been signalled without a watcher; a terminal's Ctrl-C
-    // reaches its group directly.
-    kill(pid_, number);
-    exit_.interrupted = exit_.interrupted || EndsTheUser(number);
+  }
+}
+
+void RunningJob::Forward(const signalfd_siginfo& info) {
+  const auto number = static_cast<int>(info.ssi_signo);
+  if (number == SIGCONT) {
+    Continue();
+    return;
+  }
+  if (number == SIGTSTP) {
+    passed_on_stop_ = true;
+    kill(-pid_, SIGTSTP);
+    return;
+  }
+  // What is sent to the watcher is sent to the command alone, as if there were no watcher.
+  kill(FromTerminal(info) ? -pid_ : pid_, number);
+  if (EndsTheUser(number)) {
+    exit_.interrupted = true;
+    kill(-pid_, SIGCONT);  // a stopped process would not see it
   }
 }
 
 void RunningJob::HandleChild() {
   while (!reaped_) {
     int status = 0;
-    const pid_t got = waitpid(pid_, &status, WNOHANG | WUNTRACED);
+    const pid_t got = waitpid(pid_, &status, WNOHANG | WUNTRACED | WCONTINUED);
     if (got != pid_) {
-      return;
+      break;
+    }
+    if (WIFCONTINUED(status)) {
+      stopped_by_ = 0;
+      continue;
     }
     if (WIFSTOPPED(status)) {
-      MirrorStop(WSTOPSIG(status));
+      HandleStop(WSTOPSIG(status));
       continue;
     }
     reaped_ = true;
@@ -193,20 +239,71 @@ void RunningJob::HandleChild() {
     exit_.exit_code = exit_.signal != 0 ? 128 + exit_.signal : WEXITSTATUS(status);
     exit_.interrupted = exit_.interrupted || exit_.signal == SIGINT;
   }
+  if (!reaped_ && WantsTerminal(stopped_by_)) {
+    OfferTerminal();  // the shell may have given it to us without a signal
+  }
 }
 
-// Ctrl-Z stopped the job's group. The shell watches the watcher, so stop as well, and go on
-// together.
-void RunningJob::MirrorStop(int number) {
-  if (!terminal_.foreground() || (number != SIGTSTP && number != SIGTTIN && number != SIGTTOU)) {
+// The shell watches the watcher, so what stops the job as a whole stops us as well. Left alone: a
+// SIGSTOP or SIGTSTP that somebody sent to the command, who will also continue it.
+void RunningJob::HandleStop(int number) {
+  stopped_by_ = number;
+  if (WantsTerminal(number)) {
+    uses_terminal_ = true;
+    OfferTerminal();
+    const bool in_background = stopped_by_ != 0 && terminal_.valid();
+    if (in_background && !stopping_ && !StopTogether(number)) {
+      Log(LogLevel::kWarning,
+          "the command stands still: it wants the terminal, which it cannot have in the "
+          "background; SIGTERM ends it, another stdin avoids it");
+    }
     return;
   }
-  terminal_.TakeBack();
-  (void)raise(SIGSTOP);
-  // … here the shell continued us, in the foreground or in the background.
-  terminal_.Refresh();
-  terminal_.GiveTo(pid_);
+  const bool whole_job = passed_on_stop_ || terminal_.BelongsTo(pid_);
+  if (number != SIGTSTP || !whole_job) {
+    return;
+  }
+  passed_on_stop_ = false;
+  if (stopping_ || !StopTogether(SIGTSTP)) {
+    Continue();
+  }
+}
+
+// Stops the watcher's whole process group, as the terminal or the kernel would have done had the
+// command been in it: a script around us, `tee` behind us. Returns after SIGCONT, which is left in
+// the signalfd: only then is the job continued, in the foreground or the background. False when we
+// were not stopped.
+bool RunningJob::StopTogether(int number) {
+  terminal_.TakeBackFrom(pid_);
+  sigset_t let_through;
+  sigset_t before;
+  sigset_t pending;
+  sigemptyset(&let_through);
+  sigaddset(&let_through, number);
+  pthread_sigmask(SIG_UNBLOCK, &let_through, &before);
+  (void)kill(0, number);
+  // … here the shell continues us.
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  sigemptyset(&pending);
+  (void)sigpending(&pending);
+  return sigismember(&pending, SIGCONT) == 1;
+}
+
+void RunningJob::Continue() {
+  if (uses_terminal_) {
+    terminal_.GiveTo(pid_);
+  }
   kill(-pid_, SIGCONT);
+}
+
+// For a command that stopped for want of the terminal: continues it if the terminal is ours to give
+// or its own by now.
+void RunningJob::OfferTerminal() {
+  terminal_.GiveTo(pid_);
+  if (terminal_.BelongsTo(pid_)) {
+    stopped_by_ = 0;
+    kill(-pid_, SIGCONT);
+  }
 }
 
 void RunningJob::RequestStop(const std::string& reason, const rules::Finding& finding) {

@@ -46,6 +46,16 @@ void WaitForFile(const std::string& path) {
   ASSERT_TRUE(PathExists(path));
 }
 
+void WaitUntilStopped(const Job& job) {
+  const std::string path = "/proc/" + std::to_string(job.pid()) + "/stat";
+  const TimeNs give_up = SystemClock().MonotonicNs() + 10 * kSecond;
+  for (bool stopped = false; !stopped; sched_yield()) {
+    ASSERT_LT(SystemClock().MonotonicNs(), give_up);
+    const Result<std::string> stat = ReadWholeFile(path, 4096);
+    stopped = stat.ok() && stat->find(") T ") != std::string::npos;
+  }
+}
+
 TEST(JobTest, PassesTheExitCodeThrough) {
   auto job = MustStart({"sh", "-c", "exit 37"});
   const JobExit exit = RunToEnd(*job);
@@ -139,6 +149,38 @@ TEST(JobTest, AStopKillsTheWholeGroupAfterTheGrace) {
   EXPECT_EQ(exit.signal, SIGKILL);
   EXPECT_EQ(kill(-static_cast<pid_t>(job->pid()), 0), -1);
   EXPECT_EQ(errno, ESRCH);
+}
+
+// SIGSTOP: the others would stop this process too where the tests run on a terminal.
+TEST(JobTest, AForwardedSignalEndsAStoppedCommand) {
+  auto job = MustStart({"sh", "-c", "kill -STOP $$; exit 5"});
+  ASSERT_NO_FATAL_FAILURE(WaitUntilStopped(*job));
+  ASSERT_EQ(kill(getpid(), SIGTERM), 0);
+  const JobExit exit = RunToEnd(*job);
+  EXPECT_EQ(exit.signal, SIGTERM);
+  EXPECT_EQ(exit.exit_code, 143);
+  EXPECT_TRUE(exit.interrupted);
+}
+
+TEST(JobTest, ContinuingTheWatcherContinuesTheCommand) {
+  auto job = MustStart({"sh", "-c", "kill -STOP $$; exit 5"});
+  ASSERT_NO_FATAL_FAILURE(WaitUntilStopped(*job));
+  ASSERT_EQ(kill(getpid(), SIGCONT), 0);
+  EXPECT_EQ(RunToEnd(*job).exit_code, 5);
+}
+
+TEST(JobTest, AStopEndsAStoppedCommand) {
+  auto job = MustStart({"sh", "-c", "kill -STOP $$; exit 5"}, 10 * kSecond);
+  ASSERT_NO_FATAL_FAILURE(WaitUntilStopped(*job));
+  job->RequestStop("test", rules::Finding());
+  EXPECT_EQ(RunToEnd(*job).signal, SIGTERM);
+}
+
+TEST(JobTest, AStopKillsACommandThatStopsAgainAfterTheGrace) {
+  auto job = MustStart({"sh", "-c", "trap '' TERM; while :; do kill -STOP $$; done"}, kSecond / 5);
+  ASSERT_NO_FATAL_FAILURE(WaitUntilStopped(*job));
+  job->RequestStop("test", rules::Finding());
+  EXPECT_EQ(RunToEnd(*job).signal, SIGKILL);
 }
 
 TEST(JobTest, WhatTheCallerIgnoresStaysIgnoredAsUnderNohup) {

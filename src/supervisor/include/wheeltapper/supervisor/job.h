@@ -1,8 +1,9 @@
 // Starts the user's command, stays invisible to it, and knows how it ended.
 //
 // The command runs in a process group of its own with the watcher's stdin, stdout, stderr and
-// terminal; SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH and job-control stops pass
-// through. Its output is never touched.
+// terminal; SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGTSTP and SIGCONT pass
+// through, and a command that the terminal stops (Ctrl-Z, reading in the background) stops the
+// watcher's process group with it, as if it had been a member. Its output is never touched.
 #pragma once
 
 #include <functional>
