@@ -14,7 +14,6 @@
 #include <nlohmann/json.hpp>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,13 +31,15 @@ using Json = nlohmann::json;
 constexpr size_t kMaxAnswerBytes = size_t{1} << 20;
 constexpr size_t kMaxErrorTail = 4096;
 constexpr size_t kMaxObservations = 1000;  // of one step
-// A step that not every rank has finished is evaluated once so many newer ones are there.
+// A step that not every rank has finished is evaluated once so many newer ones
+// are there.
 constexpr size_t kMostUnfinishedSteps = 16;
 constexpr TimeNs kLeastDrainNs = 60'000'000'000;
 constexpr int kDrainDeadlines = 12;
 constexpr int kPollMs = 50;
 
-// A folder that only this process and the rule use; removed with everything in it.
+// A folder that only this process and the rule use; removed with everything in
+// it.
 class PrivateFolder {
  public:
   static Result<PrivateFolder> Make() {
@@ -71,7 +72,8 @@ std::string AbsolutePath(const std::string& path) {
   return error ? path : absolute.lexically_normal().string();
 }
 
-// Nothing of the watcher's environment but what Python needs to start: no credentials.
+// Nothing of the watcher's environment but what Python needs to start: no
+// credentials.
 std::vector<std::string> CleanEnvironment(const PythonRuleOptions& options,
                                           const std::string& private_dir) {
   std::vector<std::string> environment = {
@@ -125,7 +127,8 @@ class SandboxedRule final : public PythonRule {
 
   Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
     ranks_.insert(batch.key.rank);
-    // Each step once: a rank that turns up late does not bring an evaluated step back.
+    // Each step once: a rank that turns up late does not bring an evaluated
+    // step back.
     if (batch.is_step && (!last_queued_ || batch.key.step > *last_queued_)) {
       auto& step = unfinished_.try_emplace(batch.key.step.value).first->second;
       step.key = step.ranks.empty() ? batch.key : step.key;
@@ -193,7 +196,8 @@ class SandboxedRule final : public PythonRule {
     return {};
   }
 
-  // Reads what there is, hands on the next step, and looks at the clock. Never waits.
+  // Reads what there is, hands on the next step, and looks at the clock. Never
+  // waits.
   Status Pump(RuleContext& context) {
     ReadErrors();
     bool ended = false;
@@ -350,12 +354,20 @@ class SandboxedRule final : public PythonRule {
   }
 
   // Its pipes close a moment before it can be waited for: gives it that moment.
+  // Asks again and again, because not every kernel and container has a pidfd to
+  // wait on.
   void WaitForExit() const {
-    constexpr int kExitMs = 500;
-    const FileDescriptor exit(static_cast<int>(syscall(SYS_pidfd_open, process_.pid, 0)));
-    pollfd wait = {.fd = exit.get(), .events = POLLIN, .revents = 0};
-    if (exit.valid()) {
-      (void)poll(&wait, 1, kExitMs);
+    constexpr int kTries = 100;
+    constexpr int kTryMs = 5;
+    for (int i = 0; process_.pid > 0 && i < kTries; ++i) {
+      siginfo_t info = {};
+      const int asked =
+          waitid(P_PID, static_cast<id_t>(process_.pid), &info, WEXITED | WNOHANG | WNOWAIT);
+      if (asked == 0 && info.si_pid == 0) {
+        (void)poll(nullptr, 0, kTryMs);
+      } else if (asked == 0 || errno != EINTR) {
+        return;
+      }
     }
   }
 
@@ -370,7 +382,8 @@ class SandboxedRule final : public PythonRule {
     if (process_.pid <= 0) {
       return;
     }
-    // Its own session, and so its own group; it may not have come as far as that.
+    // Its own session, and so its own group; it may not have come as far as
+    // that.
     (void)kill(-process_.pid, SIGKILL);
     (void)kill(process_.pid, SIGKILL);
     while (waitpid(process_.pid, nullptr, 0) < 0 && errno == EINTR) {
@@ -398,8 +411,8 @@ class SandboxedRule final : public PythonRule {
   std::set<std::string> causes_;
 };
 
-// A program, not a script: wrappers such as pyenv's start further processes, which the sandbox does
-// not let them.
+// A program, not a script: wrappers such as pyenv's start further processes,
+// which the sandbox does not let them.
 bool IsProgram(const std::string& path) {
   constexpr std::string_view kElf =
       "\x7f"
@@ -424,8 +437,10 @@ std::string DefaultPythonInterpreter() {
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
   std::vector<std::string> folders;
-  // Beside the program, or in the bin/ of the prefix that the package is installed under:
-  // PREFIX/lib/python3.N/site-packages/wheeltapper/bin/wheeltapper → PREFIX/bin.
+  // Beside the program, or in the bin/ of the prefix that the package is
+  // installed under:
+  // PREFIX/lib/python3.N/site-packages/wheeltapper/bin/wheeltapper →
+  // PREFIX/bin.
   for (std::filesystem::path at = self; !error && at.has_relative_path();) {
     at = at.parent_path();
     folders.push_back(folders.empty() ? at.string() : (at / "bin").string());

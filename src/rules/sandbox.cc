@@ -1,5 +1,6 @@
-// Everything that allocates happens before fork: between fork and exec only system calls are made,
-// because another thread of the watcher may hold any lock at that moment.
+// Everything that allocates happens before fork: between fork and exec only
+// system calls are made, because another thread of the watcher may hold any
+// lock at that moment.
 #include "sandbox.h"
 
 #include <algorithm>
@@ -7,16 +8,14 @@
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
+#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/audit.h>
+#include <linux/capability.h>
 #include <linux/close_range.h>
-#include <linux/filter.h>
-#include <linux/landlock.h>
 #include <linux/seccomp.h>
-#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -24,6 +23,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "sandbox_filter.h"
+#include "sandbox_landlock.h"
 
 namespace wheeltapper::rules {
 namespace {
@@ -33,204 +35,27 @@ constexpr int kExecFailed = 127;
 constexpr rlim_t kMaxFileBytes = rlim_t{64} << 20;
 constexpr rlim_t kMaxOpenFiles = 256;
 
-#if defined(__x86_64__)
-constexpr uint32_t kAuditArch = AUDIT_ARCH_X86_64;
-#elif defined(__aarch64__)
-constexpr uint32_t kAuditArch = AUDIT_ARCH_AARCH64;
-#endif
-
-using FilterCode = std::vector<sock_filter>;
-
-sock_filter Statement(int code, uint32_t k) {
-  return {.code = static_cast<uint16_t>(code), .jt = 0, .jf = 0, .k = k};
-}
-sock_filter Jump(int code, uint32_t k, uint8_t if_true, uint8_t if_false) {
-  return {.code = static_cast<uint16_t>(code), .jt = if_true, .jf = if_false, .k = k};
-}
-
-// Newer than the headers of Debian 12; the numbers are the same on every architecture.
-constexpr uint32_t kFchmodat2 = 452;
-constexpr uint32_t kSetxattrat = 463;
-constexpr uint32_t kRemovexattrat = 466;
-
-// System calls that answer EPERM: sockets of any family, ways around the sandbox, changes of files
-// that Landlock does not know, and whatever reaches into other processes.
-constexpr auto kDeniedCalls = std::to_array<uint32_t>({
-    SYS_socket,
-    SYS_io_uring_setup,
-    SYS_ptrace,
-    SYS_process_vm_readv,
-    SYS_process_vm_writev,
-    SYS_pidfd_open,
-    SYS_pidfd_getfd,
-    SYS_pidfd_send_signal,
-    SYS_kill,
-    SYS_tkill,
-    SYS_rt_sigqueueinfo,
-    SYS_setpriority,
-    SYS_sched_setscheduler,
-    SYS_unshare,
-    SYS_setns,
-    SYS_mount,
-    SYS_umount2,
-    SYS_pivot_root,
-    SYS_chroot,
-    SYS_bpf,
-    SYS_perf_event_open,
-    SYS_userfaultfd,
-    SYS_add_key,
-    SYS_keyctl,
-    SYS_request_key,
-    SYS_init_module,
-    SYS_finit_module,
-    SYS_delete_module,
-    SYS_kexec_load,
-    SYS_reboot,
-    SYS_swapon,
-    SYS_swapoff,
-    SYS_sethostname,
-    SYS_settimeofday,
-    SYS_clock_settime,
-    SYS_setuid,
-    SYS_setgid,
-    SYS_setresuid,
-    SYS_setresgid,
-    SYS_shmget,
-    SYS_shmat,
-    SYS_msgget,
-    SYS_semget,
-    SYS_mq_open,
-    // By path, which Landlock before ABI 3 (kernel 6.2) does not cover.
-    SYS_truncate,
-    SYS_fchmod,
-    SYS_fchmodat,
-    SYS_fchown,
-    SYS_fchownat,
-    SYS_utimensat,
-    SYS_setxattr,
-    SYS_lsetxattr,
-    SYS_fsetxattr,
-    SYS_removexattr,
-    SYS_lremovexattr,
-    SYS_fremovexattr,
-    kFchmodat2,
-    kSetxattrat,
-    kRemovexattrat,
-#if defined(__x86_64__)
-    SYS_fork,
-    SYS_vfork,
-    SYS_chmod,
-    SYS_chown,
-    SYS_lchown,
-    SYS_utime,
-    SYS_utimes,
-    SYS_futimesat,
-#endif
-});
-
-void DenyWith(FilterCode* code, uint32_t call, uint32_t error) {
-  code->push_back(Jump(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1));
-  code->push_back(Statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error));
-}
-
-// Loads the low half of the call's n-th argument (both architectures are little-endian).
-sock_filter LoadArgument(uint32_t n) {
-  return Statement(BPF_LD | BPF_W | BPF_ABS,
-                   static_cast<uint32_t>(offsetof(seccomp_data, args)) + n * 8);
-}
-sock_filter LoadCall() {
-  return Statement(BPF_LD | BPF_W | BPF_ABS, static_cast<uint32_t>(offsetof(seccomp_data, nr)));
-}
-
-struct Filter {
-  FilterCode code;
-  size_t own_pid_at = 0;  // statement whose k is the child's own pid, known only after fork
-};
-
-Filter BuildFilter() {
-  Filter filter;
-  FilterCode& code = filter.code;
-  code.push_back(
-      Statement(BPF_LD | BPF_W | BPF_ABS, static_cast<uint32_t>(offsetof(seccomp_data, arch))));
-  code.push_back(Jump(BPF_JMP | BPF_JEQ | BPF_K, kAuditArch, 1, 0));
-  code.push_back(Statement(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS));
-  code.push_back(LoadCall());
-#if defined(__x86_64__)
-  constexpr uint32_t kX32Bit = 0x40000000;  // the x32 calls are the same calls under other numbers
-  code.push_back(Jump(BPF_JMP | BPF_JGE | BPF_K, kX32Bit, 0, 1));
-  code.push_back(Statement(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS));
-#endif
-  for (const uint32_t call : kDeniedCalls) {
-    DenyWith(&code, call, EPERM);
-  }
-  // The C library falls back to clone, whose flags a filter can read.
-  DenyWith(&code, SYS_clone3, ENOSYS);
-  // Threads, but no processes.
-  code.push_back(Jump(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 4));
-  code.push_back(LoadArgument(0));
-  code.push_back(Jump(BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 1, 0));
-  code.push_back(Statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
-  code.push_back(LoadCall());
-  // Signals to its own threads (abort), limits of its own.
-  code.push_back(Jump(BPF_JMP | BPF_JEQ | BPF_K, SYS_tgkill, 0, 4));
-  code.push_back(LoadArgument(0));
-  filter.own_pid_at = code.size();
-  code.push_back(Jump(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0));
-  code.push_back(Statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
-  code.push_back(LoadCall());
-  code.push_back(Jump(BPF_JMP | BPF_JEQ | BPF_K, SYS_prlimit64, 0, 4));
-  code.push_back(LoadArgument(0));
-  code.push_back(Jump(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0));
-  code.push_back(Statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
-  code.push_back(LoadCall());
-  code.push_back(Statement(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
-  return filter;
-}
-
-// Every right that changes the file system, as far as this kernel's Landlock knows them.
-uint64_t WriteRights(int abi) {
-  uint64_t rights = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |
-                    LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_CHAR |
-                    LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |
-                    LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO |
-                    LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM;
-  constexpr uint64_t kRefer = uint64_t{1} << 13;     // ABI 2
-  constexpr uint64_t kTruncate = uint64_t{1} << 14;  // ABI 3
-  rights |= abi >= 2 ? kRefer : 0;
-  rights |= abi >= 3 ? kTruncate : 0;
-  return rights;
-}
-
-bool AllowBeneath(int ruleset, const std::string& path, uint64_t rights) {
-  const Result<FileDescriptor> target = OpenFile(path, O_PATH);
-  if (!target.ok()) {
-    return false;
-  }
-  landlock_path_beneath_attr rule = {.allowed_access = rights, .parent_fd = target->get()};
-  return syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == 0;
-}
-
-// Writing allowed in the private folder and to /dev/null, reading everywhere.
-FileDescriptor MakeRuleset(const std::string& private_dir) {
-  const auto abi = static_cast<int>(
-      syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION));
-  if (abi < 1) {
-    return {};
-  }
-  landlock_ruleset_attr attributes = {};
-  attributes.handled_access_fs = WriteRights(abi);
-  FileDescriptor ruleset(
-      static_cast<int>(syscall(SYS_landlock_create_ruleset, &attributes, sizeof(attributes), 0)));
-  if (!ruleset.valid() || !AllowBeneath(ruleset.get(), private_dir, WriteRights(abi)) ||
-      !AllowBeneath(ruleset.get(), "/dev/null", LANDLOCK_ACCESS_FS_WRITE_FILE)) {
-    return {};
-  }
-  return ruleset;
-}
-
 bool BecomeNobody() {
   return setgroups(0, nullptr) == 0 && setresgid(kNobody, kNobody, kNobody) == 0 &&
          setresuid(kNobody, kNobody, kNobody) == 0;
+}
+
+// Runs in the child: system calls only. A root that cannot become nobody keeps
+// one right of root, to read what the modes of files forbid, which is why it
+// stays root. Takes effect at exec. A root that may not even do this (a
+// container without CAP_SETPCAP) keeps what its container left it.
+void DropCapabilities() {
+  constexpr int kMostCapabilities = 64;
+  for (int capability = 0; capability < kMostCapabilities; ++capability) {
+    if (capability != CAP_DAC_READ_SEARCH) {
+      prctl(PR_CAPBSET_DROP, capability, 0, 0,
+            0);  // EINVAL past the kernel's last one
+    }
+  }
+  __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> kept = {};
+  kept[0].effective = kept[0].permitted = uint32_t{1} << CAP_DAC_READ_SEARCH;
+  syscall(SYS_capset, &header, kept.data());
 }
 
 // Whether this process can read the file, or list and enter the folder.
@@ -240,7 +65,8 @@ bool IsReadable(const char* path) {
          (!S_ISDIR(info.st_mode) || access(path, X_OK) == 0);
 }
 
-// Exit codes of the probe: which path it was that could not be read, as far as a code can say.
+// Exit codes of the probe: which path it was that could not be read, as far as
+// a code can say.
 constexpr int kProbeAllReadable = 0;
 constexpr int kProbeNotNobody = 1;
 constexpr int kProbeFirstPath = 2;
@@ -259,8 +85,8 @@ constexpr size_t kProbeLastPath = 100;
   _exit(kProbeAllReadable);
 }
 
-// The first path that user nobody cannot read, "" when it can read all.
-std::string UnreadableForNobody(const std::vector<std::string>& paths) {
+// Why the process cannot be run as user nobody, "" when it can.
+std::string WhyNotNobody(const std::vector<std::string>& paths) {
   std::vector<const char*> raw;
   raw.reserve(paths.size());
   for (const std::string& path : paths) {
@@ -271,15 +97,33 @@ std::string UnreadableForNobody(const std::vector<std::string>& paths) {
     ProbeAsNobody(raw);
   }
   int status = 0;
-  if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status)) {
-    return "(probe failed)";
+  pid_t ended = -1;
+  do {
+    ended = pid < 0 ? -1 : waitpid(pid, &status, 0);
+  } while (ended < 0 && pid > 0 && errno == EINTR);
+  if (ended != pid || pid < 0 || !WIFEXITED(status)) {
+    return "what user nobody can read could not be found out";
   }
   const int code = WEXITSTATUS(status);
   if (code == kProbeAllReadable) {
     return "";
   }
+  if (code == kProbeNotNobody) {
+    return "it cannot change to user nobody";
+  }
   const auto path = static_cast<size_t>(code - kProbeFirstPath);
-  return code >= kProbeFirstPath && path < paths.size() ? paths[path] : "(cannot change user)";
+  return "user nobody cannot read " + (path < paths.size() ? paths[path] : "one of its paths");
+}
+
+// Gives the private folder to user nobody; "" when the process can be run as
+// that, else why not.
+std::string PrepareForNobody(const SandboxOptions& options) {
+  std::string reason = WhyNotNobody(options.readable);
+  if (reason.empty() && chown(options.private_dir.c_str(), kNobody, kNobody) != 0) {
+    reason = "its folder " + options.private_dir + " cannot be given to user nobody (" +
+             std::generic_category().message(errno) + ")";
+  }
+  return reason;
 }
 
 struct Pipe {
@@ -287,8 +131,8 @@ struct Pipe {
   FileDescriptor write;
 };
 
-// Moves both ends out of the way of 0, 1 and 2, which a watcher may have closed and the child sets
-// up one by one.
+// Moves both ends out of the way of 0, 1 and 2, which a watcher may have closed
+// and the child sets up one by one.
 Result<Pipe> MakeEnds(const std::array<int, 2>& ends) {
   const FileDescriptor read(ends[0]);
   const FileDescriptor write(ends[1]);
@@ -308,8 +152,8 @@ Result<Pipe> MakePipe() {
   return MakeEnds(ends);
 }
 
-// For the direction to the child: unlike a pipe, a socket can be written to without SIGPIPE when
-// the child is gone.
+// For the direction to the child: unlike a pipe, a socket can be written to
+// without SIGPIPE when the child is gone.
 Result<Pipe> MakeSocketPair() {
   std::array<int, 2> ends = {-1, -1};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
@@ -322,10 +166,11 @@ Result<Pipe> MakeSocketPair() {
 struct Preparation {
   std::vector<char*> argv;
   std::vector<char*> environment;
-  Filter filter;
+  SandboxFilter filter;
   sock_fprog program = {};
   int ruleset = -1;
   std::array<int, 3> standard_fds = {-1, -1, -1};
+  bool is_root = false;
   bool drop_user = false;
   rlim_t memory_bytes = 0;
   pid_t parent = 0;
@@ -343,8 +188,14 @@ std::vector<char*> RawPointers(const std::vector<std::string>& texts) {
   return raw;
 }
 
+// At most the limit that is in force: an ordinary user cannot raise one.
 void Limit(decltype(RLIMIT_AS) resource, rlim_t value) {
-  const rlimit limit = {.rlim_cur = value, .rlim_max = value};
+  rlimit limit = {};
+  if (getrlimit(resource, &limit) != 0) {
+    _exit(kExecFailed);
+  }
+  limit.rlim_max = std::min(limit.rlim_max, value);
+  limit.rlim_cur = limit.rlim_max;
   if (setrlimit(resource, &limit) != 0) {
     _exit(kExecFailed);
   }
@@ -373,6 +224,9 @@ void Limit(decltype(RLIMIT_AS) resource, rlim_t value) {
   if (prepared.drop_user && !BecomeNobody()) {
     _exit(kExecFailed);
   }
+  if (prepared.is_root && !prepared.drop_user) {
+    DropCapabilities();
+  }
   // After the change of user, which resets it.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != prepared.parent || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
@@ -381,12 +235,20 @@ void Limit(decltype(RLIMIT_AS) resource, rlim_t value) {
   if (prepared.ruleset >= 0 && syscall(SYS_landlock_restrict_self, prepared.ruleset, 0) != 0) {
     _exit(kExecFailed);
   }
-  prepared.filter.code[prepared.filter.own_pid_at].k = static_cast<uint32_t>(getpid());
+  InsertOwnPid(prepared.filter, getpid());
   if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prepared.program, 0, 0) != 0) {
     _exit(kExecFailed);
   }
   execve(prepared.argv[0], prepared.argv.data(), prepared.environment.data());
   _exit(kExecFailed);
+}
+
+std::string WithoutLandlock(int abi) {
+  return abi < 1 ? "the file system is not read-only, nor is /proc of this "
+                   "user's other processes: "
+                   "this kernel has no Landlock"
+                 : "the file system is not read-only: Landlock refused the "
+                   "rules for it";
 }
 
 Status MakeNonBlocking(const FileDescriptor& file) {
@@ -402,18 +264,16 @@ Status MakeNonBlocking(const FileDescriptor& file) {
 Result<SandboxedProcess> StartSandboxed(const SandboxOptions& options) {
   SandboxedProcess process;
   Preparation prepared;
-  if (geteuid() == 0) {
-    const std::string unreadable = UnreadableForNobody(options.readable);
-    prepared.drop_user =
-        unreadable.empty() && chown(options.private_dir.c_str(), kNobody, kNobody) == 0;
-    if (!prepared.drop_user) {
-      process.note = "runs as root: user nobody cannot read " + unreadable;
-    }
+  prepared.is_root = geteuid() == 0;
+  if (prepared.is_root) {
+    const std::string reason = PrepareForNobody(options);
+    prepared.drop_user = reason.empty();
+    process.note = reason.empty() ? "" : "runs as root: " + reason;
   }
-  const FileDescriptor ruleset = MakeRuleset(options.private_dir);
+  const int abi = std::min(KernelLandlockAbi(), options.most_landlock_abi);
+  const FileDescriptor ruleset = MakeRuleset(options.private_dir, abi);
   if (!ruleset.valid()) {
-    process.note += (process.note.empty() ? "" : "; ") +
-                    std::string("the file system is not read-only: this kernel has no Landlock");
+    process.note += (process.note.empty() ? "" : "; ") + WithoutLandlock(abi);
   }
   WT_ASSIGN_OR_RETURN(Pipe input, MakeSocketPair());
   WT_ASSIGN_OR_RETURN(Pipe output, MakePipe());
@@ -423,7 +283,8 @@ Result<SandboxedProcess> StartSandboxed(const SandboxOptions& options) {
   WT_RETURN_IF_ERROR(MakeNonBlocking(errors.read));
   prepared.argv = RawPointers(options.argv);
   prepared.environment = RawPointers(options.environment);
-  prepared.filter = BuildFilter();
+  // Without a ruleset there is nothing that the filter could leave to Landlock.
+  prepared.filter = BuildSandboxFilter(ruleset.valid() ? abi : 0);
   prepared.program = {.len = static_cast<uint16_t>(prepared.filter.code.size()),
                       .filter = prepared.filter.code.data()};
   prepared.ruleset = ruleset.get();

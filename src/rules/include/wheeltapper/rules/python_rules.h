@@ -12,9 +12,11 @@
 //
 // The child cannot hurt the job or the watcher: own session; address space, core file, file size
 // and open files limited; no new privileges; no sockets, no processes, no signals to others
-// (seccomp); the file system read-only but for a temporary folder of its own (Landlock); killed
-// with the watcher; as user nobody when the watcher is root and nobody can read the run. What the
-// kernel does not offer is said by sandbox_note(). A crash, an exception, a hang or a broken answer
+// (seccomp); the file system read-only but for a temporary folder of its own, and no way into other
+// processes through /proc (Landlock); killed with the watcher; as user nobody when the watcher is
+// root and nobody can read the run, else as a root that may only read. Reading is not restricted.
+// docs/guide/custom-rules.md says what holds from which kernel. What this kernel does not offer is
+// said by sandbox_note(). A crash, an exception, a hang or a broken answer
 // makes the rule errored: never a finding. Nothing here blocks but Drain, which is bounded.
 #pragma once
 
