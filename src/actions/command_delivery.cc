@@ -35,7 +35,8 @@ class SpawnAttributes {
     sigemptyset(&none);
     posix_spawnattr_setsigmask(&attributes_, &none);
     posix_spawnattr_setpgroup(&attributes_, 0);
-    // The watcher ignores SIGPIPE; a command that was started expects the default.
+    // The watcher ignores SIGPIPE; a command that was started expects the
+    // default.
     sigset_t pipe;
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);
@@ -63,7 +64,8 @@ class CommandDelivery final : public Delivery {
       : options_(std::move(options)), clock_(clock) {}
 
   Status Deliver(const Message& message) override {
-    // The body goes through an unnamed file: a command that never reads its input cannot block us.
+    // The body goes through an unnamed file: a command that never reads its
+    // input cannot block us.
     FileDescriptor input(memfd_create("wheeltapper-finding", MFD_CLOEXEC));
     if (!input.valid()) {
       return ErrnoError(errno, "running the command: memfd");
@@ -94,23 +96,34 @@ class CommandDelivery final : public Delivery {
 
   Status Await(pid_t pid) {
     const FileDescriptor handle(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-    pollfd waiting{handle.get(), POLLIN, 0};
     const TimeNs deadline = clock_.MonotonicNs() + options_.timeout_ns;
-    bool timed_out = false;
-    while (poll(&waiting, 1, RemainingMs(deadline)) <= 0) {
-      if (clock_.MonotonicNs() >= deadline) {
-        timed_out = true;
-        kill(-pid, SIGKILL);
-        break;
-      }
+    while (!HasEnded(pid) && clock_.MonotonicNs() < deadline) {
+      WaitForExit(handle, RemainingMs(deadline));
+    }
+    // It may have ended since the last look; what counts is whether it had to
+    // be killed.
+    const bool timed_out = !HasEnded(pid);
+    if (timed_out) {
+      kill(-pid, SIGKILL);
     }
     int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    pid_t ended = waitpid(pid, &status, 0);
+    while (ended < 0 && errno == EINTR) {
+      ended = waitpid(pid, &status, 0);
     }
     if (timed_out) {
       return DeadlineExceededError("running the command: killed after " +
                                    std::to_string(options_.timeout_ns / kMillisecond) + " ms");
     }
+    if (ended < 0) {
+      // A watcher whose parent ignored SIGCHLD has its children collected by
+      // the kernel.
+      return FailedPreconditionError("running the command: it ended, but how is unknown");
+    }
+    return Outcome(status);
+  }
+
+  static Status Outcome(int status) {
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
       return {};
     }
@@ -119,6 +132,25 @@ class CommandDelivery final : public Delivery {
     return WIFEXITED(status) && WEXITSTATUS(status) == kTemporaryFailure
                ? UnavailableError("running the command: " + text)
                : FailedPreconditionError("running the command: " + text);
+  }
+
+  // Leaves the exit status where it is.
+  static bool HasEnded(pid_t pid) {
+    siginfo_t info = {};
+    const int asked = waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT);
+    return asked == 0 ? info.si_pid != 0 : errno == ECHILD;
+  }
+
+  // Returns early. Without a pidfd (kernels before 5.3, seccomp profiles that
+  // do not know it) the caller looks again every few milliseconds.
+  static void WaitForExit(const FileDescriptor& handle, int timeout_ms) {
+    constexpr int kLookAgainMs = 10;
+    pollfd waiting{handle.get(), POLLIN, 0};
+    if (handle.valid()) {
+      (void)poll(&waiting, 1, timeout_ms);
+    } else {
+      (void)poll(nullptr, 0, std::min(timeout_ms, kLookAgainMs));
+    }
   }
 
   [[nodiscard]] int RemainingMs(TimeNs deadline) const {

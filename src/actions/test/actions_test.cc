@@ -1,8 +1,18 @@
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
 #include <cstring>
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "wheeltapper/actions/action.h"
 #include "wheeltapper/core/file.h"
@@ -223,6 +233,52 @@ TEST(CommandDeliveryTest, AHangingCommandIsKilledWithItsChildren) {
   EXPECT_EQ(
       command->Deliver({.action = "command", .event = "", .finding_id = "", .body = "{}"}).code(),
       StatusCode::kDeadlineExceeded);
+}
+
+// As on a kernel before 5.3, or in a container whose seccomp profile does not know the call.
+void ForbidPidfd() {
+  std::array<sock_filter, 4> code = {{
+      {.code = BPF_LD | BPF_W | BPF_ABS, .jt = 0, .jf = 0, .k = offsetof(seccomp_data, nr)},
+      {.code = BPF_JMP | BPF_JEQ | BPF_K, .jt = 0, .jf = 1, .k = SYS_pidfd_open},
+      {.code = BPF_RET | BPF_K, .jt = 0, .jf = 0, .k = SECCOMP_RET_ERRNO | ENOSYS},
+      {.code = BPF_RET | BPF_K, .jt = 0, .jf = 0, .k = SECCOMP_RET_ALLOW},
+  }};
+  sock_fprog program = {.len = code.size(), .filter = code.data()};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+      prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0) {
+    _exit(1);
+  }
+}
+
+// What a delivery says, in a child process that `prepare` has changed.
+StatusCode DeliveredInAChild(const CommandOptions& options, void (*prepare)()) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    prepare();
+    const Status status =
+        MakeCommandDelivery(options, SystemClock())
+            ->Deliver({.action = "command", .event = "", .finding_id = "", .body = "{}"});
+    _exit(100 + static_cast<int>(status.code()));
+  }
+  int status = 0;
+  EXPECT_EQ(waitpid(pid, &status, 0), pid);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) >= 100) << status;
+  return static_cast<StatusCode>(WEXITSTATUS(status) - 100);
+}
+
+TEST(CommandDeliveryTest, SeesTheEndOfACommandWhereThereIsNoPidfd) {
+  const auto code = [](const char* script, TimeNs timeout_ns) {
+    return DeliveredInAChild({.argv = {"sh", "-c", script}, .timeout_ns = timeout_ns}, ForbidPidfd);
+  };
+  EXPECT_EQ(code("exit 0", 20 * kSecond), StatusCode::kOk);
+  EXPECT_EQ(code("exit 75", 20 * kSecond), StatusCode::kUnavailable);
+  EXPECT_EQ(code("sleep 1000 & wait", kSecond / 10), StatusCode::kDeadlineExceeded);
+}
+
+TEST(CommandDeliveryTest, AnEndThatTheKernelCollectedIsNotCalledASuccess) {
+  EXPECT_EQ(DeliveredInAChild({.argv = {"sh", "-c", "exit 3"}, .timeout_ns = 20 * kSecond},
+                              [] { (void)signal(SIGCHLD, SIG_IGN); }),
+            StatusCode::kFailedPrecondition);
 }
 
 TEST(ActionRouterTest, StopsTheJobOnceAndRecordsIt) {
