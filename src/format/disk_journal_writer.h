@@ -92,7 +92,8 @@ class DiskJournalWriter final : public JournalWriter {
   Status SyncIfDue(bool force);
 
   // Sealing.
-  Status SealFile(uint64_t number);
+  Result<bool> SealOldest();
+  Result<SealOutcome> SealFile(uint64_t number);
   Status RemoveOrphans();
   Status AppendSealed(const SealedPayload& payload);
 
@@ -138,6 +139,8 @@ class DiskJournalWriter final : public JournalWriter {
   SealTotals seal_totals_;
   SealProbe seal_probe_;
   Retention retention_;
+  Status retention_status_;      // how the last try to let go of old raw tensors ended
+  bool retention_told_ = false;  // its first failure was
 };
 
 }  // namespace wheeltapper::format

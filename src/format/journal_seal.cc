@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/log.h"
 #include "wheeltapper/format/run_directory.h"
 
 #include "disk_journal_writer.h"
@@ -12,6 +13,15 @@
 namespace wheeltapper::format {
 
 Result<bool> DiskJournalWriter::SealNext() {
+  WT_ASSIGN_OR_RETURN(const bool sealed, SealOldest());
+  // Told once; the files are sealed all the same, and each seal tries again.
+  if (!retention_status_.ok() && !std::exchange(retention_told_, true)) {
+    return retention_status_;
+  }
+  return sealed;
+}
+
+Result<bool> DiskJournalWriter::SealOldest() {
   uint64_t number = 0;
   {
     const MutexLock lock(queue_mutex_);
@@ -20,13 +30,17 @@ Result<bool> DiskJournalWriter::SealNext() {
     }
     number = seal_queue_.front();
   }
-  WT_RETURN_IF_ERROR(SealFile(number));
-  const MutexLock lock(queue_mutex_);
-  seal_queue_.pop_front();
+  WT_ASSIGN_OR_RETURN(const SealOutcome outcome, SealFile(number));
+  {
+    const MutexLock lock(queue_mutex_);
+    seal_queue_.pop_front();
+  }
+  // The journal file is gone: nothing that happens from here on may ask for it again.
+  retention_status_ = retention_.Apply(outcome).WithContext("letting go of old raw tensors");
   return true;
 }
 
-Status DiskJournalWriter::SealFile(uint64_t number) {
+Result<SealOutcome> DiskJournalWriter::SealFile(uint64_t number) {
   const auto probe = [this](std::string_view step) {
     return seal_probe_ ? seal_probe_(step) : Status();
   };
@@ -37,7 +51,7 @@ Status DiskJournalWriter::SealFile(uint64_t number) {
   request.file_number = number;
   request.seq_before = cursor_.sealed_seq;
   request.probe = seal_probe_;
-  WT_ASSIGN_OR_RETURN(const SealOutcome outcome, SealJournalFile(request));
+  WT_ASSIGN_OR_RETURN(SealOutcome outcome, SealJournalFile(request));
   // From here on the tables stand for the file.
   RankCursor cursor = cursor_;
   cursor.sealed_file_number = number;
@@ -56,7 +70,7 @@ Status DiskJournalWriter::SealFile(uint64_t number) {
   seal_totals_.discarded += outcome.discarded;
   seal_totals_.skipped.insert(seal_totals_.skipped.end(), outcome.skipped.begin(),
                               outcome.skipped.end());
-  return retention_.Apply(outcome);
+  return outcome;
 }
 
 Status DiskJournalWriter::AppendSealed(const SealedPayload& payload) {
@@ -89,10 +103,14 @@ Status DiskJournalWriter::Close() {
     return UnavailableError("closing journal: the disk filled up within a record");
   }
   for (;;) {
-    WT_ASSIGN_OR_RETURN(const bool sealed, SealNext());
+    WT_ASSIGN_OR_RETURN(const bool sealed, SealOldest());
     if (!sealed) {
       break;
     }
+  }
+  // Raw tensors that stay are no reason to leave the run half closed.
+  if (!retention_status_.ok() && !std::exchange(retention_told_, true)) {
+    Log(LogLevel::kWarning, retention_status_.message());
   }
   cursor_.next_file_number = std::max(cursor_.next_file_number, last_file_number_ + 1);
   cursor_.next_seq = std::max(cursor_.next_seq, last_seq_ + 1);

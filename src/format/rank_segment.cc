@@ -14,6 +14,7 @@
 #include "wheeltapper/format/journal.h"
 
 #include "file_lock.h"
+#include "nascent_segment.h"
 
 namespace wheeltapper::format {
 namespace {
@@ -97,18 +98,6 @@ Status CheckPage(const RankPage& page, uint64_t file_bytes) {
   return {};
 }
 
-// Gives the finished segment its name; never replaces another.
-Status NameSegment(const std::string& temporary, const std::string& path) {
-  if (link(temporary.c_str(), path.c_str()) == 0) {
-    return RemoveFile(temporary);
-  }
-  const int error = errno;
-  if (error != EEXIST && !PathExists(path)) {
-    return RenameFile(temporary, path);  // a file system without hard links
-  }
-  return ErrnoError(EEXIST, "creating rank segment \"" + path + "\"");
-}
-
 }  // namespace
 
 uint8_t* ByteRing::Reserve(uint64_t nbytes) noexcept {
@@ -179,36 +168,40 @@ Result<std::unique_ptr<RankSegment>> RankSegment::Create(const SegmentOptions& o
         fmt::format("creating rank segment: ring sizes out of range: {} and {} bytes",
                     options.journal_ring_bytes, options.blob_ring_bytes));
   }
-  // Locked and filled in before it gets its name: whoever finds a segment finds a whole one, and
-  // an unlocked one has no writer.
-  const std::string temporary = options.path + ".new." + std::to_string(getpid());
+  // Without a name wherever that can be: a SIGKILL while the rings are being faulted in leaves no
+  // memory taken.
+  Result<std::unique_ptr<RankSegment>> segment =
+      Fill(NascentSegment::Unnamed(options.path), options);
+  if (segment.status().code() == StatusCode::kUnimplemented) {
+    segment = Fill(NascentSegment::Temporary(options.path), options);
+  }
+  return segment;
+}
+
+// Locked and filled in before it gets its name: whoever finds a segment finds a whole one, and an
+// unlocked one has no writer.
+Result<std::unique_ptr<RankSegment>> RankSegment::Fill(
+    Result<std::unique_ptr<NascentSegment>> nascent, const SegmentOptions& options) {
+  WT_RETURN_IF_ERROR(nascent.status());
+  NascentSegment& made = **nascent;
+  const uint64_t journal_bytes = AlignUp(options.journal_ring_bytes, kPage);
+  const uint64_t blob_bytes = AlignUp(options.blob_ring_bytes, kPage);
+  // Allocated, not only sized: a full /dev/shm is an error here and not a SIGBUS in training.
+  if (const int error = posix_fallocate(made.file().get(), 0,
+                                        static_cast<off_t>(kPage + journal_bytes + blob_bytes));
+      error != 0) {
+    return ErrnoError(error, "allocating rank segment \"" + options.path + "\"");
+  }
   std::unique_ptr<RankSegment> segment(
       new RankSegment());  // NOLINT(cppcoreguidelines-owning-memory)
-  WT_ASSIGN_OR_RETURN(segment->file_, OpenFile(temporary, O_RDWR | O_CREAT | O_TRUNC, 0600));
-  const auto fail = [&temporary](Status why) {
-    RemoveFile(temporary).IgnoreError("the first error is the one that counts");
-    return why;
-  };
-  WT_ASSIGN_OR_RETURN(segment->lock_, OpenFile(temporary, O_RDWR));
   segment->path_ = options.path;
-  const uint64_t file_bytes = kPage + journal_bytes + blob_bytes;
-  // Allocated, not only sized: a full /dev/shm is an error here and not a SIGBUS in training.
-  if (const int error = posix_fallocate(segment->file_.get(), 0, static_cast<off_t>(file_bytes));
-      error != 0) {
-    return fail(ErrnoError(error, "allocating rank segment \"" + options.path + "\""));
-  }
-  if (Status locked = segment->LockWriter(); !locked.ok()) {
-    return fail(locked);
-  }
-  Result<uint8_t*> base = MapSegment(segment->file_, journal_bytes, blob_bytes, true);
-  if (!base.ok()) {
-    return fail(base.status());
-  }
-  segment->AdoptMapping(*base, journal_bytes, blob_bytes);
+  WT_ASSIGN_OR_RETURN(uint8_t* const base,
+                      MapSegment(made.file(), journal_bytes, blob_bytes, true));
+  segment->AdoptMapping(base, journal_bytes, blob_bytes);
   InitialisePage(segment->page_, options, journal_bytes, blob_bytes);
-  if (Status named = NameSegment(temporary, options.path); !named.ok()) {
-    return fail(named);
-  }
+  WT_RETURN_IF_ERROR(made.GiveName());
+  segment->file_ = made.TakeFile();
+  segment->lock_ = made.TakeLock();
   return segment;
 }
 

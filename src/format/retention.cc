@@ -49,15 +49,20 @@ Status Retention::Apply(const SealOutcome& sealed) {
   LoadOnce();
   blob_steps_.insert(sealed.blob_steps.begin(), sealed.blob_steps.end());
   newest_step_ = std::max(newest_step_, sealed.newest_step);
+  Status first;
   for (auto blob = blob_steps_.begin(); blob != blob_steps_.end();) {
     if (blob->second >= newest_step_ - keep_steps_) {
       ++blob;
       continue;
     }
-    WT_RETURN_IF_ERROR(RemoveFile(blob->first));
+    if (const Status removed = RemoveFile(blob->first); !removed.ok()) {
+      first = first.ok() ? removed : first;  // one that will not go must not keep the others
+      ++blob;
+      continue;
+    }
     blob = blob_steps_.erase(blob);
   }
-  return {};
+  return first;
 }
 
 }  // namespace wheeltapper::format

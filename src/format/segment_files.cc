@@ -12,6 +12,7 @@
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/format/rank_segment.h"
 
+#include "nascent_segment.h"
 #include "run_names.h"
 
 namespace wheeltapper::format {
@@ -49,12 +50,17 @@ std::vector<FoundSegment> FindAll(const std::string& run_dir, uint64_t run_id) {
                                 std::string_view suffix) {
     for (const std::string& name : ListFolder(folder, "").value_or(std::vector<std::string>{})) {
       std::string_view tail = name;
+      const size_t mark = tail.find(kNascentMark);
+      tail = tail.substr(0, mark);
       if (!tail.starts_with(prefix) || !tail.ends_with(suffix)) {
         continue;
       }
       tail.remove_prefix(prefix.size());
       tail.remove_suffix(std::min(suffix.size(), tail.size()));
-      if (const auto parsed = ParseTail(tail)) {
+      const auto parsed = ParseTail(tail);
+      if (parsed && mark != std::string_view::npos) {
+        RemoveAbandoned(JoinPath(folder, name));
+      } else if (parsed) {
         found.push_back({*parsed, JoinPath(folder, name)});
       }
     }

@@ -1,4 +1,5 @@
-// Where the shared-memory segments of a run are found.
+// Where the shared-memory segments of a run are found. Looking also removes what a process that
+// died while it made a segment left of it (nascent_segment.h): nobody else would.
 #pragma once
 
 #include <string>

@@ -275,6 +275,66 @@ TEST_F(JournalWriterTest, RetentionRemovesOldRawTensorsAndNothingElse) {
   EXPECT_THAT(CheckRun(run_)->problems, SizeIs(0));
 }
 
+TEST_F(JournalWriterTest, ABlobThatCannotBeLetGoIsToldOnceAndHoldsUpNoSealing) {
+  WriterOptions options = TestWriterOptions(run_);
+  options.retain_raw_steps = 5;
+  auto attempt = Attempt::Start(options, 1, clock_);
+  // A folder with something in it in a blob's place: what unlink refuses for root, too.
+  const auto replace = [&](const std::string& blob) {
+    const std::string path = JoinPath(JoinPath(run_, "blobs"), blob);
+    ASSERT_TRUE(RenameFile(path, folder_.file("away")).ok());
+    ASSERT_TRUE(MakeDirectories(JoinPath(path, "inside")).ok());
+  };
+  std::string stuck;
+  int failures = 0;
+  for (int64_t step = 0; step < 20; ++step) {
+    WriteSteps(*attempt, step, step);
+    Drain(*attempt);
+    ASSERT_TRUE(attempt->writer->RotateIfDue(true).ok());
+    const Result<bool> sealed = attempt->writer->SealNext();
+    failures += sealed.ok() ? 0 : 1;
+    if (!sealed.ok()) {
+      EXPECT_THAT(sealed.status().message(), HasSubstr(stuck));
+    }
+    if (step == 0) {
+      stuck = Names("blobs").front();
+      replace(stuck);
+    }
+  }
+  EXPECT_EQ(failures, 1);
+  EXPECT_FALSE(attempt->writer->SealNext().value()) << "everything is sealed";
+  EXPECT_THAT(Names("blobs"), testing::Contains(stuck));
+  EXPECT_LE(Names("blobs").size(), 1U + 1U + 6U + 2U) << "the others were let go of";
+  // Once it can go, the next seal lets it go.
+  const std::string path = JoinPath(JoinPath(run_, "blobs"), stuck);
+  ASSERT_EQ(rmdir(JoinPath(path, "inside").c_str()), 0);
+  ASSERT_EQ(rmdir(path.c_str()), 0);
+  ASSERT_TRUE(RenameFile(folder_.file("away"), path).ok());
+  WriteSteps(*attempt, 20, 20);
+  Drain(*attempt);
+  const Status closed = attempt->writer->Close();
+  EXPECT_TRUE(closed.ok()) << closed.ToString();
+  EXPECT_THAT(Names("blobs"), testing::Not(testing::Contains(stuck)));
+}
+
+TEST_F(JournalWriterTest, ABlobThatCannotBeLetGoDoesNotKeepTheWriterFromClosing) {
+  WriterOptions options = TestWriterOptions(run_);
+  options.retain_raw_steps = 1;
+  auto attempt = Attempt::Start(options, 1, clock_);
+  WriteSteps(*attempt, 0, 0);
+  Drain(*attempt);
+  ASSERT_TRUE(attempt->writer->RotateIfDue(true).ok());
+  SealAll(*attempt);
+  const std::string path = JoinPath(JoinPath(run_, "blobs"), Names("blobs").front());
+  ASSERT_TRUE(RemoveFile(path).ok());
+  ASSERT_TRUE(MakeDirectories(JoinPath(path, "inside")).ok());
+  WriteSteps(*attempt, 1, 6);
+  Drain(*attempt);
+  const Status closed = attempt->writer->Close();
+  ASSERT_TRUE(closed.ok()) << closed.ToString();
+  EXPECT_THAT(Names("journal"), testing::Each(testing::Not(HasSubstr(".wtj"))));
+}
+
 TEST_F(JournalWriterTest, TheBlobRingIsGivenBackAsItIsDrained) {
   auto attempt = Start();
   const uint64_t capacity = attempt->segment->blob_ring().capacity();

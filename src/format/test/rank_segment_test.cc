@@ -10,6 +10,8 @@
 
 #include "wheeltapper/core/thread.h"
 
+#include "nascent_segment.h"
+#include "segment_files.h"
 #include "support/scratch_folder.h"
 
 namespace wheeltapper::format {
@@ -219,6 +221,74 @@ TEST(RankSegmentTest, TheSegmentGoesToTheRunWhenSharedMemoryIsTooSmall) {
             "/runs/a/journal/r00007-2.ring");
   EXPECT_EQ(SegmentPath("/runs/a", 0xab, Rank{7}, 2, 4096),
             "/dev/shm/wheeltapper-00000000000000ab-r00007-2");
+}
+
+TEST(NascentSegmentTest, HasNoNameUntilItIsFinished) {
+  const ScratchFolder folder;
+  const std::string path = folder.file("s");
+  {
+    auto nascent = NascentSegment::Unnamed(path);
+    if (nascent.status().code() == StatusCode::kUnimplemented) {
+      GTEST_SKIP() << nascent.status().message();
+    }
+    ASSERT_TRUE(nascent.ok()) << nascent.status().ToString();
+    EXPECT_THAT(ListDirectory(folder.path()).value(), testing::IsEmpty());
+    ASSERT_TRUE((*nascent)->GiveName().ok());
+    EXPECT_THAT(ListDirectory(folder.path()).value(), testing::ElementsAre("s"));
+  }
+  EXPECT_EQ(NascentSegment::Unnamed(path).value()->GiveName().code(), StatusCode::kAlreadyExists);
+}
+
+TEST(NascentSegmentTest, ATemporaryOneBehavesAlikeAndIsRemovedWhenItIsGivenUp) {
+  const ScratchFolder folder;
+  const std::string path = folder.file("s");
+  {
+    auto given_up = NascentSegment::Temporary(path).value();
+    EXPECT_THAT(ListDirectory(folder.path()).value(),
+                testing::ElementsAre("s.new." + std::to_string(getpid())));
+  }
+  EXPECT_THAT(ListDirectory(folder.path()).value(), testing::IsEmpty());
+  {
+    auto nascent = NascentSegment::Temporary(path).value();
+    ASSERT_TRUE(nascent->GiveName().ok());
+  }
+  EXPECT_THAT(ListDirectory(folder.path()).value(), testing::ElementsAre("s"));
+  EXPECT_EQ(NascentSegment::Temporary(path).value()->GiveName().code(), StatusCode::kAlreadyExists);
+  EXPECT_THAT(ListDirectory(folder.path()).value(), testing::ElementsAre("s"));
+}
+
+TEST(NascentSegmentTest, ATemporaryOneFollowsNoLinkAndTakesNoLiveFile) {
+  const ScratchFolder folder;
+  const std::string path = folder.file("s");
+  const std::string temporary = path + ".new." + std::to_string(getpid());
+  ASSERT_TRUE(WriteFileAtomically(folder.file("victim"), "precious").ok());
+  ASSERT_EQ(symlink(folder.file("victim").c_str(), temporary.c_str()), 0);
+  EXPECT_FALSE(NascentSegment::Temporary(path).ok());
+  EXPECT_EQ(ReadWholeFile(folder.file("victim"), 100).value(), "precious");
+  ASSERT_EQ(unlink(temporary.c_str()), 0);
+  auto alive = NascentSegment::Temporary(path).value();
+  EXPECT_EQ(NascentSegment::Temporary(path).status().code(), StatusCode::kAlreadyExists);
+  EXPECT_TRUE(PathExists(temporary));
+}
+
+TEST(NascentSegmentTest, WhoLooksForSegmentsRemovesWhatADeadProcessLeft) {
+  const ScratchFolder folder;
+  constexpr uint64_t kRunId = 0x7e57'0001'7e57'0002;
+  const std::string run = folder.file("run");
+  ASSERT_TRUE(MakeDirectories(JoinPath(run, "journal")).ok());
+  const std::string shared =
+      JoinPath(kSegmentFolder, SegmentPrefix(kRunId, Rank{0}) + "1.new.4000000");
+  const std::string in_run = SegmentPathInRun(run, Rank{0}, 1) + ".new.4000000";
+  for (const std::string& path : {shared, in_run}) {
+    ASSERT_TRUE(WriteFileAtomically(path, "half").ok());
+  }
+  // One whose maker lives stays.
+  auto alive = NascentSegment::Temporary(SegmentPathInRun(run, Rank{1}, 1)).value();
+  EXPECT_THAT(FindSegments(run, kRunId, Rank{0}), testing::IsEmpty());
+  EXPECT_FALSE(PathExists(shared));
+  EXPECT_FALSE(PathExists(in_run));
+  EXPECT_TRUE(alive->GiveName().ok());
+  EXPECT_THAT(FindSegmentRanks(run, kRunId), testing::ElementsAre(Rank{1}));
 }
 
 }  // namespace

@@ -114,6 +114,8 @@ struct SegmentOptions {
   uint64_t blob_ring_bytes = 0;            // 0: no raw tensors beyond kMaxInlineBytes are captured
 };
 
+class NascentSegment;
+
 // Owns the mapping; the file stays until Remove(). Creating pre-faults the rings (first touch is
 // slow).
 class RankSegment {
@@ -138,6 +140,8 @@ class RankSegment {
 
  private:
   RankSegment() = default;
+  static Result<std::unique_ptr<RankSegment>> Fill(Result<std::unique_ptr<NascentSegment>> nascent,
+                                                   const SegmentOptions& options);
   void AdoptMapping(uint8_t* base, uint64_t journal_bytes, uint64_t blob_bytes);
   std::string path_;
   FileDescriptor file_;
