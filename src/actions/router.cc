@@ -1,11 +1,15 @@
 // Opened / Resolved arrive on the watcher's thread. "stop" is carried out there and then.
 // Everything that can be slow is spooled to disk first and delivered by one thread, oldest first,
-// with exponential pauses between tries.
+// with exponential pauses between tries. That thread also takes on what ended runs could not
+// deliver; the run's own messages go first.
 #include <algorithm>
 #include <deque>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
+
+#include <sys/stat.h>
 
 #include "wheeltapper/actions/action.h"
 #include "wheeltapper/core/env.h"
@@ -16,6 +20,7 @@
 #include "wheeltapper/format/run_directory.h"
 
 #include "delivery.h"
+#include "leftovers.h"
 #include "routing.h"
 #include "spool.h"
 
@@ -27,7 +32,10 @@ constexpr int kMostDoublings = 7;
 constexpr TimeNs kIdleNs = 1'000'000'000;
 
 struct Pending {
-  uint64_t number = 0;  // in the spool
+  std::shared_ptr<Spool> spool;
+  std::string run_dir;
+  bool own = true;      // of the run that is watched, not of an ended one
+  uint64_t number = 0;  // in the spool; 0 = the disk had no room for it
   Message message;
   int attempts = 0;
   TimeNs due_ns = 0;
@@ -41,8 +49,9 @@ class Router final : public ActionRouter {
         run_dir_(std::move(run_dir)),
         job_(job),
         clock_(clock),
+        storage_(config.GetText("storage.path")),
         cooldown_(static_cast<TimeNs>(config.GetFloat("actions.cooldown_s") * 1e9)),
-        spool_(JoinPath(run_dir_, "actions")) {}
+        spool_(std::make_shared<Spool>(JoinPath(run_dir_, kSpoolFolder))) {}
   Router(const Router&) = delete;
   Router& operator=(const Router&) = delete;
   ~Router() override;
@@ -58,11 +67,19 @@ class Router final : public ActionRouter {
   Status SetUpWebhook(const Config& config);
   void Stop(const rules::Finding& finding);
   void Send(const std::string& action, const std::string& event, const rules::Finding& finding);
-  void Note(const ActionRecord& record);
+  void Note(const ActionRecord& record) { Note(run_dir_, record); }
+  void Note(const std::string& run_dir, const ActionRecord& record);
+  void TakeOnLeftovers();
   void SendLoop();
   // Takes the first message that is due; false when none is.
   bool TakeDue(Pending* pending) WT_REQUIRES(mutex_);
   void Settle(Pending pending, const Status& outcome);
+  // True while there is something that the end of the run waits for: the run's own messages, and
+  // one try of those of ended runs.
+  [[nodiscard]] bool Waiting() const WT_REQUIRES(mutex_);
+  [[nodiscard]] std::string Undelivered() const WT_REQUIRES(mutex_);
+  // Where later runs look for what this one leaves.
+  [[nodiscard]] bool InStorage() const;
 
   // Constant after SetUp.
   Routing routing_;
@@ -70,6 +87,7 @@ class Router final : public ActionRouter {
   std::string run_name_;
   JobControl* job_;
   const Clock& clock_;
+  std::string storage_;
   std::map<std::string, std::unique_ptr<Delivery>> deliveries_;
 
   // The sending thread's: actions whose failure was said.
@@ -80,9 +98,10 @@ class Router final : public ActionRouter {
 
   Mutex mutex_;
   CondVar changed_;
-  Spool spool_ WT_GUARDED_BY(mutex_);
+  const std::shared_ptr<Spool> spool_;  // what it points at is guarded by mutex_
   std::deque<Pending> queue_ WT_GUARDED_BY(mutex_);
-  bool busy_ WT_GUARDED_BY(mutex_) = false;
+  std::optional<Pending> in_flight_ WT_GUARDED_BY(mutex_);
+  bool looking_ WT_GUARDED_BY(mutex_) = true;  // for what ended runs left
   bool stopping_ WT_GUARDED_BY(mutex_) = false;
 
   Mutex log_mutex_;  // actions.jsonl; never taken together with mutex_
@@ -143,15 +162,16 @@ Status Router::SetUp(const Config& config) {
   WT_RETURN_IF_ERROR(SetUpDeliveries(config));
   const Result<format::RunInfo> info = format::ReadRunInfo(run_dir_);
   run_name_ = info.ok() ? info->name : BaseName(run_dir_);
-  if (deliveries_.empty()) {
-    return {};
-  }
   std::vector<std::string> damaged;
-  {
+  if (!deliveries_.empty()) {
     MutexLock lock(mutex_);
-    WT_ASSIGN_OR_RETURN(auto left, spool_.Load(&damaged));
+    if (Status locked = spool_->Lock(); locked.code() == StatusCode::kUnavailable) {
+      return locked;
+    }
+    WT_ASSIGN_OR_RETURN(auto left, spool_->Load(&damaged));
     for (auto& [number, message] : left) {
-      queue_.push_back({.number = number, .message = std::move(message)});
+      queue_.push_back(
+          {.spool = spool_, .run_dir = run_dir_, .number = number, .message = std::move(message)});
     }
   }
   for (const std::string& path : damaged) {
@@ -162,11 +182,11 @@ Status Router::SetUp(const Config& config) {
   return sender_.Start("wt-actions-send", [this] { SendLoop(); });
 }
 
-void Router::Note(const ActionRecord& record) {
+void Router::Note(const std::string& run_dir, const ActionRecord& record) {
   ActionRecord stamped = record;
   stamped.wall_ns = clock_.WallNs();
   MutexLock lock(log_mutex_);
-  AppendLineDurably(format::ActionsPath(run_dir_), ActionRecordToJson(stamped))
+  AppendLineDurably(format::ActionsPath(run_dir), ActionRecordToJson(stamped))
       .IgnoreError("a full disk must not keep an action from being carried out");
 }
 
@@ -214,10 +234,13 @@ void Router::Send(const std::string& action, const std::string& event,
   Status spooled;
   {
     MutexLock lock(mutex_);
-    Result<uint64_t> number = spool_.Add(message);
+    Result<uint64_t> number = spool_->Add(message);
     spooled = number.status();
     // Without room on disk it is still sent, only not kept over a crash.
-    queue_.push_back({.number = number.value_or(0), .message = std::move(message)});
+    queue_.push_back({.spool = spool_,
+                      .run_dir = run_dir_,
+                      .number = number.value_or(0),
+                      .message = std::move(message)});
   }
   changed_.NotifyAll();
   if (!spooled.ok()) {
@@ -229,38 +252,67 @@ void Router::Send(const std::string& action, const std::string& event,
   }
 }
 
+void Router::TakeOnLeftovers() {
+  std::set<std::string> configured;
+  for (const auto& [action, delivery] : deliveries_) {
+    configured.insert(action);
+  }
+  Leftovers left = FindLeftovers(storage_, configured, clock_);
+  for (const auto& [run_dir, record] : left.records) {
+    Note(run_dir, record);
+  }
+  for (const std::string& warning : left.warnings) {
+    Log(LogLevel::kWarning, warning);
+  }
+  MutexLock lock(mutex_);
+  for (Leftover& each : left.messages) {
+    queue_.push_back({.spool = std::move(each.spool),
+                      .run_dir = std::move(each.run_dir),
+                      .own = false,
+                      .number = each.number,
+                      .message = std::move(each.message)});
+  }
+  looking_ = false;
+}
+
 bool Router::TakeDue(Pending* pending) {
   const TimeNs now = clock_.MonotonicNs();
-  const auto due = std::find_if(queue_.begin(), queue_.end(),
-                                [now](const Pending& p) { return p.due_ns <= now; });
+  auto due = queue_.end();
+  for (auto each = queue_.begin(); each != queue_.end() && (due == queue_.end() || !due->own);
+       ++each) {
+    if (each->due_ns <= now && (each->own || due == queue_.end())) {
+      due = each;
+    }
+  }
   if (due == queue_.end()) {
     return false;
   }
   *pending = std::move(*due);
   queue_.erase(due);
+  in_flight_ = *pending;
   return true;
 }
 
 void Router::SendLoop() {
-  for (;;) {
+  TakeOnLeftovers();
+  changed_.NotifyAll();
+  while (!deliveries_.empty()) {
     Pending pending;
     {
       MutexLock lock(mutex_);
-      busy_ = false;
-      changed_.NotifyAll();
       while (!stopping_ && !TakeDue(&pending)) {
         changed_.WaitFor(mutex_, queue_.empty() ? kIdleNs : kFirstPauseNs / 10);
       }
       if (stopping_) {
         return;
       }
-      busy_ = true;
     }
     const auto delivery = deliveries_.find(pending.message.action);
     const Status outcome = delivery == deliveries_.end()
                                ? FailedPreconditionError("the action is no longer configured")
                                : delivery->second->Deliver(pending.message);
     Settle(std::move(pending), outcome);
+    changed_.NotifyAll();
   }
 }
 
@@ -271,12 +323,12 @@ void Router::Settle(Pending pending, const Status& outcome) {
   // each doubling.
   const bool telling = pending.attempts <= 4 || (pending.attempts & (pending.attempts - 1)) == 0;
   if (!again || telling) {
-    Note({.action = pending.message.action,
-          .finding_id = pending.message.finding_id,
-          .event = pending.message.event,
-          .outcome = outcome.ok() ? "done" : (again ? "retrying" : "failed"),
-          .detail = outcome.message(),
-          .attempts = pending.attempts});
+    Note(pending.run_dir, {.action = pending.message.action,
+                           .finding_id = pending.message.finding_id,
+                           .event = pending.message.event,
+                           .outcome = outcome.ok() ? "done" : (again ? "retrying" : "failed"),
+                           .detail = outcome.message(),
+                           .attempts = pending.attempts});
   }
   if (!outcome.ok() && told_failures_.insert(pending.message.action).second) {
     Log(LogLevel::kWarning, "action " + pending.message.action +
@@ -284,28 +336,79 @@ void Router::Settle(Pending pending, const Status& outcome) {
                                 outcome.message() + "; actions.jsonl of the run tells the rest");
   }
   MutexLock lock(mutex_);
+  in_flight_.reset();
   if (again) {
     const int doublings = std::min(pending.attempts - 1, kMostDoublings);
     pending.due_ns = clock_.MonotonicNs() + (kFirstPauseNs << doublings);
     queue_.push_back(std::move(pending));
   } else {
-    spool_.Remove(pending.number).IgnoreError("delivered once more after a restart at worst");
+    pending.spool->Remove(pending.number)
+        .IgnoreError("delivered once more by the next run at worst");
   }
+}
+
+bool Router::Waiting() const {
+  return looking_ || (in_flight_ && (in_flight_->own || in_flight_->attempts == 0)) ||
+         std::any_of(queue_.begin(), queue_.end(),
+                     [](const Pending& each) { return each.own || each.attempts == 0; });
+}
+
+bool Router::InStorage() const {
+  struct stat parent{};
+  struct stat storage{};
+  return stat(JoinPath(run_dir_, "..").c_str(), &parent) == 0 &&
+         stat(storage_.c_str(), &storage) == 0 && parent.st_dev == storage.st_dev &&
+         parent.st_ino == storage.st_ino;
+}
+
+std::string Router::Undelivered() const {
+  std::set<std::string> actions;
+  int own = 0;
+  int lost = 0;
+  int others = 0;
+  const auto count = [&](const Pending& each) {
+    others += each.own ? 0 : 1;
+    own += each.own ? 1 : 0;
+    lost += each.own && each.number == 0 ? 1 : 0;
+    if (each.own) {
+      actions.insert(each.message.action);
+    }
+  };
+  std::for_each(queue_.begin(), queue_.end(), count);
+  if (in_flight_) {
+    count(*in_flight_);
+  }
+  const auto messages = [](int n) {
+    return std::to_string(n) + (n == 1 ? " message" : " messages");
+  };
+  std::string text;
+  if (own > 0) {
+    std::string to;
+    for (const std::string& action : actions) {
+      to += (to.empty() ? "" : ", ") + action;
+    }
+    text = messages(own) + " not delivered (" + to + "): kept in " + spool_->folder() + ", ";
+    text += InStorage() ? "and sent by the next `wheeltapper run` with storage.path \"" + storage_ +
+                              "\", for 7 days"
+                        : "but not sent by any later run, since that is not in storage.path \"" +
+                              storage_ + "\"";
+    text += lost > 0 ? "; " + std::to_string(lost) + " could not be written there: lost" : "";
+  }
+  if (others > 0) {
+    text += (text.empty() ? "" : "; ") + messages(others) +
+            " of earlier runs not delivered either: kept for the next run";
+  }
+  return text;
 }
 
 Status Router::Drain(TimeNs deadline_ns) {
   const TimeNs give_up = clock_.MonotonicNs() + deadline_ns;
   MutexLock lock(mutex_);
-  while (!queue_.empty() || busy_) {
-    const TimeNs left = give_up - clock_.MonotonicNs();
-    if (left <= 0) {
-      return DeadlineExceededError(
-          "delivering actions: " + std::to_string(queue_.size() + (busy_ ? 1 : 0)) +
-          " not delivered yet; they stay spooled");
-    }
+  for (TimeNs left = deadline_ns; Waiting() && left > 0; left = give_up - clock_.MonotonicNs()) {
     changed_.WaitFor(mutex_, std::min<TimeNs>(left, kFirstPauseNs / 10));
   }
-  return {};
+  std::string undelivered = Undelivered();
+  return undelivered.empty() ? Status() : DeadlineExceededError(std::move(undelivered));
 }
 
 }  // namespace

@@ -1,9 +1,12 @@
 #include "spool.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 
-#include "wheeltapper/core/file.h"
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 
 namespace wheeltapper::actions {
 namespace {
@@ -23,6 +26,25 @@ uint64_t NumberOf(const std::string& name) {
 }
 
 }  // namespace
+
+bool Spool::HoldsMessages(const std::string& folder) {
+  const Result<std::vector<std::string>> names = ListDirectory(folder);
+  return names.ok() && std::any_of(names->begin(), names->end(),
+                                   [](const std::string& name) { return NumberOf(name) != 0; });
+}
+
+Status Spool::Lock() {
+  WT_RETURN_IF_ERROR(MakeDirectories(folder_));
+  WT_ASSIGN_OR_RETURN(FileDescriptor file,
+                      OpenFile(JoinPath(folder_, "lock"), O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
+  if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    return errno == EWOULDBLOCK
+               ? UnavailableError("another watcher delivers the messages in \"" + folder_ + "\"")
+               : ErrnoError(errno, "locking \"" + folder_ + "\"");
+  }
+  lock_ = std::move(file);
+  return {};
+}
 
 std::string Spool::PathOf(uint64_t number) const {
   std::string digits = std::to_string(number);
@@ -61,9 +83,26 @@ Result<std::vector<std::pair<uint64_t, Message>>> Spool::Load(std::vector<std::s
 
 Result<uint64_t> Spool::Add(const Message& message) {
   WT_RETURN_IF_ERROR(MakeDirectories(folder_));
+  if (!lock_.valid()) {
+    Lock().IgnoreError("a file system without locks must not keep a message from being sent");
+  }
   const uint64_t number = next_++;
   WT_RETURN_IF_ERROR(WriteFileAtomically(PathOf(number), MessageToText(message)));
   return number;
+}
+
+Result<TimeNs> Spool::WrittenAt(uint64_t number) const {
+  struct stat info{};
+  if (stat(PathOf(number).c_str(), &info) != 0) {
+    return ErrnoError(errno, "reading the age of \"" + PathOf(number) + "\"");
+  }
+  return TimeNs{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec;
+}
+
+Result<std::string> Spool::Expire(uint64_t number) {
+  const std::string kept = PathOf(number) + ".expired";
+  WT_RETURN_IF_ERROR(RenameFile(PathOf(number), kept));
+  return kept;
 }
 
 Status Spool::Remove(uint64_t number) { return RemoveFile(PathOf(number)); }

@@ -143,7 +143,11 @@ void Watcher::Finish(const std::string& state, int exit_code, const std::string&
   });
   attempt("delivering actions", [this] {
     const Status left = router_->Drain(kDeliveryNs);
-    return left.code() == StatusCode::kDeadlineExceeded ? Status() : left;  // spooled: not lost
+    if (left.code() != StatusCode::kDeadlineExceeded) {
+      return left;
+    }
+    Say("warning: " + left.message());
+    return Status();
   });
 }
 

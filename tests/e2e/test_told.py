@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import http.server
+import json
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from installed import ROOT, TRAIN, as_json, program
@@ -134,3 +141,56 @@ def test_an_action_that_cannot_be_carried_out_is_told_live_and_afterwards(tmp_pa
     assert outcome.code == 0
     assert outcome.err.count("/no/such/pager") == 1, outcome.err
     assert "/no/such/pager" in program("show", "acted", cwd=tmp_path).out
+
+
+@contextmanager
+def receiver(port: int) -> Iterator[list[dict[str, Any]]]:
+    """What a webhook's receiver on `port` got so far."""
+    bodies: list[dict[str, Any]] = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Hook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield bodies
+        server.shutdown()
+
+
+def test_an_alert_whose_receiver_was_down_is_said_and_delivered_by_the_next_run(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (tmp_path / "wheeltapper.toml").write_text(
+        f'[actions.webhook]\nurl = "http://127.0.0.1:{port}/T000-secret"\nallow_private = true\non = "error"\n'
+    )
+    command = (sys.executable, str(TRAIN), "--nan-at", "5")
+    down = program("run", "--name", "down", "--stop-on", "nonfinite", *EVERY_STEP, "--", *command, cwd=tmp_path)
+    assert down.code == 4, down
+    kept = tmp_path / "wheeltapper-runs" / "down" / "actions"
+    said = re.search(r"warning: (\d+) messages? not delivered \(webhook\): kept in (\S+), and sent by the next", down.err)
+    assert said, down.err
+    assert (int(said[1]), Path(said[2])) == (len(list(kept.glob("*.json"))), kept)
+    assert not any(b"T000-secret" in path.read_bytes() for path in kept.iterdir())
+
+    off = program("run", "--name", "off", "--set", "actions.webhook.url=", "--", "true", cwd=tmp_path)
+    assert off.code == 0, off
+    assert "actions.webhook is not configured any more" in off.err
+    with receiver(port) as bodies:
+        up = program("run", "--name", "up", "--", "true", cwd=tmp_path)
+    assert up.code == 0, up
+    assert {body["run"] for body in bodies} == {"down"}
+    assert len(bodies) == int(said[1])
+    assert "nonfinite" in {body["finding"]["rule"] for body in bodies}
+    assert not list(kept.glob("*.json"))
+    records = [json.loads(line) for line in (kept.parent / "actions.jsonl").read_text().splitlines()]
+    assert records[-1]["outcome"] == "done"
+    with receiver(port) as again:
+        program("run", "--name", "later", "--", "true", cwd=tmp_path)
+    assert again == []

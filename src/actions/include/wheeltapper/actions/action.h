@@ -41,17 +41,20 @@ Result<std::vector<ActionRecord>> ReadActions(const std::string& run_dir);
 
 // Routes findings to the configured actions (which findings: rule names, a minimum severity). Slow
 // ones (webhook, command) run on one thread "wt-actions-send" with a queue spooled under
-// RUN/actions/ so that a restart loses nothing.
+// RUN/actions/. The same thread delivers what ended runs under storage.path left there, at most a
+// week old and each by one router at a time; their runs' actions.jsonl records it.
 class ActionRouter : public rules::FindingSink {
  public:
   // InvalidArgument for a bad configuration (unknown rule, bad URL, missing secret), before
-  // anything runs.
+  // anything runs. Unavailable when another router delivers this run's messages.
   static Result<std::unique_ptr<ActionRouter>> Create(const Config& config,
                                                       const std::string& run_dir, JobControl* job,
                                                       const Clock& clock);
   // The same InvalidArgument, with nothing made and no thread started.
   static Status Check(const Config& config, const Clock& clock);
-  // Waits for queued deliveries up to the deadline; what is left stays spooled.
+  // Waits for the run's messages, and for one try of those of ended runs, up to the deadline.
+  // DeadlineExceeded when some are not delivered; the message says how many, where they are kept
+  // and who sends them.
   virtual Status Drain(TimeNs deadline_ns) = 0;
 };
 
