@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/core/log.h"
@@ -30,12 +32,19 @@ constexpr uint64_t kResumeStatsBytes = uint64_t{4} << 20;
 constexpr int kFinalRounds = 64;
 constexpr size_t kMaxNotes = 256;
 
+// True when a folder that was opened before has lost its name for good; a moved one has not.
+bool IsDeleted(const FileDescriptor& folder) {
+  struct stat state{};
+  return folder.valid() && fstat(folder.get(), &state) == 0 && state.st_nlink == 0;
+}
+
 }  // namespace
 
 Background::Background(BackgroundOptions options, std::unique_ptr<format::RankSegment> segment,
                        std::unique_ptr<Recorder> recorder,
                        std::unique_ptr<format::JournalWriter> writer)
     : options_(std::move(options)),
+      run_folder_(open(options_.run_dir.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)),
       segment_(std::move(segment)),
       recorder_(std::move(recorder)),
       writer_(std::move(writer)) {}
@@ -82,9 +91,9 @@ void Background::DrainLoop() {
     more = WaitForWork(NextPause(bytes_drained() != before, !status.ok()));
   }
   const Status status = FinishDraining();
-  if (!status.ok() && ListDirectory(options_.run_dir).status().code() == StatusCode::kNotFound) {
-    // Recovery finds a segment through the run directory: without one it would hold its memory
-    // until the machine restarts.
+  if (!status.ok() && IsDeleted(run_folder_)) {
+    // Recovery finds a segment through the run directory, wherever that was moved; once it is
+    // deleted the segment would hold its memory until the machine restarts.
     segment_->Remove().IgnoreError("the failure to drain is what is told");
   }
   {
@@ -221,8 +230,7 @@ void Background::BuryFuse() {
   if (fuse_buried_ || recorder_->live() || !recorder_->fuse().blown()) {
     return;
   }
-  fuse_buried_ = true;
-  recorder_->RecordFuse(kBuryDeadlineNs).IgnoreError("Close tries again");
+  fuse_buried_ = recorder_->RecordFuse(kBuryDeadlineNs).ok();  // else the next round tries again
 }
 
 std::vector<std::string> Background::TakeNotes() {

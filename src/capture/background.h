@@ -81,6 +81,7 @@ class Background : public std::enable_shared_from_this<Background> {
   [[nodiscard]] bool RingEmpty();
 
   const BackgroundOptions options_;
+  const FileDescriptor run_folder_;  // by itself, whatever its name becomes
   const std::unique_ptr<format::RankSegment> segment_;
   const std::unique_ptr<Recorder> recorder_;
   const std::unique_ptr<format::JournalWriter> writer_;

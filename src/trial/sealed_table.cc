@@ -344,7 +344,7 @@ Result<int64_t> SealedTable::FirstRowFrom(RowRange range, int64_t step, int64_t 
   bool below = false;
   bool above = false;
   int64_t probe = guess;
-  for (int64_t stride = 1; begin < end; stride *= 2) {
+  for (int64_t stride = 1; begin < end;) {
     WT_ASSIGN_OR_RETURN(const int64_t value, steps.At(probe));
     if (value < step) {
       below = true;
@@ -357,6 +357,8 @@ Result<int64_t> SealedTable::FirstRowFrom(RowRange range, int64_t step, int64_t 
     }
     if (below && above) {
       probe = begin + (end - begin) / 2;
+    } else {
+      stride *= 2;  // at most the range's length, which is where it stops
     }
   }
   return begin;

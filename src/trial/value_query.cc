@@ -62,7 +62,11 @@ Result<std::optional<format::TensorRow>> FindMode(const SealedTable& table, form
   for (int64_t at = range.first + range.count; at-- > range.first;) {
     WT_ASSIGN_OR_RETURN(const SealedRow row, SealedRow::Open(table, kRowColumns, at));
     WT_ASSIGN_OR_RETURN(const std::string mode_name, row.Text(kMode));
-    if (mode_name == ModeName(mode)) {
+    const std::optional<Mode> row_mode = ModeFromName(mode_name);
+    if (!row_mode) {
+      return DataLossError("reading \"" + table.path() + "\": unknown mode: \"" + mode_name + "\"");
+    }
+    if (*row_mode == mode) {
       WT_ASSIGN_OR_RETURN(format::TensorRow found, ReadRow(row, name));
       return std::optional(std::move(found));
     }

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include <pthread.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "fixture.h"
@@ -33,6 +34,22 @@ TEST(InterposerTest, CatchesHeapLockAndSystemCall) {
   EXPECT_GE(count([] { (void)!write(STDERR_FILENO, "", 0); }), 1);
   EXPECT_GE(count([] { sched_yield(); }), 1);
 }
+
+#ifdef __x86_64__
+// Functions of libc that nobody wraps, and code that calls no function of libc.
+TEST(InterposerTest, TheKernelTellsOfSystemCallsThatNoFunctionMakes) {
+  if (!HotPathScope::SeesSystemCalls()) {
+    GTEST_SKIP() << "this kernel has no syscall user dispatch";
+  }
+  const HotPathScope scope;
+  EXPECT_EQ(HotPathScope::forbidden(), 0);
+  int64_t pid = SYS_getpid;
+  asm volatile("syscall" : "+a"(pid) : : "rcx", "r11", "memory");
+  EXPECT_EQ(HotPathScope::forbidden(), 1);
+  EXPECT_STREQ(HotPathScope::first(), "a system call");
+  EXPECT_EQ(pid, getpid());  // it was made all the same
+}
+#endif
 
 class HotPathTest : public ::testing::Test {
  protected:

@@ -17,6 +17,9 @@ class HotPathScope {
   // Forbidden calls of this thread since the scope began, and the first one's name.
   [[nodiscard]] static int64_t forbidden();
   [[nodiscard]] static const char* first();
+  // True where the kernel itself reports this thread's system calls (syscall user dispatch), so
+  // that none escapes, whoever makes it; elsewhere only calls of libc's functions are counted.
+  [[nodiscard]] static bool SeesSystemCalls();
 };
 
 }  // namespace wheeltapper::capture

@@ -532,6 +532,26 @@ TEST(SessionTest, ASessionWhoseRunWasDeletedLeavesNoSharedMemory) {
   EXPECT_FALSE(PathExists(rank->segment_path));
 }
 
+TEST(SessionTest, ASessionWhoseRunWasMovedLeavesWhatRecoveryNeeds) {
+  const TemporaryRun run;
+  const std::string elsewhere = run.dir() + "-moved";
+  std::string segment;
+  {
+    const auto session = StartIn(run.dir(), EveryStep());
+    ASSERT_NE(session, nullptr);
+    segment = format::ReadRankInfo(run.dir(), Rank{0})->segment_path;
+    const ScalarItem scalar{*session->RegisterScalar("loss", Role::kMetric), 1.0};
+    session->Log({&scalar, 1}, -1, Mode::kTrain);
+    std::filesystem::rename(run.dir(), elsewhere);
+    if (session->Stop(20 * kSecond).ok()) {
+      GTEST_SKIP() << "everything was written before the move";
+    }
+  }
+  EXPECT_TRUE(PathExists(segment));
+  ASSERT_TRUE(format::RecoverRun(elsewhere).ok());
+  EXPECT_FALSE(PathExists(segment));
+}
+
 TEST_F(DiskTest, AHangingDiskFillsTheRingsAndTheTrainingThreadNeverWaits) {
   disk_->hangs.store(true);
   for (int i = 0; i < 400; ++i) {

@@ -201,7 +201,7 @@ ReferenceStats ReferenceOf(const std::vector<long double>& values) {
 
 long double RoundingError(long double relative, long double value) {
   // Below the smallest normal f64, neighbours lie one smallest subnormal apart.
-  const long double subnormal = std::numeric_limits<double>::denorm_min();
+  const auto subnormal = static_cast<long double>(std::numeric_limits<double>::denorm_min());
   return relative == 0 ? 0 : std::max(relative * std::fabs(value), subnormal);
 }
 
