@@ -1,5 +1,6 @@
 // SIGKILLs at random moments, 200 while mostly small tensors are recorded and 30 while large ones
-// are: no step that FinishStep returned for is lost, none is torn.
+// are: no step that FinishStep returned for is lost, none is torn. And 60 while a session starts:
+// no shared memory stays behind.
 #include <array>
 #include <atomic>
 #include <csignal>
@@ -12,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/format/rank_segment.h"
 #include "wheeltapper/format/run_reader.h"
 
 #include "fixture.h"
@@ -158,6 +161,52 @@ int64_t KillMany(const LargeTensor& extra, int kills) {
   }
   std::cout << "acknowledged steps: " << acknowledged << "\n";
   return acknowledged;
+}
+
+// Starts a session and is killed somewhere in it. Returns true when that was before the segment had
+// its name.
+bool KillAtStart(useconds_t after_us) {
+  const TemporaryRun run;
+  const uint64_t run_id = format::ReadRunInfo(run.dir()).value().run_id;
+  const pid_t child = fork();
+  if (child == 0) {
+    SessionOptions options;
+    options.run_dir = run.dir();
+    const auto session =
+        Session::Start(options, EveryStep({{"capture.ring_mb", "64", ""}}), SystemClock());
+    pause();
+    _exit(session.ok() ? 0 : 98);
+  }
+  usleep(after_us);
+  kill(child, SIGKILL);
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFSIGNALED(status)) << "the job ended by itself: " << status;
+  const std::string prefix = format::SegmentPrefix(run_id, Rank{0});
+  const auto segments = [&prefix] {
+    std::vector<std::string> names = ListDirectory(format::kSegmentFolder).value();
+    std::erase_if(names, [&](const std::string& name) { return !name.starts_with(prefix); });
+    return names;
+  };
+  const bool before = segments().empty();
+  const auto report = format::RecoverRun(run.dir());
+  EXPECT_TRUE(report.ok()) << report.status().ToString();
+  const std::vector<std::string> left = segments();
+  EXPECT_THAT(left, testing::IsEmpty());
+  for (const std::string& name : left) {
+    RemoveFile(JoinPath(format::kSegmentFolder, name)).IgnoreError("the test has failed already");
+  }
+  return before;
+}
+
+TEST(KillTest, SigkillsWhileASegmentIsMadeLeaveNoSharedMemory) {
+  std::mt19937 random(20261121);
+  std::uniform_int_distribution<useconds_t> moment(0, 150'000);
+  int before = 0;
+  for (int kill = 0; kill < 60; ++kill) {
+    before += KillAtStart(moment(random)) ? 1 : 0;
+  }
+  std::cout << "killed before the segment had its name: " << before << " of 60\n";
 }
 
 TEST(KillTest, TwoHundredSigkillsLoseNoAcknowledgedStepAndTearNone) {
