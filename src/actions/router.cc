@@ -41,6 +41,29 @@ struct Pending {
   TimeNs due_ns = 0;
 };
 
+// What is left at the end of a run.
+struct Tally {
+  void Add(const Pending& pending) {
+    if (!pending.own) {
+      ++others;
+      return;
+    }
+    ++own;
+    lost += pending.number == 0 ? 1 : 0;
+    if (actions.find(pending.message.action) == std::string::npos) {
+      actions += (actions.empty() ? "" : ", ") + pending.message.action;
+    }
+  }
+  std::string actions = {};
+  int own = 0;
+  int lost = 0;  // of these, could not be spooled
+  int others = 0;
+};
+
+std::string Messages(int count) {
+  return std::to_string(count) + (count == 1 ? " message" : " messages");
+}
+
 class Router final : public ActionRouter {
  public:
   Router(Routing routing, const Config& config, std::string run_dir, JobControl* job,
@@ -362,40 +385,25 @@ bool Router::InStorage() const {
 }
 
 std::string Router::Undelivered() const {
-  std::set<std::string> actions;
-  int own = 0;
-  int lost = 0;
-  int others = 0;
-  const auto count = [&](const Pending& each) {
-    others += each.own ? 0 : 1;
-    own += each.own ? 1 : 0;
-    lost += each.own && each.number == 0 ? 1 : 0;
-    if (each.own) {
-      actions.insert(each.message.action);
-    }
-  };
-  std::for_each(queue_.begin(), queue_.end(), count);
+  Tally tally;
+  std::for_each(queue_.begin(), queue_.end(), [&tally](const Pending& each) { tally.Add(each); });
   if (in_flight_) {
-    count(*in_flight_);
+    tally.Add(*in_flight_);
   }
-  const auto messages = [](int n) {
-    return std::to_string(n) + (n == 1 ? " message" : " messages");
-  };
   std::string text;
-  if (own > 0) {
-    std::string to;
-    for (const std::string& action : actions) {
-      to += (to.empty() ? "" : ", ") + action;
-    }
-    text = messages(own) + " not delivered (" + to + "): kept in " + spool_->folder() + ", ";
+  if (tally.own > 0) {
+    text = Messages(tally.own) + " not delivered (" + tally.actions + "): kept in " +
+           spool_->folder() + ", ";
     text += InStorage() ? "and sent by the next `wheeltapper run` with storage.path \"" + storage_ +
                               "\", for 7 days"
                         : "but not sent by any later run, since that is not in storage.path \"" +
                               storage_ + "\"";
-    text += lost > 0 ? "; " + std::to_string(lost) + " could not be written there: lost" : "";
   }
-  if (others > 0) {
-    text += (text.empty() ? "" : "; ") + messages(others) +
+  if (tally.lost > 0) {
+    text += "; " + std::to_string(tally.lost) + " could not be written there: lost";
+  }
+  if (tally.others > 0) {
+    text += (text.empty() ? "" : "; ") + Messages(tally.others) +
             " of earlier runs not delivered either: kept for the next run";
   }
   return text;

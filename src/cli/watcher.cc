@@ -142,7 +142,7 @@ void Watcher::Finish(const std::string& state, int exit_code, const std::string&
                                                .ended_wall_ns = clock_.WallNs()});
   });
   attempt("delivering actions", [this] {
-    const Status left = router_->Drain(kDeliveryNs);
+    Status left = router_->Drain(kDeliveryNs);
     if (left.code() != StatusCode::kDeadlineExceeded) {
       return left;
     }
