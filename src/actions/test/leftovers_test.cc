@@ -35,7 +35,7 @@ rules::Finding MakeFinding(const std::string& id) {
 
 class LeftoversTest : public testing::Test {
  protected:
-  ~LeftoversTest() override { SetLogSink({}, LogLevel::kOff); }
+  void TearDown() override { SetLogSink({}, LogLevel::kOff); }
 
   std::string RunDir(const std::string& name) {
     const std::string path = storage_ + "/" + name;
