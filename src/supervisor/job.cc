@@ -1,7 +1,7 @@
 // The job's life, in one thread:
 //
 //   Start     block the signals of interest, open a signalfd for them, fork the command into its
-//             own process group, hand it the terminal if that is our stdin.
+//             own process group, hand it the terminal if that is our stdin and stdout.
 //   Poll      wait on the signalfd and on an eventfd (RequestStop). SIGCHLD: reap, or stop together
 //             with the command. Others: forward. A requested stop: SIGTERM to the group, after the
 //             grace period SIGKILL, until the group is empty.
@@ -12,8 +12,8 @@
 // What the terminal does to W is passed on to J, and a stop of J becomes a stop of W, by the same
 // signal with its default action: the kernel then ignores it where nobody could continue us (an
 // orphaned W), as it would have for the command alone. When J wants the terminal and W is in the
-// foreground, J gets it; that is also how a command gets it whose stdin is a file or a pipe: on
-// demand, for `run … | less` needs it otherwise.
+// foreground, J gets it; that is also how a command gets it whose stdin or stdout is a file or a
+// pipe: on demand, for in `run … | less` it is less that needs it.
 #include "wheeltapper/supervisor/job.h"
 
 #include <algorithm>
@@ -142,12 +142,13 @@ Status RunningJob::Begin() {
   if (!signals_.valid() || !stop_event_.valid()) {
     return ErrnoError(errno, "starting the command: signalfd");
   }
+  // With its output in a pipe, another program of ours can be the one at the terminal.
+  uses_terminal_ = terminal_.on_stdin() && isatty(STDOUT_FILENO) == 1;
   SpawnOptions spawn{.argv = options_.argv,
                      .environment = options_.environment,
                      .signal_mask = mask_before_,
                      .sigpipe = sigpipe_before_,
-                     .take_terminal = terminal_.stdin_in_foreground()};
-  uses_terminal_ = terminal_.on_stdin();
+                     .take_terminal = uses_terminal_ && terminal_.stdin_in_foreground()};
   WT_ASSIGN_OR_RETURN(pid_, SpawnInOwnGroup(spawn));
   if (uses_terminal_) {
     terminal_.GiveTo(pid_);

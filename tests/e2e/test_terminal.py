@@ -193,7 +193,8 @@ def test_control_c_reaches_the_commands_children_too(shell: Terminal, tmp_path: 
         "    else:\n"
         "        os.read(ready, 1)\n"
         "        print('both', 'ready', sep='-', flush=True)\n"
-        "    time.sleep(600)\n"
+        "    while True:\n"
+        "        time.sleep(0.02)\n"
         "except KeyboardInterrupt:\n"
         "    if child == 0:\n"
         "        os._exit(31)\n"
@@ -205,12 +206,22 @@ def test_control_c_reaches_the_commands_children_too(shell: Terminal, tmp_path: 
     shell.expect("child 31")
 
 
+def test_a_pager_behind_the_command_can_use_the_terminal(shell: Terminal, tmp_path: Path) -> None:
+    pager = tmp_path / "pager.py"
+    pager.write_text("import sys\nprint(sys.stdin.readline())\nprint('key', open('/dev/tty').readline(), flush=True)\n")
+    text = "import time\nprint('pa', 'ge', sep='', flush=True)\ntime.sleep(600)\n"
+    shell.type(f"{WATCH} {script(tmp_path, text)} | {shlex.quote(sys.executable)} {shlex.quote(str(pager))}\n")
+    shell.type("down\n")
+    shell.expect("key down")
+
+
 def test_control_z_where_no_shell_could_continue_it_does_nothing(tmp_path: Path) -> None:
     text = (
         "import signal, time\n"
         "signal.signal(signal.SIGCONT, lambda *_: print('continued', flush=True))\n"
         "print('ready', flush=True)\n"
-        "time.sleep(600)\n"
+        "while True:\n"
+        "    time.sleep(0.02)\n"  # a long sleep can begin just after the signal
     )
     terminal = Terminal([*shlex.split(WATCH), *shlex.split(script(tmp_path, text))], tmp_path)
     try:
