@@ -115,8 +115,9 @@ def test_the_command_has_the_terminal_and_control_c_reaches_it(tmp_path: Path) -
     script = tmp_path / "on_tty.py"
     script.write_text(
         "import sys, time\n"
-        "print('tty', sys.stdin.isatty(), sys.stdout.isatty(), flush=True)\n"
-        "try:\n    time.sleep(60)\n"
+        "try:\n"
+        "    print('tty', sys.stdin.isatty(), sys.stdout.isatty(), flush=True)\n"
+        "    time.sleep(60)\n"
         "except KeyboardInterrupt:\n    print('interrupted', flush=True); sys.exit(9)\n"
     )
     pid, master = pty.fork()
