@@ -6,6 +6,7 @@ import pytest
 import torch
 from models import Net, batch
 from torch import nn
+from wheeltapper.torch.amp import ScalerWatch
 
 
 def amp_loop(optimizer_type, out, *, bad_step=None, **options):
@@ -46,7 +47,27 @@ def test_gradients_and_losses_are_unscaled_and_skipped_steps_counted(job, tmp_pa
     assert trial.steps() == list(range(steps))
     assert trial.scalars("gradient_norm").value.tolist() == pytest.approx(seen["norms"], rel=1e-4)
     assert trial.scalars("loss/backward").value.tolist() == pytest.approx(seen["losses"], rel=1e-6)
-    scale = trial.scalars("amp/loss_scale").value
-    assert scale[0] == 1024.0
+    scale = trial.scalars("amp/loss_scale")
+    recorded = sorted(zip(scale.step.tolist(), scale.value.tolist(), strict=True))
+    # A skip is noted at the step that it did not become; the scaler halves the scale after it.
+    kept = [(step, 1024.0 if bad_step is None or step < bad_step else 512.0) for step in range(steps)]
+    assert recorded == sorted(kept + ([] if bad_step is None else [(bad_step, 1024.0)]))
     skipped = trial.scalars("amp/skipped_steps").value
     assert skipped[-1] == (0 if bad_step is None else 1)
+
+
+def test_a_scale_that_lies_on_a_device_is_not_read_and_skips_are_counted_all_the_same():
+    class DeviceScaler:
+        _scale = torch.empty(1, device="meta")  # reading it would wait for the device
+
+        def is_enabled(self):
+            return True
+
+    watch = ScalerWatch()
+    assert watch.scalars() == {}
+    watch.before_step(DeviceScaler(), 3)
+    assert not watch.after_step(DeviceScaler(), 4)
+    watch.before_step(DeviceScaler(), 4)
+    assert watch.after_step(DeviceScaler(), 4)
+    assert watch.loss_scale is None
+    assert watch.scalars() == {"amp/skipped_steps": 0.0}

@@ -11,6 +11,7 @@
 
 #include "context.h"
 #include "findings_output.h"
+#include "progress.h"
 #include "render.h"
 #include "rule_files.h"
 #include "verbs.h"
@@ -30,10 +31,16 @@ struct Checked {
   }
 };
 
-Result<Checked> Check(const std::string& run, const std::vector<rules::RuleSelection>& selection) {
+Result<Checked> Check(const std::string& run, const std::vector<rules::RuleSelection>& selection,
+                      bool quiet) {
   WT_ASSIGN_OR_RETURN(const std::unique_ptr<trial::Trial> trial, trial::Trial::Open(run));
   WT_ASSIGN_OR_RETURN(const std::unique_ptr<rules::RuleEngine> engine,
                       rules::RuleEngine::Create(selection, SystemClock()));
+  WT_ASSIGN_OR_RETURN(const std::vector<int64_t> steps, trial->Steps({}));
+  Progress progress("checking " + BaseName(run), ProgressOutput(quiet));
+  engine->OnBatch([&](const format::StepKey& key) {
+    progress.Show(key.step.value, steps.empty() ? 0 : steps.back());
+  });
   WT_RETURN_IF_ERROR(engine->Advance(*trial));
   WT_RETURN_IF_ERROR(engine->Finish(*trial));
   return Checked{.run = run,
@@ -128,7 +135,7 @@ Result<Outcome> CheckAll(const Arguments& arguments, const Config& config) {
   for (const std::string& name :
        arguments.runs.empty() ? std::vector<std::string>{""} : arguments.runs) {
     WT_ASSIGN_OR_RETURN(const std::string run, ResolveRun(name, config));
-    WT_ASSIGN_OR_RETURN(const Checked checked, Check(run, selection));
+    WT_ASSIGN_OR_RETURN(const Checked checked, Check(run, selection, arguments.quiet));
     WT_RETURN_IF_ERROR(SaveIfWanted(arguments, checked));
     TellRules(checked, !arguments.json);
     if (!arguments.json) {

@@ -55,6 +55,7 @@ Status NoSuchRun(const std::string& run, const std::string& folder,
 
 void Say(std::string_view message) { WriteLine("wheeltapper: ", message); }
 void SayError(std::string_view message) { WriteLine("wheeltapper: error: ", message); }
+void SayRaw(std::string_view text) { WriteTo(STDERR_FILENO, text); }
 void Print(std::string_view text) { WriteTo(STDOUT_FILENO, text); }
 
 int Fail(const Status& status) {

@@ -16,6 +16,8 @@ namespace wheeltapper::cli {
 
 // "wheeltapper: …" on stderr; one call, one line.
 void Say(std::string_view message);
+// As it is, on stderr: for what is no line.
+void SayRaw(std::string_view text);
 // "wheeltapper: error: …"
 void SayError(std::string_view message);
 // Data on stdout. A closed pipe (`| head`) is no error.

@@ -12,6 +12,7 @@
 
 #include "context.h"
 #include "npz.h"
+#include "progress.h"
 #include "verbs.h"
 
 namespace wheeltapper::cli {
@@ -73,7 +74,7 @@ std::string CsvCell(const Column& column, size_t row) {
       column.data);
 }
 
-std::string Csv(const Table& table) {
+std::string Csv(const Table& table, Progress* progress) {
   std::string out;
   for (const Column& column : table.columns) {
     out += (out.empty() ? "" : ",") + CsvText(column.name);
@@ -85,6 +86,7 @@ std::string Csv(const Table& table) {
       out += (i == 0 ? "" : ",") + CsvCell(table.columns[i], row);
     }
     out += "\n";
+    progress->Show(static_cast<int64_t>(row), table.rows());
   }
   return out;
 }
@@ -135,7 +137,7 @@ Status AddColumn(NpzWriter* npz, const Column& column) {
 }
 
 // Raw values: one member per tensor and step, "<name>/<mode>/<step>/r<rank>".
-Status AddTensors(NpzWriter* npz, trial::Trial& trial, const Table& table) {
+Status AddTensors(NpzWriter* npz, trial::Trial& trial, const Table& table, Progress* progress) {
   const auto* names = std::get_if<format::StringColumn>(&table.Find("tensor")->data);
   const auto* modes = std::get_if<format::StringColumn>(&table.Find("mode")->data);
   const auto* steps = std::get_if<format::Int64Column>(&table.Find("step")->data);
@@ -153,15 +155,16 @@ Status AddTensors(NpzWriter* npz, trial::Trial& trial, const Table& table) {
     const std::string member =
         fmt::format("{}/{}/{}/r{}", name, mode, steps->values[row], ranks->values[row]);
     WT_RETURN_IF_ERROR(npz->Add(member, value.dtype, value.shape, value.bytes));
+    progress->Show(static_cast<int64_t>(row), table.rows());
   }
   return {};
 }
 
-Status WriteNpz(const std::string& path, trial::Trial& trial, const std::string& table_name,
-                const Table& table) {
-  WT_ASSIGN_OR_RETURN(NpzWriter npz, NpzWriter::Create(path));
-  if (table_name == "tensors") {
-    WT_RETURN_IF_ERROR(AddTensors(&npz, trial, table));
+Status WriteNpz(const Arguments& arguments, trial::Trial& trial, const Table& table,
+                Progress* progress) {
+  WT_ASSIGN_OR_RETURN(NpzWriter npz, NpzWriter::Create(arguments.output));
+  if (arguments.table == "tensors") {
+    WT_RETURN_IF_ERROR(AddTensors(&npz, trial, table, progress));
     return npz.Finish();
   }
   for (const Column& column : table.columns) {
@@ -170,14 +173,15 @@ Status WriteNpz(const std::string& path, trial::Trial& trial, const std::string&
   return npz.Finish();
 }
 
-Status WriteTable(const Arguments& arguments, trial::Trial& trial, const Table& table) {
+Status WriteTable(const Arguments& arguments, trial::Trial& trial, const Table& table,
+                  Progress* progress) {
   if (arguments.format == "csv") {
-    return WriteFileAtomically(arguments.output, Csv(table));
+    return WriteFileAtomically(arguments.output, Csv(table, progress));
   }
   if (arguments.format == "parquet") {
     return format::WriteParquet(arguments.output, table, {});
   }
-  return WriteNpz(arguments.output, trial, arguments.table, table);
+  return WriteNpz(arguments, trial, table, progress);
 }
 
 // What was written, for scripts; the columns are in the file itself.
@@ -204,11 +208,19 @@ Status Export(const Arguments& arguments, const std::string& run) {
   trial::NameFilter names;
   names.regex = arguments.regex;
   WT_ASSIGN_OR_RETURN(const Table table, trial->ReadTable(arguments.table, names, {}));
+  std::string csv;
+  {
+    Progress progress("exporting " + BaseName(run), ProgressOutput(arguments.quiet));
+    if (to_stdout) {
+      csv = Csv(table, &progress);
+    } else {
+      WT_RETURN_IF_ERROR(WriteTable(arguments, *trial, table, &progress));
+    }
+  }
   if (to_stdout) {
-    Print(Csv(table));
+    Print(csv);
     return {};
   }
-  WT_RETURN_IF_ERROR(WriteTable(arguments, *trial, table));
   if (arguments.json) {
     PrintWritten(arguments, run, table);
   } else if (!arguments.quiet) {

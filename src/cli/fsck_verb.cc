@@ -6,9 +6,11 @@
 #include <nlohmann/json.hpp>
 
 #include "wheeltapper/cli/main.h"
+#include "wheeltapper/core/file.h"
 #include "wheeltapper/format/run_reader.h"
 
 #include "context.h"
+#include "progress.h"
 #include "verbs.h"
 
 namespace wheeltapper::cli {
@@ -57,6 +59,12 @@ void PrintText(const format::FsckReport& report, const json& repaired) {
   }
 }
 
+Result<format::FsckReport> Check(const std::string& run, bool quiet) {
+  Progress progress("checking " + BaseName(run), ProgressOutput(quiet));
+  return format::CheckRun(
+      run, [&progress](uint64_t files) { progress.Count(static_cast<int64_t>(files), "file"); });
+}
+
 }  // namespace
 
 int FsckVerb(const Arguments& arguments) {
@@ -72,7 +80,7 @@ int FsckVerb(const Arguments& arguments) {
     }
     repaired = RepairJson(*report);
   }
-  const Result<format::FsckReport> report = format::CheckRun(*run);
+  const Result<format::FsckReport> report = Check(*run, arguments.quiet);
   if (!report.ok()) {
     return Fail(report.status());
   }

@@ -36,11 +36,12 @@ class ProblemSink final : public ScanSink {
 
 class RunChecker {
  public:
-  explicit RunChecker(const std::string& run_dir) : run_dir_(run_dir) {}
+  RunChecker(const std::string& run_dir, const std::function<void(uint64_t)>& on_file)
+      : run_dir_(run_dir), on_file_(on_file) {}
 
   Result<FsckReport> Run() {
     const Result<RunInfo> info = ReadRunInfo(run_dir_);
-    ++report_.files_checked;
+    CountFile();
     if (!info.ok() && info.status().code() != StatusCode::kDataLoss) {
       return info.status();
     }
@@ -62,6 +63,13 @@ class RunChecker {
   }
 
  private:
+  void CountFile() {
+    ++report_.files_checked;
+    if (on_file_) {
+      on_file_(report_.files_checked);
+    }
+  }
+
   void Report(const std::string& file, const std::string& what, bool data_lost) {
     report_.problems.push_back({file, what, data_lost});
   }
@@ -69,13 +77,13 @@ class RunChecker {
   Status CheckSmallFiles() {
     WT_ASSIGN_OR_RETURN(const std::vector<Rank> ranks, ListRanks(run_dir_));
     for (const Rank rank : ranks) {
-      ++report_.files_checked;
+      CountFile();
       if (const auto info = ReadRankInfo(run_dir_, rank); !info.ok()) {
         Report(RelativeTo(run_dir_, RankInfoPath(run_dir_, rank)), info.status().message(), true);
       }
     }
     if (PathExists(EndPath(run_dir_))) {
-      ++report_.files_checked;
+      CountFile();
       if (const auto end = ReadEnd(run_dir_); !end.ok()) {
         Report("END", end.status().message(), true);
       }
@@ -109,7 +117,7 @@ class RunChecker {
         Report(RelativeTo(run_dir_, path), "not a name this format gives", false);
         continue;
       }
-      ++report_.files_checked;
+      CountFile();
       const auto rank = sets_.find(parsed->rank);
       if (rank == sets_.end() ||
           !std::binary_search(rank->second.begin(), rank->second.end(),
@@ -171,7 +179,7 @@ class RunChecker {
     for (const std::string& name : names) {
       const std::string path = JoinPath(JoinPath(run_dir_, kBlobFolder), name);
       const std::string shown = RelativeTo(run_dir_, path);
-      ++report_.files_checked;
+      CountFile();
       if (name.ends_with(".open")) {
         Report(shown, "the blob is not finished: run recovery when its writer is gone", false);
         continue;
@@ -203,7 +211,7 @@ class RunChecker {
         if (!mapped.ok()) {
           continue;  // sealed meanwhile
         }
-        ++report_.files_checked;
+        CountFile();
         ProblemSink sink(shown, &report_);
         JournalScanner scanner(rank, run_id_, seq_before);
         scanner.Scan(mapped->bytes(), number != numbers.back(), sink);
@@ -224,6 +232,7 @@ class RunChecker {
   }
 
   const std::string run_dir_;
+  const std::function<void(uint64_t)>& on_file_;
   uint64_t run_id_ = 0;
   FsckReport report_;
   SealedSets sets_;
@@ -233,6 +242,9 @@ class RunChecker {
 
 }  // namespace
 
-Result<FsckReport> CheckRun(const std::string& run_dir) { return RunChecker(run_dir).Run(); }
+Result<FsckReport> CheckRun(const std::string& run_dir,
+                            const std::function<void(uint64_t)>& on_file) {
+  return RunChecker(run_dir, on_file).Run();
+}
 
 }  // namespace wheeltapper::format

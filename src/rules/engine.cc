@@ -120,6 +120,9 @@ class Engine final : public RuleEngine {
       : rules_(std::move(rules)), clock_(clock), book_(clock) {}
 
   void AddSink(FindingSink* sink) override { book_.AddSink(sink); }
+  void OnBatch(std::function<void(const format::StepKey&)> listener) override {
+    listener_ = std::move(listener);
+  }
 
   Status Advance(trial::Trial& trial) override {
     StartPythonRules(trial);
@@ -203,6 +206,9 @@ class Engine final : public RuleEngine {
         rule.status.detail.clear();
       }
     }
+    if (listener_) {
+      listener_(batch.key);
+    }
   }
 
   static Rule* InstanceFor(RunningRule* rule, Rank rank) {
@@ -252,6 +258,7 @@ class Engine final : public RuleEngine {
   const Clock& clock_;
   IncidentBook book_;
   SeenData seen_;
+  std::function<void(const format::StepKey&)> listener_;
 };
 
 Result<RunningRule> Prepare(const RuleSelection& selection) {

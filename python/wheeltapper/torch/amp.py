@@ -29,26 +29,33 @@ def skips(optimizer: torch.optim.Optimizer) -> bool:
 
 
 class ScalerWatch:
-    """The loss scale and the steps that were skipped."""
+    """The loss scale and the steps that were skipped.
+
+    `loss_scale` is what the losses of the step under way were multiplied by; None where no scaler
+    is used, or where it keeps the scale on a device that reading would wait for.
+    """
 
     def __init__(self) -> None:
         self.loss_scale: float | None = None
         self.skipped_steps = 0
+        self._used = False
         self._calls_before = 0
 
-    def before_step(self, calls: int) -> None:
+    def before_step(self, scaler: Any, calls: int) -> None:
         """GradScaler.step begins; `calls` counts the optimizer's steps so far."""
         self._calls_before = calls
-
-    def after_step(self, scaler: Any, calls: int) -> bool:
-        """GradScaler.step has ended; True when it did not call the optimizer."""
+        self._used = self._used or bool(scaler.is_enabled())
         scale = getattr(scaler, "_scale", None)
         if isinstance(scale, torch.Tensor):
             self.loss_scale = number(scale)
-        return self.loss_scale is not None and scaler.is_enabled() and calls == self._calls_before
+
+    def after_step(self, scaler: Any, calls: int) -> bool:
+        """GradScaler.step has ended; True when it did not call the optimizer."""
+        return bool(scaler.is_enabled()) and calls == self._calls_before
 
     def scalars(self) -> dict[str, float]:
         """What to record with a step; nothing where no scaler is used."""
-        if self.loss_scale is None:
-            return {}
-        return {"amp/loss_scale": self.loss_scale, "amp/skipped_steps": float(self.skipped_steps)}
+        values = {"amp/skipped_steps": float(self.skipped_steps)} if self._used else {}
+        if self.loss_scale is not None:
+            values["amp/loss_scale"] = self.loss_scale
+        return values

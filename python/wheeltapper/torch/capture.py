@@ -277,10 +277,10 @@ class TorchCapture:
         """GradScaler.scale has returned."""
         self.losses.note_scaled(scaled, outputs)
 
-    def before_scaler_step(self, _scaler: Any, optimizer: Optimizer, *_args: Any, **_kwargs: Any) -> None:
+    def before_scaler_step(self, scaler: Any, optimizer: Optimizer, *_args: Any, **_kwargs: Any) -> None:
         """GradScaler.step is called."""
         plan = self._plans.get(id(optimizer))
-        self.scaler.before_step(0 if plan is None else plan.calls)
+        self.scaler.before_step(scaler, 0 if plan is None else plan.calls)
 
     def after_scaler_step(self, _result: Any, scaler: Any, optimizer: Optimizer, *_args: Any, **_kwargs: Any) -> None:
         """GradScaler.step has returned."""

@@ -93,6 +93,8 @@ struct FsckReport {
   uint64_t records_checked = 0;
   std::vector<FsckProblem> problems;
 };
-Result<FsckReport> CheckRun(const std::string& run_dir);
+// `on_file` is called after each file with the number of files checked so far.
+Result<FsckReport> CheckRun(const std::string& run_dir,
+                            const std::function<void(uint64_t)>& on_file = {});
 
 }  // namespace wheeltapper::format

@@ -1,6 +1,7 @@
 // Runs rules over a trial, live or finished, and turns observations into findings.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -59,6 +60,8 @@ class RuleEngine {
                                                     const Clock& clock);
   virtual ~RuleEngine() = default;
   virtual void AddSink(FindingSink* sink) = 0;
+  // Called after each batch, with what it belongs to: a display of progress.
+  virtual void OnBatch(std::function<void(const format::StepKey&)> listener) = 0;
   // Evaluates everything that is new in the trial. Cheap when there is nothing.
   virtual Status Advance(trial::Trial& trial) = 0;
   // After the run's end: last evaluation, OnIdle(ended), flushes updates.
