@@ -8,6 +8,7 @@
 
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/run_reader.h"
+#include "wheeltapper/report/report.h"
 
 #include "context.h"
 #include "render.h"
@@ -165,8 +166,11 @@ std::vector<rules::Finding> Watcher::findings() const { return engine_->findings
 
 std::string Watcher::Summary(int64_t elapsed_ns) const {
   const auto count = static_cast<int64_t>(engine_->findings().size());
-  std::string text = fmt::format("{}, {}", RenderDuration(elapsed_ns),
-                                 count == 0 ? "no findings" : Plural(count, "finding"));
+  std::string found = count == 0 ? "no findings" : Plural(count, "finding");
+  if (count == 0 && trial_ && !report::HasRecords(*trial_)) {
+    found = "nothing was recorded";
+  }
+  std::string text = RenderDuration(elapsed_ns) + ", " + found;
   if (trial_) {
     if (Result<std::vector<int64_t>> steps = trial_->Steps({}); steps.ok()) {
       text += ", " + Plural(static_cast<int64_t>(steps->size()), "step");

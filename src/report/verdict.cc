@@ -1,6 +1,7 @@
 // One sentence about a run. The worst open finding speaks first; silence is said too.
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -85,12 +86,12 @@ std::string Joined(const std::string& how, std::string sentence) {
 }
 
 Verdict WithoutFindings(trial::Trial& trial, size_t steps, const std::string& how) {
-  if (steps == 0) {
+  if (!HasRecords(trial)) {
     return {"no data",
             Joined(how, trial.state() == trial::RunState::kRunning
                             ? "No step has been recorded yet."
                             : "Nothing was recorded: no optimizer step and no logged value was "
-                              "seen.")};
+                              "seen; if it trains, does it call optimizer.step()?")};
   }
   const std::vector<rules::RuleStatus> states =
       rules::ReadRuleStates(trial.path()).value_or(std::vector<rules::RuleStatus>());
@@ -121,6 +122,22 @@ std::string Capitalised(std::string text) {
 }
 
 }  // namespace
+
+bool HasRecords(trial::Trial& trial) {
+  const Result<std::vector<int64_t>> steps = trial.Steps({});
+  const Result<std::vector<std::string>> names = trial.Names({});
+  if (!steps.ok() || steps->empty() || !names.ok()) {
+    return false;
+  }
+  std::set<std::string> forward;  // what a forward pass leaves, also without any training
+  for (const char* collection : {"activations", "inputs", "outputs"}) {
+    trial::NameFilter filter;
+    filter.collection = collection;
+    const auto found = trial.Names(filter).value_or(std::vector<std::string>());
+    forward.insert(found.begin(), found.end());
+  }
+  return names->size() > forward.size();
+}
 
 Verdict MakeVerdict(trial::Trial& trial, const std::vector<rules::Finding>& findings) {
   const Result<std::vector<int64_t>> steps = trial.Steps({});

@@ -201,6 +201,25 @@ def test_a_command_that_never_trains_is_recorded_as_such(tmp_path: Path, command
     assert summary["level"] == "no data"
 
 
+FORGOTTEN_STEP = """
+import torch
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(50):
+    optimizer.zero_grad()
+    torch.nn.functional.mse_loss(model(torch.ones(8, 4)), torch.ones(8, 1)).backward()
+"""
+
+
+def test_a_forgotten_optimizer_step_is_not_called_healthy(tmp_path: Path) -> None:
+    outcome = program("run", "--name", "idle", "--", sys.executable, "-c", FORGOTTEN_STEP, cwd=tmp_path)
+    assert outcome.code == 0
+    assert "nothing was recorded" in outcome.err
+    summary = as_json(program("show", "idle", "--json", cwd=tmp_path))
+    assert summary["level"] == "no data"
+    assert "optimizer.step()" in summary["verdict"]
+
+
 def test_killing_the_watcher_leaves_the_job_running_and_loses_nothing(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     run = tmp_path / "run"

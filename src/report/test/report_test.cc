@@ -136,6 +136,17 @@ TEST_F(ReportTest, ARunWithoutStepsIsNotCalledHealthy) {
   EXPECT_EQ(MakeVerdict(trial_, {}).level, "no data");
 }
 
+TEST_F(ReportTest, ForwardPassesAloneAreNoHealth) {
+  EXPECT_TRUE(HasRecords(trial_));
+  trial_.table = format::NameTable();
+  EXPECT_FALSE(HasRecords(trial_));
+  trial_.table.info(trial_.table.Intern("output/fc")).collections = {"activations"};
+  EXPECT_FALSE(HasRecords(trial_));
+  const Verdict verdict = MakeVerdict(trial_, {});
+  EXPECT_EQ(verdict.level, "no data");
+  EXPECT_NE(verdict.sentence.find("optimizer.step()"), std::string::npos) << verdict.sentence;
+}
+
 TEST_F(ReportTest, HtmlIsOneFileThatFetchesAndRunsNothing) {
   WriteFinding(MakeFinding());
   const Result<std::string> html = ReportHtml(trial_);

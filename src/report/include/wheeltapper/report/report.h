@@ -18,6 +18,9 @@ struct Verdict {
   std::string level;
   std::string sentence;
 };
+// False for a run without anything of training in it: no step, or nothing but the activations of
+// forward passes, as where the script forgets optimizer.step().
+bool HasRecords(trial::Trial& trial);
 Verdict MakeVerdict(trial::Trial& trial, const std::vector<rules::Finding>& findings);
 
 // The whole report as JSON (docs/reference/report.md gives the keys).
