@@ -78,8 +78,8 @@ HotPathScope::~HotPathScope() {
   t_inside = false;
 }
 bool HotPathScope::SeesSystemCalls() {
-  thread_local const bool trapped = TrapSystemCalls();
-  return trapped;
+  thread_local const bool kTrapped = TrapSystemCalls();
+  return kTrapped;
 }
 int64_t HotPathScope::forbidden() { return t_forbidden; }
 const char* HotPathScope::first() { return t_first; }

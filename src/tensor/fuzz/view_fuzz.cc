@@ -78,7 +78,7 @@ void CheckStats(const TestTensor& tensor, const std::vector<long double>& values
   const std::vector<uint8_t> expected = ReferenceBytes(tensor.view());
   std::vector<uint8_t> copy(expected.size());
   const TensorStats copied = CopyAndComputeStats(tensor.view(), copy.data(), {.product = true});
-  Require(std::memcmp(&copied, &stats, sizeof(stats)) == 0, "copying changes the statistics");
+  Require(SameBits(copied, stats), "copying changes the statistics");
   Require(copy == expected, "copied bytes differ");
   std::fill(copy.begin(), copy.end(), uint8_t{0});
   CopyContiguous(tensor.view(), copy.data());

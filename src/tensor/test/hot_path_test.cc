@@ -27,6 +27,8 @@
 #include "reference.h"
 
 namespace {
+// Operator new has no object that could hold it.
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
 std::atomic<int64_t> allocations{0};
 }  // namespace
 
@@ -40,7 +42,7 @@ std::atomic<int64_t> allocations{0};
   throw std::bad_alloc();
 }
 [[gnu::noinline]] void operator delete(void* block) noexcept { std::free(block); }
-// clang 14 declares no sized delete of its own.
+// clang 14 declares no sized delete of its own. NOLINTNEXTLINE(readability-redundant-declaration)
 void operator delete(void* block, size_t nbytes) noexcept;
 [[gnu::noinline]] void operator delete(void* block, size_t /*nbytes*/) noexcept {
   std::free(block);

@@ -59,7 +59,7 @@ TEST(MergeStatsTest, NothingIsTheNeutralElement) {
   for (const TensorStats& merged :
        {MergeStats(some, TensorStats{}), MergeStats(TensorStats{}, some),
         MergeStats(some, StatsOf<float>({}, DType::kF32))}) {
-    EXPECT_EQ(std::memcmp(&merged, &some, sizeof(some)), 0);
+    EXPECT_TRUE(SameBits(merged, some));
   }
 }
 
@@ -218,9 +218,9 @@ TEST(RangeTest, AConstantHasVarianceZeroWhateverItsValue) {
 }
 
 TEST(ComplexTest, AnElementWithANaNPartIsNaNEvenNextToAnInfinity) {
-  const float kInfF = std::numeric_limits<float>::infinity();
-  const float kNaNF = std::numeric_limits<float>::quiet_NaN();
-  const float parts[] = {3, -4, kInfF, kNaNF, -kInfF, 1};
+  const float inf = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float parts[] = {3, -4, inf, nan, -inf, 1};
   const TestTensor tensor{parts, DType::kC64, {3}};
   const TensorStats three = ComputeStats(tensor.view(), {});
   EXPECT_EQ(three.nan_count, 1);

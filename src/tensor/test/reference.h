@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -74,5 +75,11 @@ struct Distribution {
 };
 inline constexpr int kDistributionCount = 13;
 Distribution MakeDistribution(int index, size_t n);
+
+// Equal to the last bit, NaN and padding included: statistics are cleared before they are filled.
+inline bool SameBits(const TensorStats& a, const TensorStats& b) {
+  // NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): values would let NaN differ
+  return std::memcmp(&a, &b, sizeof(a)) == 0;
+}
 
 }  // namespace wheeltapper::tensor

@@ -186,8 +186,8 @@ class LargeRun {
 };
 
 const LargeRun& Run() {
-  static const LargeRun run;
-  return run;
+  static const LargeRun kRun;
+  return kRun;
 }
 
 int64_t ResidentKilobytes() {

@@ -57,6 +57,7 @@ class TrialTest : public testing::Test {
 
 std::vector<int64_t> StepsOf(const std::vector<ScalarPoint>& points) {
   std::vector<int64_t> steps;
+  steps.reserve(points.size());
   for (const ScalarPoint& point : points) {
     steps.push_back(point.key.step.value);
   }
