@@ -133,7 +133,7 @@ TEST(MergeRanksTest, TheMergeOfShardsIsTheWholeTensor) {
   std::vector<StatsPoint> shards;
   for (int rank = 0; rank < 4; ++rank) {
     std::vector<double> shard;
-    shard.reserve(static_cast<size_t>(100 * (rank + 1)));
+    shard.reserve(400);
     for (int i = 0; i < 100 * (rank + 1); ++i) {
       shard.push_back(normal(random));
     }
