@@ -35,8 +35,7 @@ class SpawnAttributes {
     sigemptyset(&none);
     posix_spawnattr_setsigmask(&attributes_, &none);
     posix_spawnattr_setpgroup(&attributes_, 0);
-    // The watcher ignores SIGPIPE; a command that was started expects the
-    // default.
+    // The watcher ignores SIGPIPE; a command that was started expects the default.
     sigset_t pipe;
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);
@@ -64,8 +63,7 @@ class CommandDelivery final : public Delivery {
       : options_(std::move(options)), clock_(clock) {}
 
   Status Deliver(const Message& message) override {
-    // The body goes through an unnamed file: a command that never reads its
-    // input cannot block us.
+    // The body goes through an unnamed file: a command that never reads its input cannot block us.
     FileDescriptor input(memfd_create("wheeltapper-finding", MFD_CLOEXEC));
     if (!input.valid()) {
       return ErrnoError(errno, "running the command: memfd");
@@ -100,8 +98,7 @@ class CommandDelivery final : public Delivery {
     while (!HasEnded(pid) && clock_.MonotonicNs() < deadline) {
       WaitForExit(handle, RemainingMs(deadline));
     }
-    // It may have ended since the last look; what counts is whether it had to
-    // be killed.
+    // It may have ended since the last look; what counts is whether it had to be killed.
     const bool timed_out = !HasEnded(pid);
     if (timed_out) {
       kill(-pid, SIGKILL);
@@ -116,8 +113,7 @@ class CommandDelivery final : public Delivery {
                                    std::to_string(options_.timeout_ns / kMillisecond) + " ms");
     }
     if (ended < 0) {
-      // A watcher whose parent ignored SIGCHLD has its children collected by
-      // the kernel.
+      // A watcher whose parent ignored SIGCHLD has its children collected by the kernel.
       return FailedPreconditionError("running the command: it ended, but how is unknown");
     }
     return Outcome(status);
@@ -141,8 +137,8 @@ class CommandDelivery final : public Delivery {
     return asked == 0 ? info.si_pid != 0 : errno == ECHILD;
   }
 
-  // Returns early. Without a pidfd (kernels before 5.3, seccomp profiles that
-  // do not know it) the caller looks again every few milliseconds.
+  // Returns early. Without a pidfd (kernels before 5.3, seccomp profiles that do not know it) the
+  // caller looks again every few milliseconds.
   static void WaitForExit(const FileDescriptor& handle, int timeout_ms) {
     constexpr int kLookAgainMs = 10;
     pollfd waiting{handle.get(), POLLIN, 0};

@@ -31,15 +31,13 @@ using Json = nlohmann::json;
 constexpr size_t kMaxAnswerBytes = size_t{1} << 20;
 constexpr size_t kMaxErrorTail = 4096;
 constexpr size_t kMaxObservations = 1000;  // of one step
-// A step that not every rank has finished is evaluated once so many newer ones
-// are there.
+// A step that not every rank has finished is evaluated once so many newer ones are there.
 constexpr size_t kMostUnfinishedSteps = 16;
 constexpr TimeNs kLeastDrainNs = 60'000'000'000;
 constexpr int kDrainDeadlines = 12;
 constexpr int kPollMs = 50;
 
-// A folder that only this process and the rule use; removed with everything in
-// it.
+// A folder that only this process and the rule use; removed with everything in it.
 class PrivateFolder {
  public:
   static Result<PrivateFolder> Make() {
@@ -72,8 +70,7 @@ std::string AbsolutePath(const std::string& path) {
   return error ? path : absolute.lexically_normal().string();
 }
 
-// Nothing of the watcher's environment but what Python needs to start: no
-// credentials.
+// Nothing of the watcher's environment but what Python needs to start: no credentials.
 std::vector<std::string> CleanEnvironment(const PythonRuleOptions& options,
                                           const std::string& private_dir) {
   std::vector<std::string> environment = {
@@ -127,8 +124,7 @@ class SandboxedRule final : public PythonRule {
 
   Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
     ranks_.insert(batch.key.rank);
-    // Each step once: a rank that turns up late does not bring an evaluated
-    // step back.
+    // Each step once: a rank that turns up late does not bring an evaluated step back.
     if (batch.is_step && (!last_queued_ || batch.key.step > *last_queued_)) {
       auto& step = unfinished_.try_emplace(batch.key.step.value).first->second;
       step.key = step.ranks.empty() ? batch.key : step.key;
@@ -196,8 +192,7 @@ class SandboxedRule final : public PythonRule {
     return {};
   }
 
-  // Reads what there is, hands on the next step, and looks at the clock. Never
-  // waits.
+  // Reads what there is, hands on the next step, and looks at the clock. Never waits.
   Status Pump(RuleContext& context) {
     ReadErrors();
     bool ended = false;
@@ -353,9 +348,8 @@ class SandboxedRule final : public PythonRule {
                                      error_tail_.empty() ? "" : ": ", LastLine(error_tail_)));
   }
 
-  // Its pipes close a moment before it can be waited for: gives it that moment.
-  // Asks again and again, because not every kernel and container has a pidfd to
-  // wait on.
+  // Its pipes close a moment before it can be waited for: gives it that moment. Asks again and
+  // again, because not every kernel and container has a pidfd to wait on.
   void WaitForExit() const {
     constexpr int kTries = 100;
     constexpr int kTryMs = 5;
@@ -382,8 +376,7 @@ class SandboxedRule final : public PythonRule {
     if (process_.pid <= 0) {
       return;
     }
-    // Its own session, and so its own group; it may not have come as far as
-    // that.
+    // Its own session, and so its own group; it may not have come as far as that.
     (void)kill(-process_.pid, SIGKILL);
     (void)kill(process_.pid, SIGKILL);
     while (waitpid(process_.pid, nullptr, 0) < 0 && errno == EINTR) {
@@ -411,8 +404,8 @@ class SandboxedRule final : public PythonRule {
   std::set<std::string> causes_;
 };
 
-// A program, not a script: wrappers such as pyenv's start further processes,
-// which the sandbox does not let them.
+// A program, not a script: wrappers such as pyenv's start further processes, which the sandbox does
+// not let them.
 bool IsProgram(const std::string& path) {
   constexpr std::string_view kElf =
       "\x7f"
@@ -437,10 +430,8 @@ std::string DefaultPythonInterpreter() {
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
   std::vector<std::string> folders;
-  // Beside the program, or in the bin/ of the prefix that the package is
-  // installed under:
-  // PREFIX/lib/python3.N/site-packages/wheeltapper/bin/wheeltapper →
-  // PREFIX/bin.
+  // Beside the program, or in the bin/ of the prefix that the package is installed under:
+  // PREFIX/lib/python3.N/site-packages/wheeltapper/bin/wheeltapper → PREFIX/bin.
   for (std::filesystem::path at = self; !error && at.has_relative_path();) {
     at = at.parent_path();
     folders.push_back(folders.empty() ? at.string() : (at / "bin").string());

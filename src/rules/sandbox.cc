@@ -1,6 +1,5 @@
-// Everything that allocates happens before fork: between fork and exec only
-// system calls are made, because another thread of the watcher may hold any
-// lock at that moment.
+// Everything that allocates happens before fork: between fork and exec only system calls are made,
+// because another thread of the watcher may hold any lock at that moment.
 #include "sandbox.h"
 
 #include <algorithm>
@@ -40,10 +39,9 @@ bool BecomeNobody() {
          setresuid(kNobody, kNobody, kNobody) == 0;
 }
 
-// Runs in the child: system calls only. A root that cannot become nobody keeps
-// one right of root, to read what the modes of files forbid, which is why it
-// stays root. Takes effect at exec. A root that may not even do this (a
-// container without CAP_SETPCAP) keeps what its container left it.
+// Runs in the child: system calls only. A root that cannot become nobody keeps one right of root,
+// to read what the modes of files forbid, which is why it stays root. Takes effect at exec. A root
+// that may not even do this (a container without CAP_SETPCAP) keeps what its container left it.
 void DropCapabilities() {
   constexpr int kMostCapabilities = 64;
   for (int capability = 0; capability < kMostCapabilities; ++capability) {
@@ -65,8 +63,7 @@ bool IsReadable(const char* path) {
          (!S_ISDIR(info.st_mode) || access(path, X_OK) == 0);
 }
 
-// Exit codes of the probe: which path it was that could not be read, as far as
-// a code can say.
+// Exit codes of the probe: which path it was that could not be read, as far as a code can say.
 constexpr int kProbeAllReadable = 0;
 constexpr int kProbeNotNobody = 1;
 constexpr int kProbeFirstPath = 2;
@@ -115,8 +112,7 @@ std::string WhyNotNobody(const std::vector<std::string>& paths) {
   return "user nobody cannot read " + (path < paths.size() ? paths[path] : "one of its paths");
 }
 
-// Gives the private folder to user nobody; "" when the process can be run as
-// that, else why not.
+// Gives the private folder to user nobody; "" when the process can be run as that, else why not.
 std::string PrepareForNobody(const SandboxOptions& options) {
   std::string reason = WhyNotNobody(options.readable);
   if (reason.empty() && chown(options.private_dir.c_str(), kNobody, kNobody) != 0) {
@@ -131,8 +127,8 @@ struct Pipe {
   FileDescriptor write;
 };
 
-// Moves both ends out of the way of 0, 1 and 2, which a watcher may have closed
-// and the child sets up one by one.
+// Moves both ends out of the way of 0, 1 and 2, which a watcher may have closed and the child sets
+// up one by one.
 Result<Pipe> MakeEnds(const std::array<int, 2>& ends) {
   const FileDescriptor read(ends[0]);
   const FileDescriptor write(ends[1]);
@@ -152,8 +148,8 @@ Result<Pipe> MakePipe() {
   return MakeEnds(ends);
 }
 
-// For the direction to the child: unlike a pipe, a socket can be written to
-// without SIGPIPE when the child is gone.
+// For the direction to the child: unlike a pipe, a socket can be written to without SIGPIPE when
+// the child is gone.
 Result<Pipe> MakeSocketPair() {
   std::array<int, 2> ends = {-1, -1};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {

@@ -1,5 +1,5 @@
-// Starts an untrusted program with everything taken from it that the kernel
-// lets us take: see python_rules.h for what that is. Linux only.
+// Starts an untrusted program with everything taken from it that the kernel lets us take: see
+// python_rules.h for what that is. Linux only.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,7 @@ struct SandboxOptions {
   std::string private_dir;               // made by the caller; the only place it may write to
   std::vector<std::string> readable;     // what it must be able to read as an unprivileged user
   int64_t memory_mb = 1024;
-  // Uses no more of Landlock than this version has, as on an older kernel; 0
-  // for none of it.
+  // Uses no more of Landlock than this version has, as on an older kernel; 0 for none of it.
   int most_landlock_abi = std::numeric_limits<int>::max();
 };
 
@@ -34,8 +33,8 @@ struct SandboxedProcess {
   std::string note;           // what could not be taken from it, "" when nothing
 };
 
-// ResourceExhausted when no process or pipe can be made. That the program
-// cannot be executed shows as exit status 127.
+// ResourceExhausted when no process or pipe can be made. That the program cannot be executed shows
+// as exit status 127.
 Result<SandboxedProcess> StartSandboxed(const SandboxOptions& options);
 
 }  // namespace wheeltapper::rules

@@ -25,8 +25,7 @@ constexpr uint32_t kAuditArch = AUDIT_ARCH_X86_64;
 constexpr uint32_t kAuditArch = AUDIT_ARCH_AARCH64;
 #endif
 
-// Newer than the headers of Debian 12; the numbers are the same on every
-// architecture.
+// Newer than the headers of Debian 12; the numbers are the same on every architecture.
 constexpr uint32_t kFchmodat2 = 452;
 constexpr uint32_t kSetxattrat = 463;
 constexpr uint32_t kRemovexattrat = 466;
@@ -35,8 +34,7 @@ constexpr uint32_t kFileSetattr = 469;
 
 // System calls that answer EPERM whatever their arguments are.
 constexpr auto kDeniedCalls = std::to_array<uint32_t>({
-    // Sockets. What socketpair makes is connected for good, and cannot be
-    // pointed elsewhere.
+    // Sockets. What socketpair makes is connected for good, and cannot be pointed elsewhere.
     SYS_socket,
     SYS_connect,
     SYS_bind,
@@ -56,8 +54,7 @@ constexpr auto kDeniedCalls = std::to_array<uint32_t>({
     SYS_rt_sigqueueinfo,
     SYS_rt_tgsigqueueinfo,
     SYS_pidfd_send_signal,
-    // Other processes: memory, descriptors, processor time. Some take any
-    // process of the same user.
+    // Other processes: memory, descriptors, processor time. Some take any process of the same user.
     SYS_ptrace,
     SYS_process_vm_readv,
     SYS_process_vm_writev,
@@ -73,8 +70,7 @@ constexpr auto kDeniedCalls = std::to_array<uint32_t>({
     SYS_sched_setattr,
     SYS_migrate_pages,
     SYS_move_pages,
-    // Memory and queues that processes of a user share, which outlive the
-    // process; memfd_create is
+    // Memory and queues that processes of a user share, which outlive the process; memfd_create is
     // memory that no limit counts.
     SYS_memfd_create,
     SYS_shmget,
@@ -141,8 +137,7 @@ constexpr auto kDeniedCalls = std::to_array<uint32_t>({
     // Waits for every disk, and makes the job wait for it too.
     SYS_sync,
     SYS_syncfs,
-    // Changes of files that Landlock does not know, truncate only before ABI 3
-    // (kernel 6.2).
+    // Changes of files that Landlock does not know, truncate only before ABI 3 (kernel 6.2).
     SYS_truncate,
     SYS_fchmod,
     SYS_fchmodat,
@@ -179,9 +174,9 @@ constexpr auto kDeniedCalls = std::to_array<uint32_t>({
 #endif
 });
 
-// Duplicates, flags, locks and pipe sizes. Not among them: F_SETOWN and
-// F_SETSIG, by which the kernel sends any signal to any process of the user;
-// F_SETLEASE, which makes whoever opens the file for writing wait.
+// Duplicates, flags, locks and pipe sizes. Not among them: F_SETOWN and F_SETSIG, by which the
+// kernel sends any signal to any process of the user; F_SETLEASE, which makes whoever opens the
+// file for writing wait.
 constexpr auto kFileCommands = std::to_array<uint32_t>({
     F_DUPFD,
     F_DUPFD_CLOEXEC,
@@ -199,9 +194,9 @@ constexpr auto kFileCommands = std::to_array<uint32_t>({
     F_SETPIPE_SZ,
 });
 
-// Flags of descriptors, bytes to read, and whether this is a terminal. Not
-// among them: what changes the attributes of a file that is open for reading
-// (chattr, verity), types into a terminal (TIOCSTI), or drives a device.
+// Flags of descriptors, bytes to read, and whether this is a terminal. Not among them: what changes
+// the attributes of a file that is open for reading (chattr, verity), types into a terminal
+// (TIOCSTI), or drives a device.
 constexpr auto kDeviceCommands =
     std::to_array<uint32_t>({FIOCLEX, FIONCLEX, FIONBIO, FIONREAD, TCGETS, TIOCGWINSZ, TIOCGPGRP});
 
@@ -217,9 +212,8 @@ sock_filter Jump(int code, uint32_t k, uint8_t if_true, uint8_t if_false) {
 sock_filter Load(size_t offset) {
   return Statement(BPF_LD | BPF_W | BPF_ABS, static_cast<uint32_t>(offset));
 }
-// The low half of the call's n-th argument (both architectures are
-// little-endian). All arguments that are looked at here are 32 bits wide in the
-// kernel, or have their flags there.
+// The low half of the call's n-th argument (both architectures are little-endian). All arguments
+// that are looked at here are 32 bits wide in the kernel, or have their flags there.
 sock_filter LoadArgument(uint32_t n) { return Load(offsetof(seccomp_data, args) + n * 8); }
 sock_filter Allow() { return Statement(BPF_RET | BPF_K, SECCOMP_RET_ALLOW); }
 sock_filter Refuse(uint32_t error) { return Statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error); }
@@ -259,8 +253,7 @@ class FilterBuilder {
     Decide(call, body);
   }
 
-  // The first argument is the process itself: by its id, or by 0 where that
-  // means the caller.
+  // The first argument is the process itself: by its id, or by 0 where that means the caller.
   void AllowOnItself(uint32_t call, bool zero_is_itself) {
     filter_.own_pid_at.push_back(filter_.code.size() + 2);
     Decide(call, {LoadArgument(0), Jump(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0),
@@ -275,8 +268,7 @@ class FilterBuilder {
             Jump(BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 0, 1), Allow(), Refuse(EPERM)});
   }
 
-  // Only streams are tied to their other end: a datagram may be sent to any
-  // address.
+  // Only streams are tied to their other end: a datagram may be sent to any address.
   void AllowStreamPairs() {
     constexpr uint32_t kTypeMask = 0xf;
     Decide(SYS_socketpair,
@@ -285,9 +277,8 @@ class FilterBuilder {
             Jump(BPF_JMP | BPF_JEQ | BPF_K, SOCK_STREAM, 0, 1), Allow(), Refuse(EPERM)});
   }
 
-  // Truncating is a right of its own to the kernel: only where the file is
-  // opened for writing does an older Landlock see it. Access mode 3 opens for
-  // neither, and truncates as well.
+  // Truncating is a right of its own to the kernel: only where the file is opened for writing does
+  // an older Landlock see it. Access mode 3 opens for neither, and truncates as well.
   void RefuseTruncatingToRead(uint32_t call, uint32_t flags_argument) {
     Decide(call, {LoadArgument(flags_argument), Jump(BPF_JMP | BPF_JSET | BPF_K, O_TRUNC, 0, 4),
                   Statement(BPF_ALU | BPF_AND | BPF_K, O_ACCMODE),
@@ -305,8 +296,7 @@ class FilterBuilder {
     filter_.code.insert(filter_.code.end(), statements);
   }
 
-  // Every way through `body` returns, so the call's number is still loaded for
-  // what comes after.
+  // Every way through `body` returns, so the call's number is still loaded for what comes after.
   void Decide(uint32_t call, std::span<const sock_filter> body) {
     filter_.code.push_back(
         Jump(BPF_JMP | BPF_JEQ | BPF_K, call, 0, static_cast<uint8_t>(body.size())));

@@ -11,8 +11,8 @@
 namespace wheeltapper::rules {
 namespace {
 
-// Newer than the headers of Debian 12. A kernel that does not know the later
-// members takes them when they are 0.
+// Newer than the headers of Debian 12. A kernel that does not know the later members takes them
+// when they are 0.
 struct RulesetAttributes {
   uint64_t handled_access_fs = 0;
   uint64_t handled_access_net = 0;
@@ -66,8 +66,7 @@ FileDescriptor MakeRuleset(const std::string& private_dir, int abi) {
       !AllowBeneath(ruleset.get(), "/dev/null", LANDLOCK_ACCESS_FS_WRITE_FILE)) {
     return {};
   }
-  // The watcher may have its standard descriptors closed; the child sets up its
-  // own over them.
+  // The watcher may have its standard descriptors closed; the child sets up its own over them.
   return FileDescriptor(fcntl(ruleset.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
 }
 

@@ -61,8 +61,7 @@ class SandboxTest : public testing::Test {
     ASSERT_EQ(mkdir(private_dir_.c_str(), 0700), 0);
   }
 
-  // Python that sets `answer`, run where Landlock is of that version; DATA and
-  // PRIVATE are paths.
+  // Python that sets `answer`, run where Landlock is of that version; DATA and PRIVATE are paths.
   std::string Answer(const std::string& code, int landlock_abi) {
     SandboxOptions options;
     options.argv = {DefaultPythonInterpreter(), "-c",

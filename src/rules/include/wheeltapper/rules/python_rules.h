@@ -16,8 +16,8 @@
 // processes through /proc (Landlock); killed with the watcher; as user nobody when the watcher is
 // root and nobody can read the run, else as a root that may only read. Reading is not restricted.
 // docs/guide/custom-rules.md says what holds from which kernel. What this kernel does not offer is
-// said by sandbox_note(). A crash, an exception, a hang or a broken answer
-// makes the rule errored: never a finding. Nothing here blocks but Drain, which is bounded.
+// said by sandbox_note(). A crash, an exception, a hang or a broken answer makes the rule errored:
+// never a finding. Nothing here blocks but Drain, which is bounded.
 #pragma once
 
 #include <map>
