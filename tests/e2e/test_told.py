@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from installed import ROOT, TRAIN, as_json, program
+from receiver import receiver
 
 EVERY_STEP = ("--set", "capture.every=1")
 GUIDE = ROOT / "docs" / "guide" / "custom-rules.md"
@@ -143,26 +139,6 @@ def test_an_action_that_cannot_be_carried_out_is_told_live_and_afterwards(tmp_pa
     assert "/no/such/pager" in program("show", "acted", cwd=tmp_path).out
 
 
-@contextmanager
-def receiver(port: int) -> Iterator[list[dict[str, Any]]]:
-    """What a webhook's receiver on `port` got so far."""
-    bodies: list[dict[str, Any]] = []
-
-    class Hook(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Hook) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield bodies
-        server.shutdown()
-
-
 def test_an_alert_whose_receiver_was_down_is_said_and_delivered_by_the_next_run(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -182,7 +158,7 @@ def test_an_alert_whose_receiver_was_down_is_said_and_delivered_by_the_next_run(
     off = program("run", "--name", "off", "--set", "actions.webhook.url=", "--", "true", cwd=tmp_path)
     assert off.code == 0, off
     assert "actions.webhook is not configured any more" in off.err
-    with receiver(port) as bodies:
+    with receiver(port) as (_, bodies):
         up = program("run", "--name", "up", "--", "true", cwd=tmp_path)
     assert up.code == 0, up
     assert {body["run"] for body in bodies} == {"down"}
@@ -191,6 +167,6 @@ def test_an_alert_whose_receiver_was_down_is_said_and_delivered_by_the_next_run(
     assert not list(kept.glob("*.json"))
     records = [json.loads(line) for line in (kept.parent / "actions.jsonl").read_text().splitlines()]
     assert records[-1]["outcome"] == "done"
-    with receiver(port) as again:
+    with receiver(port) as (_, again):
         program("run", "--name", "later", "--", "true", cwd=tmp_path)
     assert again == []

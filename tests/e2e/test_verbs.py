@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import csv
-import http.server
 import io
 import json
 import shutil
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from installed import TRAIN, Run, as_json, program
+from receiver import receiver
 
 Watch = Callable[..., Run]
 EVERY_STEP = ("--set", "capture.every=1")
@@ -241,26 +240,13 @@ def test_a_run_of_a_newer_version_is_refused_with_advice(run: Run, tmp_path: Pat
 
 
 def test_a_webhook_gets_the_finding(tmp_path: Path) -> None:
-    bodies: list[dict[str, object]] = []
-
-    class Hook(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with receiver() as (port, bodies):
         outcome = program(
             "run",
             "--name",
             "hooked",
             "--set",
-            f"actions.webhook.url=http://127.0.0.1:{server.server_port}/",
+            f"actions.webhook.url=http://127.0.0.1:{port}/",
             "--set",
             "actions.webhook.allow_private=true",
             *EVERY_STEP,
@@ -271,10 +257,8 @@ def test_a_webhook_gets_the_finding(tmp_path: Path) -> None:
             "5",
             cwd=tmp_path,
         )
-    finally:
-        server.shutdown()
     assert outcome.code == 0
-    assert any(body["event"] == "opened" and body["finding"]["rule"] == "nonfinite" for body in bodies)  # type: ignore[index]
+    assert any(body["event"] == "opened" and body["finding"]["rule"] == "nonfinite" for body in bodies)
 
 
 def test_every_query_prints_json(run: Run) -> None:
