@@ -17,7 +17,8 @@
 namespace wheeltapper::actions {
 
 // An alert that is older helps nobody any more.
-inline constexpr TimeNs kLongestKeptNs = TimeNs{7} * 24 * 3600 * 1'000'000'000;
+inline constexpr int kLongestKeptDays = 7;
+inline constexpr TimeNs kLongestKeptNs = TimeNs{kLongestKeptDays} * 24 * 3600 * 1'000'000'000;
 inline constexpr const char* kSpoolFolder = "actions";
 
 struct Leftover {

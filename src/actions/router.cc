@@ -300,12 +300,13 @@ void Router::TakeOnLeftovers() {
 
 bool Router::TakeDue(Pending* pending) {
   const TimeNs now = clock_.MonotonicNs();
-  auto due = queue_.end();
-  for (auto each = queue_.begin(); each != queue_.end() && (due == queue_.end() || !due->own);
-       ++each) {
-    if (each->due_ns <= now && (each->own || due == queue_.end())) {
-      due = each;
-    }
+  const auto first_due = [&](bool own) {
+    return std::find_if(queue_.begin(), queue_.end(),
+                        [&](const Pending& each) { return each.own == own && each.due_ns <= now; });
+  };
+  auto due = first_due(true);
+  if (due == queue_.end()) {
+    due = first_due(false);
   }
   if (due == queue_.end()) {
     return false;
@@ -395,7 +396,7 @@ std::string Router::Undelivered() const {
     text = Messages(tally.own) + " not delivered (" + tally.actions + "): kept in " +
            spool_->folder() + ", ";
     text += InStorage() ? "and sent by the next `wheeltapper run` with storage.path \"" + storage_ +
-                              "\", for 7 days"
+                              "\", for " + std::to_string(kLongestKeptDays) + " days"
                         : "but not sent by any later run, since that is not in storage.path \"" +
                               storage_ + "\"";
   }

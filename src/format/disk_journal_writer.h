@@ -93,6 +93,7 @@ class DiskJournalWriter final : public JournalWriter {
 
   // Sealing.
   Result<bool> SealOldest();
+  Status UntoldRetentionFailure();
   Result<SealOutcome> SealFile(uint64_t number);
   Status RemoveOrphans();
   Status AppendSealed(const SealedPayload& payload);

@@ -14,11 +14,14 @@ namespace wheeltapper::format {
 
 Result<bool> DiskJournalWriter::SealNext() {
   WT_ASSIGN_OR_RETURN(const bool sealed, SealOldest());
-  // Told once; the files are sealed all the same, and each seal tries again.
-  if (!retention_status_.ok() && !std::exchange(retention_told_, true)) {
-    return retention_status_;
-  }
+  WT_RETURN_IF_ERROR(UntoldRetentionFailure());
   return sealed;
+}
+
+// Told once; the files are sealed all the same, and each seal tries again.
+Status DiskJournalWriter::UntoldRetentionFailure() {
+  const bool untold = !retention_status_.ok() && !std::exchange(retention_told_, true);
+  return untold ? retention_status_ : Status();
 }
 
 Result<bool> DiskJournalWriter::SealOldest() {
@@ -109,8 +112,8 @@ Status DiskJournalWriter::Close() {
     }
   }
   // Raw tensors that stay are no reason to leave the run half closed.
-  if (!retention_status_.ok() && !std::exchange(retention_told_, true)) {
-    Log(LogLevel::kWarning, retention_status_.message());
+  if (const Status failure = UntoldRetentionFailure(); !failure.ok()) {
+    Log(LogLevel::kWarning, failure.message());
   }
   cursor_.next_file_number = std::max(cursor_.next_file_number, last_file_number_ + 1);
   cursor_.next_seq = std::max(cursor_.next_seq, last_seq_ + 1);
