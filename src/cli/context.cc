@@ -134,10 +134,14 @@ Result<std::unique_ptr<trial::Trial>> OpenChosenRun(const Arguments& arguments) 
   return trial::Trial::Open(run);
 }
 
-bool ColoursOn(int fd) {
+bool IsTerminal(int fd) {
   const std::optional<std::string> term = GetEnv("TERM");
+  return isatty(fd) == 1 && term && *term != "dumb";
+}
+
+bool ColoursOn(int fd) {
   const std::optional<std::string> no_color = GetEnv("NO_COLOR");
-  return isatty(fd) == 1 && (!no_color || no_color->empty()) && term && *term != "dumb";
+  return IsTerminal(fd) && (!no_color || no_color->empty());
 }
 
 std::string Plural(int64_t count, std::string_view noun) {

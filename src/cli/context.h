@@ -41,7 +41,9 @@ Result<std::unique_ptr<trial::Trial>> OpenChosenRun(const Arguments& arguments);
 // out.
 Result<std::vector<std::string>> ListRuns(const std::string& folder);
 
-// True when colours may be used on stderr / stdout: a terminal, no NO_COLOR, TERM not "dumb".
+// True for a terminal that understands escape codes: TERM is set and not "dumb".
+bool IsTerminal(int fd);
+// True when colours may be used on stderr / stdout: such a terminal, and no NO_COLOR.
 bool ColoursOn(int fd);
 // "1 finding", "2 findings"
 std::string Plural(int64_t count, std::string_view noun);

@@ -63,12 +63,11 @@ void Progress::Print(const std::string& text) {
 }
 
 Progress::Write ProgressOutput(bool quiet) {
-  const auto term = GetEnv("TERM");
   const auto ci = GetEnv("CI");
-  if (quiet || isatty(STDERR_FILENO) != 1 || (ci && !ci->empty()) || !term || *term == "dumb") {
+  if (quiet || !IsTerminal(STDERR_FILENO) || (ci && !ci->empty())) {
     return {};
   }
-  return [](std::string_view text) { SayRaw(text); };
+  return SayRaw;
 }
 
 }  // namespace wheeltapper::cli
