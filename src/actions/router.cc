@@ -94,7 +94,9 @@ class Router final : public ActionRouter {
   void Note(const std::string& run_dir, const ActionRecord& record);
   void TakeOnLeftovers();
   void SendLoop();
-  // Takes the first message that is due; false when none is.
+  // The first message of the run itself, or of ended runs, whose time has come; the end of the queue when none has.
+  std::deque<Pending>::iterator FirstDue(bool own, TimeNs now) WT_REQUIRES(mutex_);
+  // Takes the first message that is due, the run's own before those of ended runs; false when none is.
   bool TakeDue(Pending* pending) WT_REQUIRES(mutex_);
   void Settle(Pending pending, const Status& outcome);
   // True while there is something that the end of the run waits for: the run's own messages, and
@@ -298,15 +300,16 @@ void Router::TakeOnLeftovers() {
   looking_ = false;
 }
 
+std::deque<Pending>::iterator Router::FirstDue(bool own, TimeNs now) {
+  return std::find_if(queue_.begin(), queue_.end(),
+                      [&](const Pending& each) { return each.own == own && each.due_ns <= now; });
+}
+
 bool Router::TakeDue(Pending* pending) {
   const TimeNs now = clock_.MonotonicNs();
-  const auto first_due = [&](bool own) {
-    return std::find_if(queue_.begin(), queue_.end(),
-                        [&](const Pending& each) { return each.own == own && each.due_ns <= now; });
-  };
-  auto due = first_due(true);
+  auto due = FirstDue(/*own=*/true, now);
   if (due == queue_.end()) {
-    due = first_due(false);
+    due = FirstDue(/*own=*/false, now);
   }
   if (due == queue_.end()) {
     return false;
