@@ -58,8 +58,8 @@ function(_wheeltapper_test name sources libs)
   add_executable(${exe} ${sources})
   add_dependencies(wheeltapper_tests ${exe})
   _wheeltapper_executable(${exe} ${name} "${libs};GTest::gtest_main;GTest::gmock")
-  # Tests are compiled more often than they run long.
-  target_compile_options(${exe} PRIVATE $<$<CONFIG:Release>:-O1>)
+  # Tests are compiled more often than they run long. Under sanitizers optimising them takes half of their compile time.
+  target_compile_options(${exe} PRIVATE $<$<CONFIG:Release>:-O1> $<$<CONFIG:RelWithDebInfo>:-O0>)
   # Golden files and generated pages are compared with those in the tree.
   target_compile_definitions(${exe} PRIVATE WT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   include(GoogleTest)

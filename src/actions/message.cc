@@ -2,34 +2,31 @@
 
 #include <nlohmann/json.hpp>
 
+#include "wheeltapper/core/json.h"
+
 namespace wheeltapper::actions {
 namespace {
 
 using nlohmann::json;
 
-std::string Dump(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
 }  // namespace
 
 Message MakeMessage(const std::string& action, const std::string& event, const std::string& run,
                     const rules::Finding& finding) {
-  const json body = {{"event", event},
-                     {"run", run},
-                     {"finding", json::parse(rules::FindingToJson(finding), nullptr, false)}};
-  return {.action = action, .event = event, .finding_id = finding.id, .body = Dump(body)};
+  const json body = {
+      {"event", event}, {"run", run}, {"finding", ParseJson(rules::FindingToJson(finding))}};
+  return {.action = action, .event = event, .finding_id = finding.id, .body = JsonLine(body)};
 }
 
 std::string MessageToText(const Message& message) {
-  return Dump({{"action", message.action},
-               {"event", message.event},
-               {"finding_id", message.finding_id},
-               {"body", message.body}});
+  return JsonLine(json{{"action", message.action},
+                       {"event", message.event},
+                       {"finding_id", message.finding_id},
+                       {"body", message.body}});
 }
 
 Result<Message> MessageFromText(std::string_view text) {
-  const json value = json::parse(text, nullptr, false);
+  const json value = ParseJson(text);
   if (!value.is_object()) {
     return DataLossError("reading a spooled message: no JSON object");
   }

@@ -4,6 +4,7 @@
 
 #include "wheeltapper/actions/action.h"
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/json.h"
 #include "wheeltapper/format/run_directory.h"
 
 namespace wheeltapper::actions {
@@ -30,7 +31,7 @@ std::string ActionRecordToJson(const ActionRecord& record) {
                       {"finding", record.finding_id},   {"event", record.event},
                       {"outcome", record.outcome},      {"detail", record.detail},
                       {"attempts", record.attempts}};
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+  return JsonLine(value);
 }
 
 Result<std::vector<ActionRecord>> ReadActions(const std::string& run_dir) {
@@ -43,7 +44,7 @@ Result<std::vector<ActionRecord>> ReadActions(const std::string& run_dir) {
   std::istringstream lines(text);
   std::string line;
   while (std::getline(lines, line)) {
-    const json value = json::parse(line, nullptr, false);
+    const json value = ParseJson(line);
     if (!value.is_object()) {
       if (lines.peek() == std::istringstream::traits_type::eof()) {
         break;  // a torn last line: the writer was killed

@@ -94,9 +94,11 @@ class Router final : public ActionRouter {
   void Note(const std::string& run_dir, const ActionRecord& record);
   void TakeOnLeftovers();
   void SendLoop();
-  // The first message of the run itself, or of ended runs, whose time has come; the end of the queue when none has.
+  // The first message of the run itself, or of ended runs, whose time has come; the end of the
+  // queue when none has.
   std::deque<Pending>::iterator FirstDue(bool own, TimeNs now) WT_REQUIRES(mutex_);
-  // Takes the first message that is due, the run's own before those of ended runs; false when none is.
+  // Takes the first message that is due, the run's own before those of ended runs; false when none
+  // is.
   bool TakeDue(Pending* pending) WT_REQUIRES(mutex_);
   void Settle(Pending pending, const Status& outcome);
   // True while there is something that the end of the run waits for: the run's own messages, and

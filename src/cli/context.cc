@@ -8,6 +8,7 @@
 #include "wheeltapper/cli/main.h"
 #include "wheeltapper/core/env.h"
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/json.h"
 #include "wheeltapper/core/suggest.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/rules/catalogue.h"
@@ -57,6 +58,8 @@ void Say(std::string_view message) { WriteLine("wheeltapper: ", message); }
 void SayError(std::string_view message) { WriteLine("wheeltapper: error: ", message); }
 void SayRaw(std::string_view text) { WriteTo(STDERR_FILENO, text); }
 void Print(std::string_view text) { WriteTo(STDOUT_FILENO, text); }
+
+void PrintJson(const nlohmann::json& value) { Print(JsonIndented(value) + "\n"); }
 
 int Fail(const Status& status) {
   SayError(status.message());

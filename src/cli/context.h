@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "wheeltapper/core/config.h"
 #include "wheeltapper/core/status.h"
 #include "wheeltapper/trial/trial.h"
@@ -22,6 +24,8 @@ void SayRaw(std::string_view text);
 void SayError(std::string_view message);
 // Data on stdout. A closed pipe (`| head`) is no error.
 void Print(std::string_view text);
+// A value on stdout, indented.
+void PrintJson(const nlohmann::json& value);
 // Says the error and returns the exit code that fits it: 2 for what the user can mend, else 6.
 int Fail(const Status& status);
 

@@ -191,7 +191,7 @@ void PrintWritten(const Arguments& arguments, const std::string& run, const Tabl
                                   {"format", arguments.format},
                                   {"path", arguments.output},
                                   {"rows", table.rows()}};
-  Print(written.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  PrintJson(written);
 }
 
 Status Export(const Arguments& arguments, const std::string& run) {

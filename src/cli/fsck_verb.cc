@@ -87,7 +87,7 @@ int FsckVerb(const Arguments& arguments) {
   if (arguments.json) {
     json all = CheckJson(*report);
     all["repaired"] = repaired;
-    Print(all.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
+    PrintJson(all);
   } else {
     PrintText(*report, repaired);
   }

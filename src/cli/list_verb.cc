@@ -56,7 +56,7 @@ RunRow Describe(const std::string& path) {
   return row;
 }
 
-void PrintJson(const std::vector<RunRow>& rows) {
+void PrintRowsAsJson(const std::vector<RunRow>& rows) {
   nlohmann::json all = nlohmann::json::array();
   for (const RunRow& row : rows) {
     all.push_back(
@@ -68,7 +68,7 @@ void PrintJson(const std::vector<RunRow>& rows) {
          {"command", row.command},
          {"problem", row.problem.empty() ? nlohmann::json() : nlohmann::json(row.problem)}});
   }
-  Print(all.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  PrintJson(all);
 }
 
 void PrintTable(const std::vector<RunRow>& rows) {
@@ -103,7 +103,7 @@ int LsVerb(const Arguments& arguments) {
     rows.push_back(Describe(path));
   }
   if (arguments.json) {
-    PrintJson(rows);
+    PrintRowsAsJson(rows);
   } else if (rows.empty()) {
     Say("no runs in \"" + folder + "\"; start one: wheeltapper run -- python train.py");
   } else {

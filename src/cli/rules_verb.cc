@@ -46,7 +46,7 @@ int RulesVerb(const Arguments& arguments) {
     for (const rules::RuleType& type : rules::BuiltinRules()) {
       all.push_back(RuleJson(*type.info));
     }
-    Print(all.dump(2) + "\n");
+    PrintJson(all);
     return kExitOk;
   }
   Print(fmt::format("{:<22}  {:<8}  {}\n", "RULE", "SEVERITY", "WHAT IT FINDS"));
@@ -66,7 +66,11 @@ int ExplainVerb(const Arguments& arguments) {
   if (type == nullptr) {
     return Fail(NoSuchRule(arguments.rule, {}));
   }
-  Print(arguments.json ? RuleJson(*type->info).dump(2) + "\n" : rules::ExplainRule(*type->info));
+  if (arguments.json) {
+    PrintJson(RuleJson(*type->info));
+  } else {
+    Print(rules::ExplainRule(*type->info));
+  }
   return kExitOk;
 }
 
@@ -90,7 +94,7 @@ int ConfigVerb(const Arguments& arguments) {
     }
   }
   if (arguments.json) {
-    Print(all.dump(2) + "\n");
+    PrintJson(all);
   }
   return kExitOk;
 }

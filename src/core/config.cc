@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "wheeltapper/core/json.h"
 #include "wheeltapper/core/log.h"
 
 #include "config_layers.h"
@@ -14,7 +15,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int kJsonSchema = 1;
-constexpr size_t kMaxJsonDepth = 8;  // ours is 4 deep
 
 std::optional<ConfigLayer> LayerFromName(std::string_view name) {
   for (const ConfigLayer layer : {ConfigLayer::kDefault, ConfigLayer::kUser, ConfigLayer::kProject,
@@ -217,18 +217,13 @@ std::string Config::ToJson() const {
     values[name] = std::move(stored);
   }
   const json document = {{"schema", kJsonSchema}, {"values", std::move(values)}};
-  return document.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
+  return JsonIndented(document) + "\n";
 }
 
 Result<Config> Config::FromJson(std::string_view text) {
-  bool too_deep = false;
-  const auto guard = [&too_deep](int depth, json::parse_event_t, const json&) {
-    too_deep = too_deep || depth > static_cast<int>(kMaxJsonDepth);
-    return !too_deep;
-  };
-  const json document = json::parse(text, guard, /*allow_exceptions=*/false);
+  const json document = ParseJson(text);
   const auto values = document.is_object() ? document.find("values") : document.end();
-  if (too_deep || !document.is_object() || values == document.end() || !values->is_object()) {
+  if (!document.is_object() || values == document.end() || !values->is_object()) {
     return DataLossError("reading configuration: no object with \"values\"");
   }
   Config config = Defaults();

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/json.h"
 #include "wheeltapper/format/journal.h"
 
 #include "run_names.h"
@@ -22,10 +23,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kMaxJsonBytes = uint64_t{16} << 20;
 
-std::string Dump(const Json& json) {
-  // Names and arguments are bytes, not always UTF-8: what is not becomes U+FFFD.
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-}
+std::string Dump(const Json& json) { return JsonIndented(json) + "\n"; }
 
 // Reads members by name; the first one that is missing or of another type is remembered.
 class ObjectReader {
@@ -127,7 +125,7 @@ Result<Json> ReadObject(const std::string& path) {
                ? DataLossError("reading \"" + path + "\": larger than any file of its kind")
                : text.status();
   }
-  Json json = Json::parse(*text, nullptr, false);
+  Json json = ParseOrderedJson(*text);
   if (!json.is_object()) {
     return DataLossError("reading \"" + path + "\": not a JSON object");
   }

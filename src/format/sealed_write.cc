@@ -9,6 +9,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "wheeltapper/core/json.h"
+
 #include "run_names.h"
 #include "sealed_tables.h"
 
@@ -114,7 +116,7 @@ class NameLister {
       entry["collections"] = desc->collections;
       names.push_back(std::move(entry));
     }
-    return names.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+    return JsonLine(names);
   }
 
  private:
@@ -390,7 +392,7 @@ SealedTable GapsTable(const SealInput& input) {
 }
 
 std::string KindOf(const std::string& meta) {
-  const auto json = nlohmann::json::parse(meta, nullptr, false);
+  const auto json = ParseJson(meta);
   if (!json.is_object()) {
     return "";
   }

@@ -4,6 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "wheeltapper/core/json.h"
+
 #include "number_text.h"
 
 namespace wheeltapper::report {
@@ -17,10 +19,6 @@ json Number(double value) {
     return value;
   }
   return std::isnan(value) ? "NaN" : (value > 0 ? "Infinity" : "-Infinity");
-}
-
-std::string Dump(const json& value) {
-  return value.dump(2, ' ', false, json::error_handler_t::replace);
 }
 
 json Points(const std::vector<SeriesPoint>& points) {
@@ -47,7 +45,7 @@ json Series(const std::vector<NamedSeries>& all) {
 json FindingsOf(const ReportData& data) {
   json out = json::array();
   for (const rules::Finding& finding : data.findings) {
-    out.push_back(json::parse(rules::FindingToJson(finding), nullptr, false));
+    out.push_back(ParseJson(rules::FindingToJson(finding)));
   }
   return out;
 }
@@ -140,7 +138,7 @@ std::string JsonOf(const ReportData& data) {
                          {"step_ms", Points(data.step_ms)}};
   report["environment"] = data.info.environment;
   report["wheeltapper_version"] = data.info.wheeltapper_version;
-  return Dump(report);
+  return JsonIndented(report);
 }
 
 Result<std::string> ReportJson(trial::Trial& trial) {
@@ -150,7 +148,7 @@ Result<std::string> ReportJson(trial::Trial& trial) {
 
 Result<std::string> SummaryJson(trial::Trial& trial) {
   WT_ASSIGN_OR_RETURN(const ReportData data, GatherSummary(trial));
-  return Dump(Summary(data));
+  return JsonIndented(Summary(data));
 }
 
 }  // namespace wheeltapper::report

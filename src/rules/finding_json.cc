@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "wheeltapper/core/json.h"
 #include "wheeltapper/rules/finding.h"
 
 namespace wheeltapper::rules {
@@ -267,12 +268,11 @@ std::string FindingToJson(const Finding& finding) {
   for (const auto& [name, value] : finding.parameters) {
     json["parameters"][name] = value;
   }
-  // Names come from models: bytes that are no UTF-8 become U+FFFD instead of an exception.
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return JsonLine(json);
 }
 
 Result<Finding> FindingFromJson(std::string_view line) {
-  const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  const Json json = ParseOrderedJson(line);
   if (!json.is_object()) {
     return DataLossError("reading a finding: no JSON object");
   }

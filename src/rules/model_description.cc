@@ -4,6 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "wheeltapper/core/json.h"
+
 namespace wheeltapper::rules {
 namespace {
 
@@ -67,7 +69,7 @@ void ModelDescription::AddParameter(const std::string& name, bool requires_grad)
 }
 
 void ModelDescription::AddMeta(const std::string& meta) {
-  const Json json = Json::parse(meta, nullptr, /*allow_exceptions=*/false);
+  const Json json = ParseJson(meta);
   if (!json.is_object()) {
     return;
   }

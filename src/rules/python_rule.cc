@@ -19,6 +19,7 @@
 
 #include "wheeltapper/core/env.h"
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/json.h"
 #include "wheeltapper/rules/python_rules.h"
 
 #include "sandbox.h"
@@ -183,7 +184,7 @@ class SandboxedRule final : public PythonRule {
   }
 
   Status Send(const Json& message) {
-    const std::string line = message.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+    const std::string line = JsonLine(message) + "\n";
     const ssize_t written = send(process_.to_child.get(), line.data(), line.size(), MSG_NOSIGNAL);
     // One message is on its way at a time, so the socket's buffer never fills.
     if (written != static_cast<ssize_t>(line.size())) {
@@ -259,7 +260,7 @@ class SandboxedRule final : public PythonRule {
   }
 
   Status Handle(const std::string& line, RuleContext& context) {
-    const Json answer = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    const Json answer = ParseJson(line);
     if (!answer.is_object()) {
       return Broken("is no JSON object");
     }

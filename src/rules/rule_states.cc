@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/json.h"
 #include "wheeltapper/rules/engine.h"
 
 namespace wheeltapper::rules {
@@ -37,8 +38,7 @@ Status WriteRuleStates(const std::string& run_dir, const std::vector<RuleStatus>
                     {"detail", status.detail},
                     {"findings", status.findings}});
   }
-  return WriteFileAtomically(PathOf(run_dir),
-                             rows.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
+  return WriteFileAtomically(PathOf(run_dir), JsonIndented(rows) + "\n");
 }
 
 Result<std::vector<RuleStatus>> ReadRuleStates(const std::string& run_dir) {
@@ -47,7 +47,7 @@ Result<std::vector<RuleStatus>> ReadRuleStates(const std::string& run_dir) {
     return states;
   }
   WT_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(PathOf(run_dir), kMaxBytes));
-  const json rows = json::parse(text, nullptr, false);
+  const json rows = ParseJson(text);
   if (!rows.is_array()) {
     return DataLossError("reading rules.json: it holds no JSON array");
   }

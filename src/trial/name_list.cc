@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "wheeltapper/core/json.h"
+
 #include "sealed_table.h"
 
 namespace wheeltapper::trial {
@@ -63,7 +65,7 @@ bool ReadEntry(const Json& entry, format::NameInfo* info) {
 }  // namespace
 
 bool AddListedNames(const std::string& json, format::NameTable* names) {
-  const Json list = Json::parse(json, nullptr, false);
+  const Json list = ParseJson(json);
   if (!list.is_array()) {
     return false;
   }

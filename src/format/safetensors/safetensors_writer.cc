@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "wheeltapper/core/json.h"
 #include "wheeltapper/format/safetensors.h"
 
 #include "parquet/utf8.h"
@@ -98,7 +99,7 @@ Result<std::vector<HeaderEntry>> FillGaps(std::vector<HeaderEntry> entries, uint
 }
 
 void AppendQuoted(const std::string& text, std::string* out) {
-  *out += nlohmann::json(text).dump();
+  *out += JsonLine(nlohmann::json(text));
 }
 
 void AppendEntry(const HeaderEntry& entry, std::string* out) {
