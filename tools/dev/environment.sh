@@ -149,6 +149,13 @@ prepare_tools() {
   export_environment
 }
 
+# How pip builds the package and the wheel: in one folder, with the flags of the release build, whose objects serve again.
+readonly WT_PIP_BUILD=(
+  --disable-pip-version-check --no-deps --no-build-isolation --config-settings=build-dir="$WT_ROOT/build/package"
+  --config-settings=cmake.define.CMAKE_CXX_COMPILER_LAUNCHER=ccache --config-settings=cmake.define.CMAKE_C_COMPILER_LAUNCHER=ccache
+  --config-settings=cmake.define.WT_WERROR=ON
+)
+
 # Changes when a file that goes into the package is edited, added or removed.
 package_state() {
   (cd "$WT_ROOT" && find CMakeLists.txt VERSION pyproject.toml README.md cmake src python -type f \
@@ -166,10 +173,7 @@ prepare_package() {
   state=$(package_state)
   stamp_is package "$state" && [[ -x $WT_VENV/bin/wheeltapper ]] && { exec 9>&-; return; }
   say "./dev: building the package"
-  quietly package env CC=gcc CXX=g++ "$WT_VENV/bin/python" -m pip install --disable-pip-version-check --no-input --no-deps \
-    --no-build-isolation --force-reinstall --config-settings=build-dir="$WT_ROOT/build/package" \
-    --config-settings=cmake.define.CMAKE_CXX_COMPILER_LAUNCHER=ccache --config-settings=cmake.define.CMAKE_C_COMPILER_LAUNCHER=ccache \
-    --config-settings=cmake.define.WT_WERROR=ON "$WT_ROOT" ||
+  quietly package env CC=gcc CXX=g++ "$WT_VENV/bin/python" -m pip install "${WT_PIP_BUILD[@]}" --no-input --force-reinstall "$WT_ROOT" ||
     die 6 "building the package failed" "see the lines above"
   set_stamp package "$state"
   exec 9>&-

@@ -5,9 +5,7 @@ build_wheel() {
   local raw=$WT_ROOT/build/wheel wheel
   rm -rf "$raw" && mkdir -p "$raw" "$WT_ROOT/dist"
   say "./dev: building the wheel"
-  quietly wheel env CC=gcc CXX=g++ python -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation -w "$raw" \
-    --config-settings=build-dir="$WT_ROOT/build/package" \
-    --config-settings=cmake.define.CMAKE_CXX_COMPILER_LAUNCHER=ccache --config-settings=cmake.define.CMAKE_C_COMPILER_LAUNCHER=ccache "$WT_ROOT" ||
+  quietly wheel env CC=gcc CXX=g++ python -m pip wheel "${WT_PIP_BUILD[@]}" -w "$raw" "$WT_ROOT" ||
     die 6 "building the wheel failed" "see the lines above"
   rm -f "$WT_ROOT"/dist/wheeltapper-*.whl
   quietly auditwheel auditwheel repair --strip -w "$WT_ROOT/dist" "$raw"/wheeltapper-*.whl ||
