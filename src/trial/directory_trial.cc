@@ -259,6 +259,8 @@ Result<std::vector<StepPoint>> DirectoryTrial::StepTimes(const SeriesQuery& quer
   return ReadStepTimes(&view_, query);
 }
 
+Result<std::vector<int64_t>> DirectoryTrial::CapturedSteps() { return ReadCapturedSteps(&view_); }
+
 Result<std::vector<format::GapRow>> DirectoryTrial::Gaps() { return ReadGaps(&view_); }
 
 Result<std::vector<std::string>> DirectoryTrial::Metas() { return ReadMetas(&view_); }

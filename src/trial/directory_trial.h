@@ -52,6 +52,7 @@ class DirectoryTrial final : public Trial {
   Result<std::vector<format::GapRow>> Gaps() override;
   Result<std::vector<std::string>> Metas() override;
   Result<Overhead> MeasuredOverhead() override;
+  Result<std::vector<int64_t>> CapturedSteps() override;
   Result<format::Table> ReadTable(const std::string& table, const NameFilter& names,
                                   const SeriesQuery& query) override;
 

@@ -1,5 +1,6 @@
-// What is kept per batch: steps and their times, gaps, metas.
+// What is kept per batch: steps and their times, which of them hold tensors, gaps, metas.
 #include <algorithm>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -139,6 +140,25 @@ Result<std::vector<StepPoint>> ReadStepTimes(RunView* view, const SeriesQuery& q
     return std::pair(a.key.step, a.key.rank) < std::pair(b.key.step, b.key.rank);
   });
   return points;
+}
+
+Result<std::vector<int64_t>> ReadCapturedSteps(RunView* view) {
+  std::set<int64_t> steps;
+  for (const SealedPart part : {&SealedSet::stats, &SealedSet::tensors}) {
+    WT_RETURN_IF_ERROR(VisitTables(*view, part, [&](const SealedTable& table, Rank) -> Status {
+      WT_ASSIGN_OR_RETURN(const auto of_rows, table.ReadInts(kStepColumn, {0, table.rows()}));
+      steps.insert(of_rows.begin(), of_rows.end());
+      return {};
+    }));
+  }
+  for (const auto& [rank, tail] : view->tail.ranks()) {
+    for (const auto& batch : tail.batches) {
+      if (!batch->stats.empty() || !batch->tensors.empty()) {
+        steps.insert(batch->key.step.value);
+      }
+    }
+  }
+  return std::vector<int64_t>(steps.begin(), steps.end());
 }
 
 Result<std::vector<format::GapRow>> ReadGaps(RunView* view) {

@@ -56,6 +56,7 @@ Result<std::vector<ScalarPoint>> ReadStatSeries(RunView* view, const std::string
                                                 const std::string& column,
                                                 const SeriesQuery& query);
 Result<std::vector<StepPoint>> ReadStepTimes(RunView* view, const SeriesQuery& query);
+Result<std::vector<int64_t>> ReadCapturedSteps(RunView* view);
 Result<std::vector<format::GapRow>> ReadGaps(RunView* view);
 Result<std::vector<std::string>> ReadMetas(RunView* view);
 Result<TensorValue> ReadValue(RunView* view, const std::string& name, const format::StepKey& key);

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -105,6 +106,15 @@ class FakeTrial final : public trial::Trial {
   Result<std::vector<format::GapRow>> Gaps() override { return gap_rows; }
   Result<std::vector<std::string>> Metas() override { return std::vector<std::string>(); }
   Result<trial::Overhead> MeasuredOverhead() override { return overhead; }
+  Result<std::vector<int64_t>> CapturedSteps() override {
+    std::set<int64_t> steps;
+    for (const auto& [name, points] : stats) {
+      for (const trial::StatsPoint& point : points) {
+        steps.insert(point.key.step.value);
+      }
+    }
+    return std::vector<int64_t>(steps.begin(), steps.end());
+  }
   Result<format::Table> ReadTable(const std::string& /*table*/, const trial::NameFilter& /*names*/,
                                   const trial::SeriesQuery& /*query*/) override {
     return format::Table();

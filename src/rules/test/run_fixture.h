@@ -156,6 +156,7 @@ class MemoryTrial final : public trial::Trial {
   Result<std::vector<format::GapRow>> Gaps() override { return No(); }
   Result<std::vector<std::string>> Metas() override { return No(); }
   Result<trial::Overhead> MeasuredOverhead() override { return No(); }
+  Result<std::vector<int64_t>> CapturedSteps() override { return No(); }
   Result<format::Table> ReadTable(const std::string&, const trial::NameFilter&,
                                   const trial::SeriesQuery&) override {
     return No();

@@ -140,14 +140,28 @@ TEST_F(TrialTest, RowsMoveFromTheTailToSealedFilesWithoutLossOrDuplicates) {
       rank.Rotate();
       ASSERT_TRUE(trial->Refresh().ok());
       EXPECT_EQ(StepsOf(*trial->Scalars("loss/main", {})), expected) << "rotated";
+      EXPECT_EQ(*trial->CapturedSteps(), expected) << "rotated";
       rank.Seal();
     }
     ASSERT_TRUE(trial->Refresh().ok());
     EXPECT_EQ(StepsOf(*trial->Scalars("loss/main", {})), expected);
     EXPECT_EQ(StepsOf(*trial->StatSeries("layer.weight", "max", {})), expected);
     EXPECT_EQ(*trial->Steps({}), expected);
+    EXPECT_EQ(*trial->CapturedSteps(), expected);
     EXPECT_EQ(trial->StepTimes({})->size(), expected.size());
   }
+}
+
+TEST_F(TrialTest, AStepWithoutAnyTensorIsNotACapturedOne) {
+  RankBuilder rank(run(), Rank{0}, clock_);
+  WriteSteps(&rank, 0, 1);
+  rank.Begin(2, Mode::kTrain, 2);
+  rank.Scalar("loss/main", 1, {"losses"});
+  rank.Commit();
+  rank.Drain();
+  const auto trial = Open();
+  EXPECT_THAT(*trial->Steps({}), ElementsAre(0, 1, 2));
+  EXPECT_THAT(*trial->CapturedSteps(), ElementsAre(0, 1));
 }
 
 TEST_F(TrialTest, RawValuesComeBackInlineFromOpenBlobsAndFromSealedOnes) {

@@ -157,6 +157,8 @@ class Trial {
   // a step recorded twice the newest; values that retention removed are left out. NotFound for an
   // unknown name. (The default asks for one Value after the other.)
   virtual Result<std::vector<ValueRun>> Values(const std::string& name, Mode mode, Rank rank);
+  // Steps at which the statistics or the value of any tensor was recorded; global, ascending.
+  virtual Result<std::vector<int64_t>> CapturedSteps() = 0;
   virtual Result<std::vector<StepPoint>> StepTimes(const SeriesQuery& query) = 0;
   virtual Result<std::vector<format::GapRow>> Gaps() = 0;
   virtual Result<std::vector<std::string>> Metas() = 0;  // JSON objects in commit order
