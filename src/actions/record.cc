@@ -1,3 +1,4 @@
+#include <map>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
@@ -6,6 +7,9 @@
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/core/json.h"
 #include "wheeltapper/format/run_directory.h"
+
+#include "leftovers.h"
+#include "spool.h"
 
 namespace wheeltapper::actions {
 namespace {
@@ -60,6 +64,32 @@ Result<std::vector<ActionRecord>> ReadActions(const std::string& run_dir) {
                        .attempts = static_cast<int>(Whole(value, "attempts"))});
   }
   return records;
+}
+
+Result<std::vector<WaitingMessages>> ReadWaiting(const std::string& run_dir) {
+  WT_ASSIGN_OR_RETURN(const std::vector<Message> messages,
+                      Spool::Peek(JoinPath(run_dir, kSpoolFolder)));
+  std::map<std::string, WaitingMessages> by_action;
+  for (const Message& message : messages) {
+    WaitingMessages& waiting = by_action[message.action];
+    waiting.action = message.action;
+    ++waiting.count;
+  }
+  if (by_action.empty()) {
+    return std::vector<WaitingMessages>();
+  }
+  WT_ASSIGN_OR_RETURN(const std::vector<ActionRecord> records, ReadActions(run_dir));
+  for (const ActionRecord& record : records) {
+    const auto waiting = by_action.find(record.action);
+    if (waiting != by_action.end() && record.outcome == "retrying") {
+      waiting->second.why = record.detail;
+    }
+  }
+  std::vector<WaitingMessages> all;
+  for (auto& [action, waiting] : by_action) {
+    all.push_back(std::move(waiting));
+  }
+  return all;
 }
 
 }  // namespace wheeltapper::actions

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <map>
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -31,6 +32,29 @@ bool Spool::HoldsMessages(const std::string& folder) {
   const Result<std::vector<std::string>> names = ListDirectory(folder);
   return names.ok() && std::any_of(names->begin(), names->end(),
                                    [](const std::string& name) { return NumberOf(name) != 0; });
+}
+
+Result<std::vector<Message>> Spool::Peek(const std::string& folder) {
+  std::map<uint64_t, Message> messages;
+  if (!PathExists(folder)) {
+    return std::vector<Message>();
+  }
+  WT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(folder));
+  for (const std::string& name : names) {
+    const uint64_t number = NumberOf(name);
+    const Result<std::string> text = number == 0
+                                         ? Result<std::string>(NotFoundError("no message"))
+                                         : ReadWholeFile(JoinPath(folder, name), kMaxMessageBytes);
+    Result<Message> message = text.ok() ? MessageFromText(*text) : Result<Message>(text.status());
+    if (message.ok()) {  // else delivered meanwhile, or damaged: Load tells
+      messages.emplace(number, std::move(*message));
+    }
+  }
+  std::vector<Message> ordered;
+  for (auto& [number, message] : messages) {
+    ordered.push_back(std::move(message));
+  }
+  return ordered;
 }
 
 Status Spool::Lock() {

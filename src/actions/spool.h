@@ -24,6 +24,10 @@ class Spool {
   // True when there are messages in a folder; takes no lock.
   static bool HoldsMessages(const std::string& folder);
 
+  // The messages in a folder, oldest first, without those that cannot be read; takes no lock and
+  // changes nothing.
+  static Result<std::vector<Message>> Peek(const std::string& folder);
+
   // Makes the folder and takes its lock (flock of "lock"), which lasts as long as this object and
   // this process: who holds it delivers the messages, nobody else does. Unavailable when it is
   // taken.

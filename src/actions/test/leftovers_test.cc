@@ -78,6 +78,23 @@ TEST_F(LeftoversTest, TheEndOfARunSaysWhatWasNotDeliveredAndWhoSendsIt) {
                 "\", for 7 days");
 }
 
+TEST_F(LeftoversTest, WhatWaitsIsToldWithItsActionAndTheReasonAndChangesNothing) {
+  const std::string run = RunDir("a");
+  EXPECT_THAT(ReadWaiting(run).value(), IsEmpty());
+  LeaveMessage(run);
+  ASSERT_TRUE(WriteFileAtomically(run + "/actions/000099.json", "no message").ok());
+  for (int again = 0; again < 2; ++again) {
+    const std::vector<WaitingMessages> waiting = ReadWaiting(run).value();
+    ASSERT_THAT(waiting, SizeIs(1));
+    EXPECT_EQ(waiting[0].action, "command");
+    EXPECT_EQ(waiting[0].count, 1);
+    EXPECT_THAT(waiting[0].why, HasSubstr("75"));
+  }
+  EXPECT_TRUE(PathExists(run + "/actions/000099.json"));
+  ASSERT_TRUE(Route(RunDir("b"), receives_)->Drain(20 * kSecond).ok());
+  EXPECT_THAT(ReadWaiting(run).value(), IsEmpty());
+}
+
 TEST_F(LeftoversTest, ARunElsewhereIsNotPromisedALaterDelivery) {
   RunDir("a");
   const std::string elsewhere = folder_.file("elsewhere");

@@ -39,6 +39,15 @@ std::string ActionRecordToJson(const ActionRecord& record);
 // Reads actions.jsonl; a run without the file has none.
 Result<std::vector<ActionRecord>> ReadActions(const std::string& run_dir);
 
+// Messages that have not been delivered, as they lie in the run's spool: of the sending thread's
+// while the run is watched, kept for the next run afterwards. Changes nothing there.
+struct WaitingMessages {
+  std::string action;
+  int64_t count = 0;
+  std::string why;  // what the last try that is on record said; "" when there is none
+};
+Result<std::vector<WaitingMessages>> ReadWaiting(const std::string& run_dir);
+
 // Routes findings to the configured actions (which findings: rule names, a minimum severity). Slow
 // ones (webhook, command) run on one thread "wt-actions-send" with a queue spooled under
 // RUN/actions/. The same thread delivers what ended runs under storage.path left there, at most a
