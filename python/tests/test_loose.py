@@ -66,3 +66,89 @@ def test_a_network_that_nobody_trains_and_both_halves_of_a_gan_are_none(job):
     assert len(weights) == 2
     for name in weights:
         assert len(trial.tensor(name).steps()) == len(set(trial.tensor(name).steps())) == 4
+
+
+def test_the_gradients_of_an_optimizer_that_is_never_stepped_are_recorded_and_it_is_named(job):
+    def loop():
+        body, head = Net(), torch.nn.Linear(3, 2)
+        stepped = torch.optim.SGD(body.parameters(), lr=0.1)
+        forgotten = torch.optim.Adam(head.parameters(), lr=0.1)
+        for _ in range(4):
+            stepped.zero_grad()
+            forgotten.zero_grad()
+            head(body(batch()[0])).square().mean().backward()
+            stepped.step()
+
+    trial = job(loop)
+    assert {"Linear.weight", "gradient/Linear.weight", "gradient/Linear.bias"} <= names_of(trial)
+    assert l2(trial, "Linear.weight", 1) == l2(trial, "Linear.weight", 3)
+    assert idle_optimizers(trial) == [("Adam", ["Linear.weight", "Linear.bias"])]
+
+
+def test_an_optimizer_that_gave_way_to_another_one_is_not_called_idle(job):
+    def loop():
+        model = Net()
+        replaced = torch.optim.Adam(model.parameters(), lr=0.1)
+        train(model, torch.optim.SGD(model.parameters(), lr=0.1), 4)
+        assert replaced.param_groups
+
+    assert idle_optimizers(job(loop)) == []
+
+
+def test_a_parameter_that_has_no_gradient_is_not_recorded_for_an_idle_optimizer(job):
+    def loop():
+        model, unused = Net(), torch.nn.Linear(3, 2)
+        idle = torch.optim.SGD(unused.parameters(), lr=0.1)
+        train(model, torch.optim.SGD(model.parameters(), lr=0.1), 4)
+        assert idle.param_groups
+
+    trial = job(loop)
+    assert not [name for name in names_of(trial) if "Linear" in name and trial.tensor(name).steps()]
+
+
+def test_steps_without_any_gradient_are_counted_until_one_has_come(job):
+    def loop():
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(3):
+            model(batch()[0]).sum()
+            optimizer.step()
+        train(model, optimizer, 3)
+
+    assert without_gradient(job(loop)) == {0: 1, 1: 2, 2: 3, 3: 0}
+
+
+def test_steps_without_any_gradient_are_counted_where_none_is_captured_and_with_a_closure(job):
+    def loop():
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(3):
+            optimizer.step(lambda: model(batch()[0]).sum())
+
+    assert without_gradient(job(loop, WHEELTAPPER_CAPTURE_GRADIENTS="off")) == {0: 1, 1: 2, 2: 3}
+
+
+def test_sound_and_frozen_optimizers_count_no_step_without_a_gradient(job):
+    def loop():
+        model, frozen = Net(), Net()
+        frozen.requires_grad_(False)
+        optimizers = [torch.optim.SGD(m.parameters(), lr=0.1) for m in (model, frozen)]
+        for _ in range(3):
+            optimizers[0].zero_grad()
+            frozen(model.first(batch()[0])[:, :8]).sum().backward()
+            for optimizer in optimizers:
+                optimizer.step()
+
+    assert without_gradient(job(loop)) == {}
+
+
+def idle_optimizers(trial):
+    return [(meta["type"], meta["parameters"]) for meta in trial.metas() if meta["kind"] == "idle_optimizer"]
+
+
+def without_gradient(trial):
+    name = "wheeltapper/steps_without_gradient"
+    if name not in trial.tensor_names(kind=""):
+        return {}
+    series = trial.scalars(name)
+    return dict(zip(series.step.tolist(), series.value.tolist(), strict=True))

@@ -56,6 +56,19 @@ std::string NeedsText(const RuleNeeds& needs) {
   return text.empty() ? "nothing but the run" : text;
 }
 
+// "; part of the finding of `overfit`, while that is open"; "" for a rule that nothing explains.
+std::string ExplainedByText(const RuleInfo& info) {
+  std::string names;
+  std::string_view last;
+  for (const Explanation& explanation : info.explained_by) {
+    if (last != explanation.rule) {  // the causes of one rule stand together
+      names += fmt::format("{}`{}`", names.empty() ? "" : " or ", explanation.rule);
+    }
+    last = explanation.rule;
+  }
+  return names.empty() ? "" : "; with the same cause part of a finding of " + names;
+}
+
 }  // namespace
 
 std::string_view ParameterTypeName(ParameterType type) {
@@ -100,6 +113,7 @@ std::string ExplainRule(const RuleInfo& info) {
   if (*info.smdebug_name != '\0') {
     text += fmt::format("; SageMaker Debugger's {}", info.smdebug_name);
   }
+  text += ExplainedByText(info);
   text += fmt::format(".\n\n## What it means\n\n{}\n\n## How to fix it\n\n{}\n\n",
                       info.what_it_means, info.how_to_fix);
   text += fmt::format("## When it may be wrong\n\n{}\n\n## Parameters\n\n{}", info.false_alarms,

@@ -151,10 +151,10 @@ class Engine final : public RuleEngine {
     for (const RunningRule& rule : rules_) {
       states.push_back(rule.status);
       states.back().findings = book_.CountOf(rule.status.name);
-      if (rule.python != nullptr && rule.status.state == RuleState::kActive &&
-          !rule.python->passed_over().empty()) {
+      const std::string nothing = NothingJudged(rule);
+      if (rule.status.state == RuleState::kActive && !nothing.empty()) {
         states.back().state = RuleState::kWaiting;
-        states.back().detail = "every step was passed over: " + rule.python->passed_over();
+        states.back().detail = nothing;
       }
     }
     return states;
@@ -209,6 +209,22 @@ class Engine final : public RuleEngine {
     if (listener_) {
       listener_(batch.key);
     }
+  }
+
+  // Why the rule has had nothing to judge on any rank; "" when it had.
+  static std::string NothingJudged(const RunningRule& rule) {
+    if (rule.python != nullptr) {
+      const std::string& why = rule.python->passed_over();
+      return why.empty() ? "" : "every step was passed over: " + why;
+    }
+    std::string why;
+    for (const auto& [rank, instance] : rule.by_rank) {
+      why = instance->NothingJudged();
+      if (why.empty()) {
+        break;
+      }
+    }
+    return why;
   }
 
   static Rule* InstanceFor(RunningRule* rule, Rank rank) {
@@ -279,6 +295,7 @@ Result<RunningRule> Prepare(const RuleSelection& selection) {
   }
   WT_ASSIGN_OR_RETURN(rule.parameters, Parameters::Make(*rule.type->info, selection.parameters));
   rule.source.severity = selection.severity.value_or(rule.type->info->severity);
+  rule.source.explained_by = rule.type->info->explained_by;
   rule.source.parameters = rule.parameters.all();
   rule.status.detail = MissingText(rule.type->info->needs);
   return rule;

@@ -223,6 +223,15 @@ void ReadLists(ObjectReader& reader, Finding* finding) {
       finding->evidence.push_back(EvidenceFromJson(item, reader));
     }
   }
+  if (const Json* also = reader.Array("also")) {
+    for (const Json& item : *also) {
+      if (!item.is_string()) {
+        reader.Fail("\"also\" holds something else than texts");
+        break;
+      }
+      finding->also.push_back(item.get<std::string>());
+    }
+  }
   const Json* parameters = reader.Member("parameters", false);
   if (parameters == nullptr) {
     return;
@@ -256,6 +265,8 @@ std::string FindingToJson(const Finding& finding) {
   json["rank"] = finding.rank ? Json(finding.rank->value) : Json(nullptr);
   json["count"] = finding.count;
   json["tensors"] = finding.tensors;
+  json["also"] = finding.also;
+  json["part_of"] = OptionalToJson(finding.part_of);
   json["message"] = finding.message;
   json["cause"] = OptionalToJson(finding.cause);
   json["try"] = OptionalToJson(finding.try_);
@@ -285,6 +296,7 @@ Result<Finding> FindingFromJson(std::string_view line) {
   finding.message = reader.Text("message", true).value_or("");
   finding.cause = reader.Text("cause", false);
   finding.try_ = reader.Text("try", false);
+  finding.part_of = reader.Text("part_of", false);
   finding.step = reader.Integer("step", true).value_or(0);
   finding.last_step = reader.Integer("last_step", true).value_or(0);
   finding.count = reader.Integer("count", true).value_or(0);

@@ -14,6 +14,12 @@ constexpr size_t kEvidencePoints = 64;
 // A tensor whose elements are smaller than this (biases and adapters start at zero) has not grown
 // when it reaches it.
 constexpr double kParameterFloorRms = 0.01;
+// A learning rate that grew less than this times is called high, not grown.
+constexpr double kNotableRise = 2;
+// A rise is over when the learning rate has stayed where it is for more than this part of the steps
+// that the rise took, and for more than kBriefRest steps: a warm-up that has ended is no cause.
+constexpr int64_t kRestShare = 4;
+constexpr int64_t kBriefRest = 10;
 
 }  // namespace
 
@@ -31,6 +37,11 @@ void GrowthTracker::AddValue(const format::NameTable& names, format::NameId id, 
     track.growth.from = value;
     track.growth.from_step = step;
     track.is_loss = track.growth.role.kind == TensorKind::kLoss;
+    track.lowest = value;
+  }
+  if (track.is_loss && value <= track.lowest) {
+    track.lowest = value;
+    best_rate_ = learning_rate_;
   }
   track.growth.to = value;
   track.growth.to_step = step;
@@ -43,10 +54,11 @@ void GrowthTracker::AddValue(const format::NameTable& names, format::NameId id, 
 
 void GrowthTracker::Add(const format::StepBatch& batch, const format::NameTable& names) {
   const int64_t step = batch.key.step.value;
+  step_ = step;
   for (const format::ScalarRow& row : batch.scalars) {
     const std::string& name = names.info(row.name).name;
     if (NamesLearningRate(name)) {
-      learning_rate_ = row.value;
+      AddLearningRate(row.name, row.value, step);
     } else if (NamesLoss(name)) {
       AddValue(names, row.name, row.value, 1e-3, step);
     }
@@ -62,6 +74,31 @@ void GrowthTracker::Add(const format::StepBatch& batch, const format::NameTable&
       AddValue(names, row.name, row.stats.l2(), 1e-6 * root_n, step);
     }
   }
+}
+
+void GrowthTracker::AddLearningRate(format::NameId id, double value, int64_t step) {
+  learning_rate_ = value;
+  const auto [slot, is_new] = rises_.try_emplace(id);
+  Rise& rise = slot->second;
+  if (is_new || !(value >= rise.to)) {
+    rise = {.from = value, .to = value, .from_step = step, .to_step = step};
+  } else if (value > rise.to) {
+    rise.to = value;
+    rise.to_step = step;
+  }
+}
+
+const GrowthTracker::Rise* GrowthTracker::Rising() const {
+  const Rise* largest = nullptr;
+  for (const auto& [id, rise] : rises_) {
+    const int64_t took = rise.to_step - rise.from_step;
+    const bool goes_on = step_ - rise.to_step <= std::max(kBriefRest, took / kRestShare);
+    if (goes_on && took > 0 && rise.to >= kNotableRise * rise.from &&
+        (largest == nullptr || rise.to > largest->to)) {
+      largest = &rise;
+    }
+  }
+  return largest;
 }
 
 const GrowthTracker::Track* GrowthTracker::Largest(bool loss) const {
@@ -99,12 +136,31 @@ Evidence GrowthTracker::EvidenceOf(const Growth& growth) const {
 }
 
 std::string GrowthTracker::LearningRateCause() const {
+  if (const Rise* rise = Rising()) {
+    return fmt::format(
+        "the learning rate grew from {} to {} between steps {} and {} and is too high",
+        NumberForPeople(rise->from), NumberForPeople(rise->to), rise->from_step, rise->to_step);
+  }
   return learning_rate_
              ? fmt::format("the learning rate ({}) is too high", NumberForPeople(*learning_rate_))
              : "the learning rate is too high";
 }
 
+std::string GrowthTracker::AdviceFor(const Rise& rise) const {
+  const bool best_is_known = best_rate_ && *best_rate_ > rise.from && *best_rate_ < rise.to;
+  const std::string where =
+      best_is_known ? fmt::format("{}, where the loss was lowest", NumberForPeople(*best_rate_))
+                    : NumberForPeople(std::max(rise.to / 10, rise.from));
+  return fmt::format(
+      "let the learning rate grow no further than {}, and check the schedule: a "
+      "factor above 1 at each step has no end",
+      where);
+}
+
 std::string GrowthTracker::LearningRateAdvice() const {
+  if (const Rise* rise = Rising()) {
+    return AdviceFor(*rise);
+  }
   if (!learning_rate_ || *learning_rate_ <= 0) {
     return "lower the learning rate by a factor of 10; warm-up and gradient clipping help as well";
   }

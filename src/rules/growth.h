@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -38,7 +39,8 @@ class GrowthTracker {
   [[nodiscard]] Evidence EvidenceOf(const Growth& growth) const;
   // The latest learning rate the run recorded.
   [[nodiscard]] std::optional<double> learning_rate() const { return learning_rate_; }
-  // "the learning rate (10) is too high".
+  // "the learning rate (10) is too high", or of one that still rises "the learning rate grew from
+  // 0.01 to 3.2 between steps 0 and 40 and is too high".
   [[nodiscard]] std::string LearningRateCause() const;
   // What to try about it: "lower the learning rate to about 1, or …".
   [[nodiscard]] std::string LearningRateAdvice() const;
@@ -48,7 +50,19 @@ class GrowthTracker {
     Growth growth;
     std::vector<EvidencePoint> recent;
     bool is_loss = false;
+    double lowest = 0;
   };
+  // The present rise of a learning rate: since it last fell.
+  struct Rise {
+    double from = 0;
+    double to = 0;
+    int64_t from_step = 0;
+    int64_t to_step = 0;  // of the last increase
+  };
+  void AddLearningRate(format::NameId id, double value, int64_t step);
+  // The largest rise that goes on now.
+  [[nodiscard]] const Rise* Rising() const;
+  [[nodiscard]] std::string AdviceFor(const Rise& rise) const;
   void AddValue(const format::NameTable& names, format::NameId id, double value, double floor,
                 int64_t step);
   [[nodiscard]] const Track* Largest(bool loss) const;
@@ -56,6 +70,9 @@ class GrowthTracker {
   TensorRoles roles_;
   std::unordered_map<format::NameId, Track> tracks_;
   std::optional<double> learning_rate_;
+  std::optional<double> best_rate_;       // the learning rate when a loss was at its lowest
+  std::map<format::NameId, Rise> rises_;  // by the name of the learning rate
+  int64_t step_ = 0;                      // the latest
 };
 
 }  // namespace wheeltapper::rules

@@ -15,6 +15,20 @@ Severity SeverityOf(const FindingSource& source, const Observation& observation)
                                        : observation.severity.value_or(source.severity);
 }
 
+bool Explains(const std::pair<std::string, std::string>& other, const std::string& cause_key,
+              const Explanation& explanation) {
+  return cause_key == explanation.cause_key && other.first == explanation.rule &&
+         (std::string_view(explanation.rule_cause) == kAnyCause ||
+          other.second == explanation.rule_cause);
+}
+
+bool ExplainsAny(const std::pair<std::string, std::string>& other, const std::string& cause_key,
+                 std::span<const Explanation> explained_by) {
+  return std::any_of(explained_by.begin(), explained_by.end(), [&](const Explanation& explanation) {
+    return Explains(other, cause_key, explanation);
+  });
+}
+
 }  // namespace
 
 int64_t IncidentBook::CountOf(const std::string& rule) const {
@@ -42,6 +56,7 @@ void IncidentBook::Apply(const FindingSource& source, const Verdicts& verdicts, 
     const bool known = incident.told_ns != 0;
     const bool severity_only =
         known && findings_[incident.index].state == FindingState::kOpen && !incident.reopened;
+    TakeOver(key);
     Tell(&incident, severity_only ? &FindingSink::Updated : &FindingSink::Opened);
     incident.reopened = false;
   }
@@ -56,6 +71,7 @@ IncidentBook::Incident& IncidentBook::IncidentOf(const FindingSource& source,
   }
   incident.index = findings_.size();
   incident.announce = true;
+  incident.explained_by = source.explained_by;
   Finding finding;
   finding.id = source.rule + "-" + std::to_string(++opened_[source.rule]);
   finding.rule = source.rule;
@@ -85,6 +101,12 @@ void IncidentBook::TakeTexts(const Observation& observation, Incident* incident)
 
 void IncidentBook::Add(const FindingSource& source, const Observation& observation,
                        TimeNs wall_ns) {
+  const Severity severity = SeverityOf(source, observation);
+  if (Incident* explainer = ExplainerOf(source, observation.cause_key, severity)) {
+    explainer->changed =
+        explainer->also.try_emplace(source.rule, observation.message).second || explainer->changed;
+    return;
+  }
   Incident& incident = IncidentOf(source, observation, wall_ns);
   Finding& finding = findings_[incident.index];
   const int64_t step = observation.key.step.value;
@@ -105,17 +127,58 @@ void IncidentBook::Add(const FindingSource& source, const Observation& observati
   if (finding.rank && finding.rank->value != place.rank) {
     finding.rank = std::nullopt;  // several ranks
   }
-  const Severity severity = SeverityOf(source, observation);
   if (severity > finding.severity) {
     finding.severity = severity;
     incident.announce = true;
   }
   if (finding.state == FindingState::kResolved) {
     finding.state = FindingState::kOpen;
+    finding.part_of = std::nullopt;
     incident.announce = true;
     incident.reopened = true;
   }
   incident.ranks[place.rank] = {.open = true, .clears = 0};
+}
+
+IncidentBook::Incident* IncidentBook::ExplainerOf(const FindingSource& source,
+                                                  const std::string& cause_key, Severity severity) {
+  const auto own = incidents_.find({source.rule, cause_key});
+  if (own != incidents_.end() && findings_[own->second.index].state == FindingState::kOpen) {
+    return nullptr;
+  }
+  for (const Explanation& explanation : source.explained_by) {
+    for (auto other = incidents_.lower_bound({explanation.rule, ""});
+         other != incidents_.end() && other->first.first == explanation.rule; ++other) {
+      const Finding& finding = findings_[other->second.index];
+      if (Explains(other->first, cause_key, explanation) && finding.state == FindingState::kOpen &&
+          finding.severity >= severity) {
+        return &other->second;
+      }
+    }
+  }
+  return nullptr;
+}
+
+void IncidentBook::TakeOver(const IncidentKey& by) {
+  Incident& explainer = incidents_.at(by);
+  const Finding& reason = findings_[explainer.index];
+  for (auto& [key, incident] : incidents_) {
+    Finding& finding = findings_[incident.index];
+    if (finding.state != FindingState::kOpen || finding.severity > reason.severity ||
+        !ExplainsAny(by, key.second, incident.explained_by) ||
+        ExplainsAny(key, by.second, explainer.explained_by)) {
+      continue;
+    }
+    explainer.also.try_emplace(key.first, incident.message);
+    for (auto& [rank, state] : incident.ranks) {
+      state.open = false;
+    }
+    finding.state = FindingState::kResolved;
+    finding.part_of = reason.id;
+    Compose(&incident);
+    Tell(&incident, &FindingSink::Resolved);
+  }
+  Compose(&explainer);
 }
 
 void IncidentBook::Clear(const std::string& rule, const Verdicts::ClearedCause& cleared) {
@@ -158,6 +221,10 @@ void IncidentBook::Compose(Incident* incident) {
       break;
     }
     finding.tensors.push_back(*name);
+  }
+  finding.also.clear();
+  for (const auto& [rule, message] : incident->also) {
+    finding.also.push_back(rule + ": " + message);
   }
   const size_t others = ordered.empty() ? 0 : ordered.size() - 1;
   finding.message = incident->message;

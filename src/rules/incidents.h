@@ -7,12 +7,17 @@
 // then rank), so the order in which ranks are read does not change it. Sinks hear of an opening, a
 // resolving and a higher severity at once, of other changes at most every kUpdateIntervalNs.
 //
+// One cause that several rules see is one finding: an observation that an open finding of another
+// rule explains (RuleInfo::explained_by) is added to that finding, and a finding that opens takes
+// over, and resolves, those that it explains. Nothing is hidden behind a finding less severe.
+//
 // Single-threaded.
 #pragma once
 
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -43,7 +48,8 @@ struct FindingSource {
   std::string rule;
   Severity severity = Severity::kWarning;
   bool severity_is_configured = false;  // then it goes before what an observation says
-  std::map<std::string, std::string> parameters;
+  std::map<std::string, std::string> parameters = {};
+  std::span<const Explanation> explained_by = {};
 };
 
 class IncidentBook {
@@ -60,6 +66,7 @@ class IncidentBook {
   [[nodiscard]] int64_t CountOf(const std::string& rule) const;
 
  private:
+  using IncidentKey = std::pair<std::string, std::string>;  // rule, cause
   struct Place {  // where a tensor was first seen with the cause
     int64_t step = 0;
     int32_t rank = 0;
@@ -76,6 +83,8 @@ class IncidentBook {
     std::string message;  // of that observation, before the other tensors are counted
     std::map<int32_t, RankState> ranks;
     std::unordered_map<std::string, Place> tensors;
+    std::span<const Explanation> explained_by;
+    std::map<std::string, std::string> also;  // by rule: what it sees of the same cause
     bool changed = false;
     bool announce = false;  // opened, open again, or more severe: tell at once
     bool reopened = false;
@@ -84,6 +93,12 @@ class IncidentBook {
 
   Incident& IncidentOf(const FindingSource& source, const Observation& observation, TimeNs wall_ns);
   void Add(const FindingSource& source, const Observation& observation, TimeNs wall_ns);
+  // The open incident of another rule that explains what this one says of `cause_key`; null when
+  // none does, or the rule has an open incident of its own.
+  Incident* ExplainerOf(const FindingSource& source, const std::string& cause_key,
+                        Severity severity);
+  // Resolves the open incidents that `by` explains.
+  void TakeOver(const IncidentKey& by);
   void TakeTexts(const Observation& observation, Incident* incident);
   void Clear(const std::string& rule, const Verdicts::ClearedCause& cleared);
   // Writes the grouped tensors and the message into the finding.
@@ -93,8 +108,8 @@ class IncidentBook {
   const Clock& clock_;
   std::vector<FindingSink*> sinks_;
   std::vector<Finding> findings_;
-  std::map<std::pair<std::string, std::string>, Incident> incidents_;  // by rule, cause
-  std::map<std::string, int64_t> opened_;                              // by rule
+  std::map<IncidentKey, Incident> incidents_;
+  std::map<std::string, int64_t> opened_;  // by rule
   size_t arrivals_ = 0;
 };
 

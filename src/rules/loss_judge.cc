@@ -99,6 +99,11 @@ std::optional<Divergence> LossJudge::Diverged(const LossTrack& track) {
       .from = track.best_median, .to = recent, .recovered_below = kRelearnedShare * start};
 }
 
+bool LossJudge::Fell(const LossTrack& track) {
+  return track.count >= 2 * kStartValues &&
+         Median(track.values.Newest(kFlatWindow)) < Median(track.start) - 3 * ErrorOf(track);
+}
+
 int64_t LossJudge::OnsetOf(const LossTrack& track, const Divergence& divergence) {
   const size_t judged = std::clamp(track.count / 4, kLeastWindow, kMostWindow) + 1;
   const std::vector<double> values = track.values.Newest(judged);

@@ -57,6 +57,8 @@ class LossJudge {
   static void Add(const LossValue& loss, LossTrack* track);
   // Whether the newest values lie far above the past.
   [[nodiscard]] static std::optional<Divergence> Diverged(const LossTrack& track);
+  // Whether the newest values lie below the start by more than their noise.
+  [[nodiscard]] static bool Fell(const LossTrack& track);
   // The first step of the values judged that lies more than half of the way up; values below may
   // follow it in a noisy rise.
   [[nodiscard]] static int64_t OnsetOf(const LossTrack& track, const Divergence& divergence);

@@ -1,5 +1,6 @@
 #include "model_description.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -68,6 +69,17 @@ void ModelDescription::AddParameter(const std::string& name, bool requires_grad)
   slot->second.requires_grad = requires_grad;
 }
 
+// An optimizer is described again when its groups change: it then shares some parameter.
+void ModelDescription::AddOptimizer(std::vector<std::string> parameters) {
+  const bool is_new = !parameters.empty() &&
+                      std::none_of(parameters.begin(), parameters.end(),
+                                   [this](const std::string& name) { return Optimized(name); });
+  optimizers_ += is_new ? 1 : 0;
+  for (std::string& name : parameters) {
+    optimized_.insert(std::move(name));
+  }
+}
+
 void ModelDescription::AddMeta(const std::string& meta) {
   const Json json = ParseJson(meta);
   if (!json.is_object()) {
@@ -75,8 +87,10 @@ void ModelDescription::AddMeta(const std::string& meta) {
   }
   const std::string kind = TextOf(json, "kind");
   if (kind == "optimizer") {
+    AddOptimizer(TextsOf(json, "parameters"));
+  } else if (kind == "idle_optimizer") {
     for (std::string& name : TextsOf(json, "parameters")) {
-      optimized_.insert(std::move(name));
+      idle_[std::move(name)] = TextOf(json, "type");
     }
   } else if (kind == "model") {
     for (ModuleDescription& module : ModulesOf(json)) {
@@ -120,6 +134,11 @@ const ModuleDescription* ModelDescription::LastWithParametersBefore(std::string_
     }
   }
   return nullptr;
+}
+
+const std::string* ModelDescription::IdleOptimizerOf(std::string_view parameter) const {
+  const auto found = idle_.find(parameter);
+  return found == idle_.end() || Optimized(parameter) ? nullptr : &found->second;
 }
 
 bool ModelDescription::RequiresGrad(std::string_view parameter) const {

@@ -1,7 +1,9 @@
 // The model as the framework's attach describes it in META records of kind "model" and "optimizer":
 //   {"kind":"model","modules":[{"path","type","parameters":[…]}…],
 //    "parameters":[{"name","numel","requires_grad"}…]}       both in registration order
-//   {"kind":"optimizer","parameters":[names…]}                one per optimizer
+//   {"kind":"optimizer","parameters":[names…]}                one per optimizer that steps
+//   {"kind":"idle_optimizer","type","parameters":[names…]}    one per optimizer that has not
+//   stepped
 #pragma once
 
 #include <cstdint>
@@ -36,16 +38,22 @@ class ModelDescription {
   [[nodiscard]] const ModuleDescription* LastWithParametersBefore(std::string_view path) const;
   // False when the description says so; true when it says nothing.
   [[nodiscard]] bool RequiresGrad(std::string_view parameter) const;
+  // How many optimizers step, each over parameters that no other one has.
+  [[nodiscard]] size_t optimizers() const { return optimizers_; }
   [[nodiscard]] bool optimizer_known() const { return !optimized_.empty(); }
   [[nodiscard]] bool Optimized(std::string_view parameter) const {
     return optimized_.contains(parameter);
   }
+  // The type of the optimizer that holds the parameter and has made no step; null when there is
+  // none, or another one steps it.
+  [[nodiscard]] const std::string* IdleOptimizerOf(std::string_view parameter) const;
 
  private:
   struct Parameter {
     size_t order = 0;
     bool requires_grad = true;
   };
+  void AddOptimizer(std::vector<std::string> parameters);
   void AddMeta(const std::string& meta);
   void AddModule(ModuleDescription module);
   void AddParameter(const std::string& name, bool requires_grad);
@@ -54,6 +62,8 @@ class ModelDescription {
   std::map<std::string, size_t, std::less<>> module_order_;
   std::map<std::string, Parameter, std::less<>> parameters_;
   std::set<std::string, std::less<>> optimized_;
+  size_t optimizers_ = 0;
+  std::map<std::string, std::string, std::less<>> idle_;  // parameter → type of its optimizer
 };
 
 }  // namespace wheeltapper::rules

@@ -30,11 +30,13 @@ RuleState StateOf(const std::string& name) {
 
 }  // namespace
 
+const char* RuleStateName(RuleState state) { return kStateNames.at(static_cast<size_t>(state)); }
+
 Status WriteRuleStates(const std::string& run_dir, const std::vector<RuleStatus>& states) {
   json rows = json::array();
   for (const RuleStatus& status : states) {
     rows.push_back({{"name", status.name},
-                    {"state", kStateNames.at(static_cast<size_t>(status.state))},
+                    {"state", RuleStateName(status.state)},
                     {"detail", status.detail},
                     {"findings", status.findings}});
   }

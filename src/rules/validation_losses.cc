@@ -58,6 +58,18 @@ void ValidationLosses::AddLoss(const LossValue& loss, std::vector<Evaluation>* c
   open_key_ = loss.key;
 }
 
+std::string ValidationLosses::Missing() const {
+  if (validation_name_.empty()) {
+    return "no validation loss was seen (a loss computed by a function is not); log it: "
+           "wheeltapper.log({\"val_loss\": value}), or call a loss module of torch.nn while the "
+           "model is in eval mode";
+  }
+  return training_name_.empty() ? "no training loss was seen beside " + validation_name_ +
+                                      "; log it: wheeltapper.log({\"train_loss\": value})"
+                                : "only one evaluation of " + validation_name_ +
+                                      " so far, with nothing to compare it to; evaluate more often";
+}
+
 std::vector<Evaluation> ValidationLosses::Add(const format::StepBatch& batch,
                                               const format::NameTable& names) {
   std::vector<Evaluation> closed;

@@ -31,6 +31,8 @@ class ValidationLosses {
 
   // Evaluations that closed with this batch, in order.
   std::vector<Evaluation> Add(const format::StepBatch& batch, const format::NameTable& names);
+  // Why no evaluation has closed, or none with a training loss beside it, and what to do about it.
+  [[nodiscard]] std::string Missing() const;
   [[nodiscard]] const std::string& validation_name() const { return validation_name_; }
   [[nodiscard]] const std::string& training_name() const { return training_name_; }
 

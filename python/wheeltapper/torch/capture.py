@@ -38,7 +38,7 @@ class TorchCapture:
         self.scaler = amp.ScalerWatch()
         self.data_wait = DataWait()
         self.rounds = StepRounds()
-        self.loose = LooseParameters()
+        self.loose = LooseParameters(self._find_models)
         self.optimizers: weakref.WeakSet[Optimizer] = weakref.WeakSet()
         self._plans: dict[int, OptimizerPlan] = {}
         self._tokens = 0
@@ -209,8 +209,11 @@ class TorchCapture:
         ends = self.rounds.after(plan.token, optimizers=len(self.optimizers))
         inside_ns = plan.session_ns
         if session.armed and (ends or session.explicit_steps):
-            # Nobody unscales the gradients of parameters that no optimizer has.
-            self.loose.record(session, self.names, self.optimizers, scale=1.0 / (self.scaler.loss_scale or 1.0))
+            # Nobody unscales the gradients of parameters that no optimizer steps.
+            scale = 1.0 / (self.scaler.loss_scale or 1.0)
+            stepped = [each for each in self.optimizers if id(each) in self._plans]
+            idle = [each for each in self.optimizers if id(each) not in self._plans]
+            self.loose.record(session, self.names, stepped, idle, scale=scale)
             inside_ns += self.loose.session_ns
         session.hooks_ns += time.perf_counter_ns() - started - inside_ns
         if ends and not session.explicit_steps:
@@ -231,6 +234,9 @@ class TorchCapture:
             self._norms.append(norm)
         elif not math.isnan(norm):
             values[f"gradient_norm{plan.label}"] = norm
+        if labelled and plan.without_gradient is not None:
+            values[f"wheeltapper/steps_without_gradient{plan.label}"] = plan.without_gradient
+        plan.without_gradient = None
         values |= self.scaler.scalars()
         self._write(session, values)
 

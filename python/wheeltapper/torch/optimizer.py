@@ -52,6 +52,11 @@ class OptimizerPlan:
         self.skips = False
         self.recorded_step = -1
         self.norm = float("nan")
+        # Armed steps so far at which no parameter had a gradient, to be recorded; 0 when one has come
+        # after such steps, None when there is nothing to say.
+        self.without_gradient: int | None = None
+        self._had_gradient = False
+        self._steps_without = 0
         self.session_ns = 0  # inside the session, of the last record call
         self._built_for: tuple[int, ...] = ()
         self._built_of: tuple[int, ...] = ()  # identities; the plan keeps the objects, so none is reused
@@ -145,6 +150,22 @@ class OptimizerPlan:
         """Gradients as they are now, times `scale`."""
         self._record(self._gradients, session, scale)
         self.norm = self._gradients.norm
+        if not self._had_gradient:
+            self._look_for_gradient()
+
+    def _look_for_gradient(self) -> None:
+        """Counts a step at which nothing has a gradient, whether or not gradients are recorded.
+
+        Over once one has come: in a healthy run at the first parameter of the first armed step.
+        """
+        optimizer = self.optimizer()
+        trained = [p for p in parameters_of(optimizer) if p.requires_grad] if optimizer is not None else []
+        if any(parameter.grad is not None for parameter in trained):
+            self._had_gradient = True
+            self.without_gradient = 0 if self._steps_without else None
+        elif trained:
+            self._steps_without += 1
+            self.without_gradient = self._steps_without
 
     def copy_weights(self) -> None:
         """Keeps the weights of before the step, for the updates."""

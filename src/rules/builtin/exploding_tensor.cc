@@ -41,6 +41,11 @@ constexpr std::array<ParameterSpec, 6> kParameters = {{
      "And the largest |x| must be above this.", kOurs},
 }};
 
+constexpr std::array<Explanation, 2> kExplainedBy = {{
+    {"growth", "weight_update_ratio", "large"},
+    {"growth", "loss_not_decreasing", "diverged"},
+}};
+
 const RuleInfo kInfo = {
     .name = "exploding_tensor",
     .title = "Exploding tensor",
@@ -62,6 +67,7 @@ const RuleInfo kInfo = {
     .how_to_fix =
         "Lower the learning rate, add warm-up, clip gradients by norm, check the weight "
         "initialisation and the scale of the data.",
+    .explained_by = kExplainedBy,
 };
 
 class ExplodingTensor final : public Rule {

@@ -5,7 +5,9 @@
 //   diverged  the newest window lies far above everything before, far above the start, or back at
 //             the start after most of the loss had been unlearned;
 //   flat      no window of the whole run lies below the start.
-// A loss that has once decreased is never called flat, so convergence raises no alarm.
+// A loss that has once decreased is never called flat, so convergence raises no alarm. Where
+// several optimizers have a loss each (a GAN), nothing is called flat, and a rise that another's
+// fall balances is no divergence.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -19,6 +21,7 @@
 #include "builtin/builtin.h"
 #include "growth.h"
 #include "incidents.h"
+#include "loss_game.h"
 #include "loss_judge.h"
 #include "loss_values.h"
 #include "robust.h"
@@ -28,6 +31,8 @@ namespace wheeltapper::rules {
 namespace {
 
 constexpr double kSuspectGrowth = 10;
+// What one side of a game may lose to another, in times of the largest loss at the start, or of 1.
+constexpr double kGameStakes = 10;
 
 constexpr std::array<ParameterSpec, 9> kParameters = {{
     {"collection_names", ParameterType::kText, "",
@@ -54,6 +59,14 @@ constexpr std::array<ParameterSpec, 9> kParameters = {{
      "Compare single values as SageMaker's rule does: alarms at plateaus too.", kOurs},
 }};
 
+constexpr std::array<Explanation, 5> kExplainedBy = {{
+    {"flat", "optimizer_no_op", kAnyCause},
+    {"flat", "dead_relu", kAnyCause},
+    {"flat", "vanishing_gradient", kAnyCause},
+    {"diverged", "exploding_tensor", "growth"},
+    {"diverged", "weight_update_ratio", "large"},
+}};
+
 const RuleInfo kInfo = {
     .name = "loss_not_decreasing",
     .title = "Loss not decreasing",
@@ -71,19 +84,26 @@ const RuleInfo kInfo = {
         "been below half of it. Flat: after `min_points` values no window of 15 values has a "
         "median below the median of the first ten by more than `diff_percent` percent and three "
         "standard errors (2 percent are always enough); nothing is said of a loss so noisy that "
-        "three standard errors are more than 5 percent of it. A divergence is an error and "
+        "three standard errors are more than 5 percent of it, nor where several optimizers "
+        "minimise "
+        "a loss each, as in a GAN, unless you name the losses that are meant to fall; there, a "
+        "rise "
+        "to less than ten times the start is no divergence while another loss falls. A divergence "
+        "is an error and "
         "resolves "
         "when the loss has come back near its former level for 15 values; a flat loss is only a "
         "warning, because it may just need more time, and resolves when the loss stays below the "
         "start by 2 percent and three standard errors.",
     .false_alarms =
-        "Losses that are not meant to fall: the two sides of a GAN, policy losses, a loss whose "
+        "Losses that are not meant to fall: policy losses, the sides of a game that share one "
+        "optimizer, a loss whose "
         "weight is raised on a schedule. A run that starts from a converged checkpoint is flat "
         "from its first step. Name the losses that matter with `tensor_regex`, or ignore the rule.",
     .how_to_fix =
         "Diverged: lower the learning rate, add warm-up or gradient clipping. Flat: check that "
         "the optimizer holds the parameters (optimizer_no_op), that labels match inputs, that the "
         "learning rate is neither far too high nor far too low, that no layer is dead (dead_relu).",
+    .explained_by = kExplainedBy,
 };
 
 class LossNotDecreasing final : public Rule {
@@ -108,6 +128,7 @@ class LossNotDecreasing final : public Rule {
           mode_text_ + "\"");
     }
     growth_.Add(batch, context.names());
+    game_.Add(batch);
     for (const LossValue& loss : Losses(batch, context.names())) {
       if (std::isfinite(loss.value)) {
         compat_ ? JudgeAsSageMaker(loss, context) : Judge(loss, context);
@@ -116,6 +137,12 @@ class LossNotDecreasing final : public Rule {
       }
     }
     return {};
+  }
+
+  [[nodiscard]] std::string NothingJudged() const override {
+    return tracks_.empty() && compat_points_.empty()
+               ? "no loss was seen; log it: wheeltapper.log({\"loss\": value})"
+               : "";
   }
 
  private:
@@ -159,9 +186,10 @@ class LossNotDecreasing final : public Rule {
   void Judge(const LossValue& loss, RuleContext& context) {
     LossTrack& track = tracks_[loss.id];
     LossJudge::Add(loss, &track);
+    game_.Note(loss);
     JudgeDivergence(loss, &track, context);
     const int64_t step = loss.key.step.value;
-    if (!judge_.ChecksFlat(step, track)) {
+    if (!judge_.ChecksFlat(step, track) || (game_.on() && choice_->empty())) {
       return;
     }
     track.last_flat_check = step;
@@ -182,7 +210,10 @@ class LossNotDecreasing final : public Rule {
   // diverged values themselves, so what keeps it open is the level of before.
   void JudgeDivergence(const LossValue& loss, LossTrack* track, RuleContext& context) const {
     if (!track->diverged_since) {
-      const std::optional<Divergence> divergence = LossJudge::Diverged(*track);
+      std::optional<Divergence> divergence = LossJudge::Diverged(*track);
+      if (divergence && Balanced(*track, *divergence)) {
+        divergence.reset();
+      }
       track->blown = divergence ? track->blown + 1 : 0;
       if (track->blown >= 2) {
         track->diverged_since = LossJudge::OnsetOf(*track, *divergence);
@@ -204,6 +235,20 @@ class LossNotDecreasing final : public Rule {
     } else if (loss.value >= track->recovered_below) {
       ReportDivergence(loss, recent, *track, context);
     }
+  }
+
+  // Whether the rise is what one side of a game loses to another.
+  [[nodiscard]] bool Balanced(const LossTrack& track, const Divergence& divergence) const {
+    if (!game_.on()) {
+      return false;
+    }
+    double stakes = 1;
+    bool another_fell = false;
+    for (const auto& [id, other] : tracks_) {
+      stakes = std::max(stakes, std::abs(Median(other.start)));
+      another_fell = another_fell || (&other != &track && LossJudge::Fell(other));
+    }
+    return another_fell && divergence.to < kGameStakes * stakes;
   }
 
   // One loss that is well must not resolve what another one shows.
@@ -326,6 +371,7 @@ class LossNotDecreasing final : public Rule {
   const LossJudge judge_;
   TensorRoles roles_;
   GrowthTracker growth_;
+  LossGame game_;
   std::unordered_map<format::NameId, LossTrack> tracks_;
   std::optional<Mode> compat_mode_;
   std::unordered_map<format::NameId, std::vector<EvidencePoint>> compat_points_;

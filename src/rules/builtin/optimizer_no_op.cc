@@ -1,12 +1,20 @@
-// Steps that change nothing: parameters that receive a gradient and stay as they are.
+// Steps that change nothing, of three causes:
+//   ""             parameters that receive a gradient and stay as they are
+//   never_stepped  so do those of an optimizer whose step() is not called
+//   no_gradient    step() is called, but no parameter of the optimizer ever has a gradient
 #include <algorithm>
 #include <array>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
 #include <unordered_map>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "builtin/builtin.h"
+#include "gradient_absence.h"
 #include "growth.h"
 #include "model_description.h"
 #include "robust.h"
@@ -16,57 +24,105 @@
 namespace wheeltapper::rules {
 namespace {
 
-constexpr std::array<ParameterSpec, 1> kParameters = {{
+constexpr const char* kNeverStepped = "never_stepped";
+constexpr const char* kNoGradient = "no_gradient";
+// All gradients exactly zero is also what the first episodes without a reward look like.
+constexpr int64_t kZeroPatience = 2;
+
+constexpr std::array<ParameterSpec, 2> kParameters = {{
     {"num_steps", ParameterType::kInteger, "5",
-     "Captured steps in a row without a change before it is reported; at least 1.", kOurs},
+     "Captured steps in a row without a change, or without any gradient, before it is reported; at "
+     "least 1.",
+     kOurs},
+    {"late_start_steps", ParameterType::kInteger, "100",
+     "Steps of training within which an optimizer that is there may make its first step; at the "
+     "end of the run it is reported whatever their number.",
+     kOurs},
+}};
+
+constexpr std::array<Explanation, 1> kExplainedBy = {{
+    {kNoGradient, "dead_relu", kAnyCause},
 }};
 
 const RuleInfo kInfo = {
     .name = "optimizer_no_op",
     .title = "Optimizer did nothing",
-    .summary = "Parameters that receive a gradient but do not change.",
+    .summary =
+        "Parameters that receive a gradient but do not change, or steps without any gradient.",
     .smdebug_name = "",
     .severity = Severity::kError,
     .on_by_default = true,
     .warm_up_steps = 5,
     .parameters = kParameters,
-    .needs = {.collections = {"gradients"}},
+    .needs = {.collections = {"gradients", "weights"}},
     .what_it_means =
         "A parameter had a finite, non-zero gradient on `num_steps` captured steps in a row, and "
         "all its statistics stayed the same, bit for bit (or the captured update was exactly "
-        "zero, or it belongs to no optimizer). The step() calls do not reach it.",
+        "zero, or it belongs to no optimizer). The step() calls do not reach it. If its optimizer "
+        "has not stepped at all, the finding says so, after `late_start_steps` steps of training "
+        "or at the end of the run. Also reported: step() was called on `num_steps` captured steps, "
+        "from the first on, while no parameter of the optimizer has ever had a gradient and the "
+        "weights do not move, because backward() was not called, zero_grad() came between "
+        "backward() and step(), or the loss is detached from the parameters; or, on twice as many "
+        "steps, all gradients were exactly zero.",
     .false_alarms =
         "Parameters left out of the optimizer on purpose while requires_grad is still true: the "
         "gradient is computed for nothing; set requires_grad = False. A second optimizer that "
-        "makes its first step late. Steps of a schedule whose learning rate is zero.",
+        "makes its first step later than `late_start_steps`. Steps of a schedule whose learning "
+        "rate is zero. A reward that is zero for many episodes.",
     .how_to_fix =
-        "Pass the parameters to the optimizer after the model is on its device and wrapped; call "
+        "Call loss.backward() before optimizer.step(), and zero_grad() before backward() or after "
+        "step(). Pass the parameters to the optimizer after the model is on its device and "
+        "wrapped; call "
         "optimizer.step() on the optimizer that holds them; check the learning rate of each "
         "parameter group; keep a float32 copy of the weights when training in bfloat16 or "
         "float16.",
+    .explained_by = kExplainedBy,
 };
 
 class OptimizerNoOp final : public Rule {
  public:
   explicit OptimizerNoOp(const Parameters& parameters)
-      : num_steps_(std::max<int64_t>(1, parameters.Integer("num_steps"))) {}
+      : num_steps_(std::max<int64_t>(1, parameters.Integer("num_steps"))),
+        late_start_steps_(parameters.Integer("late_start_steps")) {}
 
   Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
     model_.Add(batch.metas);
     growth_.Add(batch, context.names());
     index_.Fill(batch);
     bool judged = false;
-    bool any = false;
+    reported_.clear();
     for (const format::StatsRow& row : batch.stats) {
       if (roles_.Of(context.names(), row.name).kind == TensorKind::kGradient) {
         judged = true;
-        any = Judge(batch.key, row, context) || any;
+        Judge(batch.key, row, context);
       }
     }
-    if (judged && !any) {
-      context.Clear("", batch.key);
+    for (const char* cause : {"", kNeverStepped}) {
+      if (judged && !reported_.contains(cause)) {
+        context.Clear(cause, batch.key);
+      }
+    }
+    JudgeGradients(batch, context);
+    return {};
+  }
+
+  // No step comes any more: what has waited for a late start is so.
+  Status OnIdle(TimeNs /*now_ns*/, bool ended, RuleContext& context) override {
+    if (ended) {
+      for (auto& [name, observation] : held_) {
+        context.Observe(std::move(observation));
+      }
+      held_.clear();
     }
     return {};
+  }
+
+  [[nodiscard]] std::string NothingJudged() const override {
+    return tracks_.empty() && !looked_
+               ? "no gradient was recorded, so that weights that do not move are not told from "
+                 "weights that are not meant to; capture gradients: capture.gradients=stats"
+               : "";
   }
 
  private:
@@ -80,10 +136,10 @@ class OptimizerNoOp final : public Rule {
 
   enum class Verdict { kMoved, kIdle, kUnknown };
 
-  bool Judge(const format::StepKey& key, const format::StatsRow& gradient, RuleContext& context) {
+  void Judge(const format::StepKey& key, const format::StatsRow& gradient, RuleContext& context) {
     const std::string parameter = roles_.Of(context.names(), gradient.name).subject;
     if (!model_.RequiresGrad(parameter)) {
-      return false;
+      return;
     }
     Track& track = tracks_[gradient.name];
     const format::StatsRow* weight = index_.Find(context.names(), parameter);
@@ -95,19 +151,72 @@ class OptimizerNoOp final : public Rule {
     track.pending = gradient.stats.nonfinite_count() == 0 && gradient.stats.abs_max > 0;
     if (verdict == Verdict::kMoved || !track.pending) {
       track.idle = 0;
-      return false;
+      held_.erase(parameter);
+      return;
     }
     if (verdict == Verdict::kUnknown) {
-      return false;
+      return;
     }
     track.since_step = track.idle == 0 ? key.step.value : track.since_step;
     if (++track.idle < num_steps_) {
-      return false;
+      return;
     }
     Observation observation = Describe(key, gradient, parameter, track);
-    Explain(parameter, weight, &observation);
+    Explain(parameter, weight, track.since_step, &observation);
+    if (observation.cause_key == kNeverStepped &&
+        key.step.value - track.since_step < late_start_steps_) {
+      held_.insert_or_assign(parameter, std::move(observation));
+      return;
+    }
+    held_.erase(parameter);
+    reported_.insert(observation.cause_key);
     context.Observe(std::move(observation));
-    return true;
+  }
+
+  void JudgeGradients(const format::StepBatch& batch, RuleContext& context) {
+    const std::optional<GradientAbsence> absence = gradients_.Add(batch, index_, context.names());
+    looked_ = looked_ || absence;
+    if (absence && absence->steps >= num_steps_ * (absence->zero ? kZeroPatience : 1)) {
+      context.Observe(DescribeAbsence(*absence, batch.key));
+    } else if (!absence && batch.is_step && gradients_.present()) {
+      context.Clear(kNoGradient, batch.key);
+    }
+  }
+
+  [[nodiscard]] Observation DescribeAbsence(const GradientAbsence& absence,
+                                            const format::StepKey& key) const {
+    const std::string who =
+        absence.optimizer.empty() ? "" : fmt::format(" of {}", absence.optimizer);
+    const std::string whose = absence.parameters == 0
+                                  ? "none of its parameters"
+                                  : fmt::format("none of its {} parameters ({} first)",
+                                                absence.parameters, absence.tensor);
+    Observation observation{
+        .cause_key = kNoGradient,
+        .tensor = {},
+        .module = {},
+        .key = key,
+        .message = fmt::format("optimizer.step(){} changes nothing: {} has had a gradient{} at {} "
+                               "captured steps, {} to {}",
+                               who, whose, absence.zero ? " other than zero" : "", absence.steps,
+                               absence.since_step, key.step.value),
+        .cause = {},
+        .try_ =
+            "call loss.backward() between zero_grad() and optimizer.step(), on a loss computed "
+            "from the model's outputs without detach(), item() or no_grad()",
+        .evidence = {},
+        .severity = {},
+        .since = Step{absence.since_step}};
+    if (absence.parameters > 0) {
+      observation.tensor = absence.tensor;
+      observation.module = ModuleOfParameter(absence.tensor);
+    }
+    observation.cause = gradients_.backward_seen()
+                            ? "zero_grad() is called between backward() and step(), or the loss "
+                              "does not depend on these parameters (a detached graph)"
+                            : "loss.backward() is not called, or zero_grad() comes between it and "
+                              "step(), or the graph is detached";
+    return observation;
   }
 
   // Whether the parameter moved between the captured step before and this one.
@@ -146,8 +255,17 @@ class OptimizerNoOp final : public Rule {
   }
 
   // The likeliest cause, most certain first, and what to do about it.
-  void Explain(const std::string& parameter, const format::StatsRow* weight,
+  void Explain(const std::string& parameter, const format::StatsRow* weight, int64_t since_step,
                Observation* observation) const {
+    if (const std::string* idle = model_.IdleOptimizerOf(parameter)) {
+      observation->cause_key = kNeverStepped;
+      observation->since = Step{since_step};
+      observation->cause =
+          fmt::format("its optimizer{} is never stepped", idle->empty() ? "" : " (" + *idle + ")");
+      observation->try_ =
+          "call step() of that optimizer too, or set requires_grad = False if it is to stay";
+      return;
+    }
     const bool narrow = weight != nullptr && (weight->dtype == tensor::DType::kBF16 ||
                                               weight->dtype == tensor::DType::kF16);
     if (model_.optimizer_known() && !model_.Optimized(parameter)) {
@@ -170,11 +288,16 @@ class OptimizerNoOp final : public Rule {
   }
 
   const int64_t num_steps_;
+  const int64_t late_start_steps_;
   TensorRoles roles_;
   ModelDescription model_;
   GrowthTracker growth_;
   StatsIndex index_;
+  GradientWatch gradients_;
+  bool looked_ = false;  // some step showed whether there are gradients at all
   std::unordered_map<format::NameId, Track> tracks_;
+  std::set<std::string> reported_;           // causes, at this batch
+  std::map<std::string, Observation> held_;  // by parameter: what a late start may still undo
 };
 
 }  // namespace

@@ -51,7 +51,7 @@ const RuleInfo kInfo = {
     .false_alarms =
         "A validation set so small that its loss jumps by ten percent. A gap alone is not "
         "reported, since dropout and augmentation make one in healthy runs; `compat` does report "
-        "it. Runs without a validation loss are not judged.",
+        "it. Runs without a validation loss are not judged, and `show` says so.",
     .how_to_fix =
         "Stop at the best evaluation and keep that checkpoint; add data, augmentation, weight "
         "decay or dropout, or make the model smaller.",
@@ -76,6 +76,10 @@ class Overfit final : public Rule {
       }
     }
     return {};
+  }
+
+  [[nodiscard]] std::string NothingJudged() const override {
+    return best_ ? "" : losses_.Missing();
   }
 
  private:

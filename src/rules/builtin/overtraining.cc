@@ -30,6 +30,10 @@ constexpr std::array<ParameterSpec, 4> kParameters = {{
      "Judge single values of the training loss too, as SageMaker's rule does.", kOurs},
 }};
 
+constexpr std::array<Explanation, 1> kExplainedBy = {{
+    {"validation", "overfit", kAnyCause},
+}};
+
 const RuleInfo kInfo = {
     .name = "overtraining",
     .title = "Overtraining",
@@ -46,11 +50,12 @@ const RuleInfo kInfo = {
         "the job computes since then buys nothing.",
     .false_alarms =
         "Losses that improve again after a change of the learning rate. Metrics that still improve "
-        "although the loss does not. Without a validation loss nothing is judged, unless `compat` "
-        "asks for the training loss, which alarms at every plateau.",
+        "although the loss does not. Without a validation loss nothing is judged, and `show` "
+        "says so, unless `compat` asks for the training loss, which alarms at every plateau.",
     .how_to_fix =
         "Stop earlier (early stopping on the validation loss), or lower the learning "
         "rate and go on.",
+    .explained_by = kExplainedBy,
 };
 
 // The best value of a series and how long ago it was.
@@ -95,6 +100,11 @@ class Overtraining final : public Rule {
       }
     }
     return {};
+  }
+
+  [[nodiscard]] std::string NothingJudged() const override {
+    const bool judged = !evidence_.points.empty() || std::isfinite(training_.best);
+    return judged ? "" : losses_.Missing();
   }
 
  private:

@@ -31,6 +31,10 @@ constexpr std::array<ParameterSpec, 6> kParameters = {{
     {"equal_nan", ParameterType::kBool, "false", "NaN equals NaN.", kSageMaker},
 }};
 
+constexpr std::array<Explanation, 1> kExplainedBy = {{
+    {"", "optimizer_no_op", kAnyCause},
+}};
+
 const RuleInfo kInfo = {
     .name = "unchanged_tensor",
     .title = "Unchanged tensor",
@@ -57,6 +61,7 @@ const RuleInfo kInfo = {
     .how_to_fix =
         "Check that the data loader is re-created or shuffled per epoch, that the batch is moved "
         "into the model (not a cached one), and that the optimizer updates the weights.",
+    .explained_by = kExplainedBy,
 };
 
 class UnchangedTensor final : public Rule {

@@ -36,6 +36,12 @@ constexpr std::array<ParameterSpec, 6> kParameters = {{
      "Captured steps in a row with too small an update before it is reported.", kOurs},
 }};
 
+constexpr std::array<Explanation, 3> kExplainedBy = {{
+    {"small", "optimizer_no_op", kAnyCause},
+    {"large", "exploding_tensor", "growth"},
+    {"large", "loss_not_decreasing", "diverged"},
+}};
+
 const RuleInfo kInfo = {
     .name = "weight_update_ratio",
     .title = "Weight update ratio",
@@ -62,6 +68,7 @@ const RuleInfo kInfo = {
         "Too large: lower the learning rate or add warm-up. Too small: raise it, check that the "
         "optimizer's parameter group has the learning rate you think, and that the dtype can hold "
         "the sum (bfloat16 rounds small updates away).",
+    .explained_by = kExplainedBy,
 };
 
 struct WeightState {

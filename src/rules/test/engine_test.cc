@@ -186,6 +186,92 @@ TEST(RuleEngineTest, ARuleWhoseNeedsAreNotMetSaysWhatItWaitsFor) {
   EXPECT_EQ(states[1].state, RuleState::kActive);
 }
 
+// The state of one rule over a whole run.
+RuleStatus StateOver(RunBuilder& run, const std::string& rule) {
+  const ManualClock clock;
+  const auto engine = RuleEngine::Create({Select(rule)}, clock);
+  MemoryTrial trial(run);
+  trial.ShowAll();
+  if (!engine.ok() || !(*engine)->Finish(trial).ok()) {
+    return {};
+  }
+  return (*engine)->rule_states().front();
+}
+
+TEST(RuleEngineTest, ARuleThatFoundNothingToJudgeSaysWhatToDo) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 50; ++step) {
+    run.Step(step).Scalar("loss/backward", 2.3);
+  }
+  for (const char* rule : {"overfit", "overtraining"}) {
+    const RuleStatus state = StateOver(run, rule);
+    EXPECT_EQ(state.state, RuleState::kWaiting) << rule;
+    EXPECT_THAT(state.detail, HasSubstr("no validation loss was seen"));
+    EXPECT_THAT(state.detail, HasSubstr(R"(wheeltapper.log({"val_loss": value}))"));
+  }
+  EXPECT_EQ(StateOver(run, "loss_not_decreasing").state, RuleState::kActive);
+  for (int64_t step = 50; step < 55; ++step) {
+    run.Step(step).Scalar("loss/backward", 2.3);
+    run.Between(step).Scalar("val_loss", 2.4);
+  }
+  EXPECT_EQ(StateOver(run, "overfit").state, RuleState::kActive);
+  EXPECT_EQ(StateOver(run, "overtraining").state, RuleState::kActive);
+}
+
+// A learning rate of zero: gradients, weights at rest, and the loss where it was.
+RunBuilder ZeroRate(int64_t steps) {
+  RunBuilder run;
+  for (int64_t step = 0; step < steps; ++step) {
+    run.Step(step).Scalar("learning_rate", 0).Scalar("loss/ce", 2.3);
+    run.Weight("fc.weight", NormalStats(0, 1)).Stats("gradient/fc.weight", NormalStats(0, 1));
+  }
+  return run;
+}
+
+TEST(RuleEngineTest, ACauseThatSeveralRulesSeeIsOneFinding) {
+  RunBuilder run = ZeroRate(200);
+  const auto findings = FindingsOf(run);
+  // The gradient's repetition shows before anybody can know why.
+  ASSERT_EQ(findings.size(), 2U);
+  EXPECT_EQ(findings[0].rule, "unchanged_tensor");
+  EXPECT_EQ(findings[0].state, FindingState::kResolved);
+  EXPECT_EQ(findings[0].part_of, "optimizer_no_op-1");
+  EXPECT_EQ(findings[1].cause, "the learning rate is 0");
+  EXPECT_THAT(findings[1].also,
+              testing::ElementsAre(HasSubstr("loss_not_decreasing: loss/ce has not decreased"),
+                                   HasSubstr("unchanged_tensor: gradient/fc.weight is the same")));
+}
+
+TEST(RuleEngineTest, NothingIsAddedToAFindingLessSevere) {
+  RunBuilder run = ZeroRate(200);
+  RuleSelection flat = Select("loss_not_decreasing");
+  flat.severity = Severity::kCritical;
+  const ManualClock clock;
+  const auto engine = RuleEngine::Create({flat, Select("optimizer_no_op")}, clock);
+  ASSERT_TRUE(engine.ok());
+  MemoryTrial trial(run);
+  trial.ShowAll();
+  ASSERT_TRUE((*engine)->Finish(trial).ok());
+  ASSERT_EQ((*engine)->findings().size(), 2U);
+  EXPECT_EQ((*engine)->findings()[1].rule, "loss_not_decreasing");
+  EXPECT_EQ((*engine)->findings()[1].state, FindingState::kOpen);
+}
+
+TEST(RuleEngineTest, WhatAFindingExplainedOpensByItselfOnceThatHasResolved) {
+  RunBuilder run = ZeroRate(150);
+  for (int64_t step = 150; step < 200; ++step) {  // the weights move at last, to no avail
+    run.Step(step).Scalar("learning_rate", 1).Scalar("loss/ce", 2.3);
+    run.Weight("fc.weight", NormalStats(0, 1 + 0.01 * static_cast<double>(step)));
+    run.Stats("gradient/fc.weight", NormalStats(0, static_cast<double>(step)));
+  }
+  const auto findings = FindingsOf(run);
+  ASSERT_EQ(findings.size(), 3U);
+  EXPECT_EQ(findings[1].rule, "optimizer_no_op");
+  EXPECT_EQ(findings[1].state, FindingState::kResolved);
+  EXPECT_EQ(findings[2].rule, "loss_not_decreasing");
+  EXPECT_EQ(findings[2].state, FindingState::kOpen);
+}
+
 TEST(RuleEngineTest, AConfiguredSeverityGoesBeforeWhatTheRuleSays) {
   RunBuilder run;
   for (int64_t step = 0; step < 200; ++step) {

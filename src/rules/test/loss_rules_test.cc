@@ -156,6 +156,82 @@ TEST(LossNotDecreasingTest, ARiseIsNeverBetweenAStepAndItself) {
   EXPECT_THAT(findings[0].message, HasSubstr("between steps 2 and 4"));
 }
 
+// Two optimizers; with a loss each, as of a GAN, or with one for both.
+RunBuilder TwoOptimizers(const std::function<double(int)>& critic,
+                         const std::function<double(int)>& generator, int steps) {
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["critic.weight"]})");
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["generator.weight"]})");
+  for (int step = 0; step < steps; ++step) {
+    run.Step(step).Scalar("loss/backward", critic(step));
+    if (generator) {
+      run.Scalar("loss/backward.Generator", generator(step));
+    }
+  }
+  return run;
+}
+
+TEST(LossNotDecreasingTest, StaysSilentOnTheLossesOfAGanThatHover) {
+  for (unsigned seed = 0; seed < 20; ++seed) {
+    const std::vector<double> noise = NoisyLosses(seed, 2.3, 0.003, 600);
+    const auto critic = [&](int step) { return noise[static_cast<size_t>(step)] - 0.9; };
+    const auto generator = [&](int step) { return 3 - noise[static_cast<size_t>(599 - step)]; };
+    RunBuilder run = TwoOptimizers(critic, generator, 600);
+    EXPECT_TRUE(FindingsOf(run, "loss_not_decreasing").empty()) << "seed " << seed;
+    // Named by the user, a loss is meant to fall.
+    EXPECT_EQ(FindingsOf(run, "loss_not_decreasing", {{"tensor_regex", "Generator"}}).size(), 1U);
+  }
+}
+
+TEST(LossNotDecreasingTest, StaysSilentWhereOneSideOfAGanGainsWhatTheOtherLoses) {
+  const auto critic = [](int step) { return 0.2 + 1.2 * std::exp2(-step / 50.0); };
+  const auto generator = [](int step) { return 4.0 - 3.3 * std::exp2(-step / 50.0); };
+  RunBuilder run = TwoOptimizers(critic, generator, 400);
+  EXPECT_TRUE(FindingsOf(run, "loss_not_decreasing").empty());
+}
+
+TEST(LossNotDecreasingTest, ReportsAGanThatDiverges) {
+  const auto explodes = [](int step) { return step < 60 ? 0.7 : 0.7 * std::exp2(step - 60); };
+  const auto falls = [](int step) { return 1.4 * std::exp2(-step / 50.0); };
+  RunBuilder both = TwoOptimizers(explodes, explodes, 80);
+  EXPECT_EQ(FindingsOf(both, "loss_not_decreasing").size(), 1U);
+  RunBuilder one = TwoOptimizers(falls, explodes, 80);
+  EXPECT_EQ(FindingsOf(one, "loss_not_decreasing").size(), 1U);
+}
+
+TEST(LossNotDecreasingTest, ReportsAFlatLossThatTwoOptimizersShare) {
+  const std::vector<double> flat = NoisyLosses(3, 2.3, 0.01, 300);
+  RunBuilder run =
+      TwoOptimizers([&](int step) { return flat[static_cast<size_t>(step)]; }, nullptr, 300);
+  EXPECT_EQ(FindingsOf(run, "loss_not_decreasing").size(), 1U);
+}
+
+// A loss that falls until the learning rate is too high for it.
+RunBuilder RisingRate(const std::function<double(int)>& rate, int steps) {
+  RunBuilder run;
+  for (int step = 0; step < steps; ++step) {
+    const double loss = step < 40 ? 2.3 * std::exp2(-step / 20.0) : std::exp2(step - 40);
+    run.Step(step).Scalar("learning_rate", rate(step)).Scalar("loss/ce", loss);
+  }
+  return run;
+}
+
+TEST(LossNotDecreasingTest, BlamesALearningRateThatGrows) {
+  RunBuilder run = RisingRate([](int step) { return 0.01 * std::pow(1.15, step); }, 54);
+  const auto findings = FindingsOf(run, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, testing::MatchesRegex("the learning rate grew from 0.01 to .* "
+                                                        "between steps 0 and .* and is too high"));
+  EXPECT_THAT(*findings[0].try_, HasSubstr("no further than 2.33, where the loss was lowest"));
+}
+
+TEST(LossNotDecreasingTest, AWarmUpThatIsOverDoesNotTakeTheBlame) {
+  RunBuilder run = RisingRate([](int step) { return 0.1 * std::min(step, 10); }, 54);
+  const auto findings = FindingsOf(run, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].cause, "the learning rate (1) is too high");
+}
+
 TEST(LossNotDecreasingTest, ComparesAsSageMakerDoesWithCompat) {
   const std::map<std::string, std::string> compat = {{"compat", "true"}};
   RunBuilder first = LossEvery(4, {.3, .33, .31, .30, .28});

@@ -485,5 +485,117 @@ TEST(OptimizerNoOpTest, StaysSilentForFrozenParametersAndZeroGradients) {
   EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
 }
 
+constexpr const char* kWithoutGradient = "wheeltapper/steps_without_gradient";
+
+// As the attach records a script that forgets backward(): losses and weights, and no gradient.
+RunBuilder WithoutBackward(int64_t steps, const std::function<double(int64_t)>& weight) {
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["fc.weight"]})");
+  for (int64_t step = 0; step < steps; ++step) {
+    run.Step(step).Scalar("loss/ce", 2.3).Scalar(kWithoutGradient, static_cast<double>(step + 1));
+    run.Weight("fc.weight", NormalStats(0, weight(step)));
+    run.Stats("update/fc.weight",
+              weight(step) == weight(step - 1) ? ZeroStats() : NormalStats(0, 1));
+  }
+  return run;
+}
+
+TEST(OptimizerNoOpTest, ReportsStepsWithoutAnyGradient) {
+  RunBuilder run = WithoutBackward(8, [](int64_t) { return 1.0; });
+  const auto findings = FindingsOf(run, "optimizer_no_op");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].severity, Severity::kError);
+  EXPECT_EQ(findings[0].tensor, "fc.weight");
+  EXPECT_EQ(findings[0].step, 0);
+  EXPECT_THAT(findings[0].message, HasSubstr("changes nothing: none of its 1 parameters"));
+  EXPECT_THAT(*findings[0].cause, HasSubstr("backward() is not called"));
+}
+
+TEST(OptimizerNoOpTest, BlamesZeroGradWhereBackwardWasCalled) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 8; ++step) {
+    run.Step(step).Scalar("loss/backward", 2.3);
+    run.Scalar(kWithoutGradient, static_cast<double>(step + 1)).Weight("w", NormalStats(0, 1));
+  }
+  const auto findings = FindingsOf(run, "optimizer_no_op");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, HasSubstr("zero_grad() is called between backward() and step()"));
+}
+
+TEST(OptimizerNoOpTest, ReportsGradientsThatAreAllZeroFromTheFirstStepOn) {
+  for (const bool learns : {false, true}) {
+    RunBuilder run;
+    for (int64_t step = 0; step < 20; ++step) {
+      run.Step(step).Weight("a", NormalStats(0, 1)).Weight("b", NormalStats(0, 1));
+      run.Stats("gradient/a", ZeroStats());
+      run.Stats("gradient/b", learns && step == 3 ? NormalStats(0, 1) : ZeroStats());
+    }
+    EXPECT_EQ(FindingsOf(run, "optimizer_no_op").size(), learns ? 0U : 1U);
+  }
+}
+
+TEST(OptimizerNoOpTest, StaysSilentWhereWeightsMoveWithoutGradientsOfTheirOwn) {
+  RunBuilder run =
+      WithoutBackward(30, [](int64_t step) { return 1.0 + 0.1 * static_cast<double>(step); });
+  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+}
+
+TEST(OptimizerNoOpTest, StaysSilentWhereNothingSaysThatGradientsAreMissing) {
+  // Gradients not captured by configuration: weights alone, at rest or not.
+  RunBuilder run;
+  for (int64_t step = 0; step < 30; ++step) {
+    run.Step(step).Weight("fc.weight", NormalStats(0, 1)).Scalar("loss/backward", 2.3);
+  }
+  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+}
+
+TEST(OptimizerNoOpTest, StepsWithoutAGradientResolveOnceOneHasCome) {
+  RunBuilder run = WithoutBackward(8, [](int64_t) { return 1.0; });
+  for (int64_t step = 8; step < 14; ++step) {
+    run.Step(step).Weight("fc.weight", NormalStats(0, 1 + 0.1 * static_cast<double>(step)));
+    run.Stats("gradient/fc.weight", NormalStats(0, 1));
+    if (step == 8) {
+      run.Scalar(kWithoutGradient, 0);
+    }
+  }
+  EXPECT_EQ(EventsOf(run, "optimizer_no_op"),
+            (std::vector<std::string>{"opened optimizer_no_op-1", "resolved optimizer_no_op-1"}));
+}
+
+// A head whose optimizer is there and steps from `first_step` on; captured at ten steps, then every
+// tenth.
+RunBuilder LateHead(int64_t steps, int64_t first_step) {
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["body.weight"]})");
+  run.Between(1).Meta(R"({"kind":"idle_optimizer","type":"Adam","parameters":["head.weight"]})");
+  for (int64_t step = 1; step < steps; ++step) {
+    run.Step(step);
+    if (step >= 10 && step % 10 != 0) {
+      continue;
+    }
+    const double moving = 1 + 0.01 * static_cast<double>(step);
+    run.Weight("body.weight", NormalStats(0, moving));
+    run.Weight("head.weight", NormalStats(0, step < first_step ? 1 : moving));
+    run.Stats("gradient/body.weight", NormalStats(0, moving));
+    run.Stats("gradient/head.weight", NormalStats(0, moving));
+  }
+  return run;
+}
+
+TEST(OptimizerNoOpTest, ReportsAnOptimizerThatIsNeverStepped) {
+  for (const int64_t steps : {30, 300}) {
+    RunBuilder run = LateHead(steps, steps);
+    const auto findings = FindingsOf(run, "optimizer_no_op");
+    ASSERT_EQ(findings.size(), 1U) << steps;
+    EXPECT_EQ(findings[0].tensors, std::vector<std::string>{"head.weight"});
+    EXPECT_EQ(findings[0].cause, "its optimizer (Adam) is never stepped");
+  }
+}
+
+TEST(OptimizerNoOpTest, StaysSilentOnASecondOptimizerThatStartsLate) {
+  RunBuilder run = LateHead(300, 60);
+  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+}
+
 }  // namespace
 }  // namespace wheeltapper::rules

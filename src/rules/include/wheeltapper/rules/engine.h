@@ -31,11 +31,15 @@ struct RuleSelection {
 // suggestion for an unknown rule or parameter.
 Result<std::vector<RuleSelection>> SelectRules(const Config& config);
 
+// kWaiting: it has not judged anything, because what it needs has not been seen.
 enum class RuleState : uint8_t { kWaiting, kActive, kErrored };
+const char* RuleStateName(RuleState state);  // "waiting", "active", "errored"
 struct RuleStatus {
   std::string name;
-  RuleState state = RuleState::kWaiting;  // kWaiting: what it needs has not been seen
-  std::string detail;                     // "needs collection activations", or the error
+  RuleState state = RuleState::kWaiting;
+  // Waiting: what is missing and what to do about it. Errored: the error. Active: what of the
+  // sandbox of a user's rule is not in force, "" when all is.
+  std::string detail;
   int64_t batches = 0;
   int64_t findings = 0;
 };
@@ -53,7 +57,8 @@ Result<RuleSelection> SelectPythonRule(const Config& config, const std::string& 
 // The same batches give the same findings whether they arrive live in small portions or all at once
 // from a finished run: nothing in a finding depends on the clock. Each rank has its own instance of
 // each rule; a finding merges the ranks, whichever is read first. With several ranks only the
-// number in an id may depend on the order of reading.
+// number in an id may depend on the order of reading, and whether a finding that another one
+// explains was open for a while before (Finding::part_of).
 class RuleEngine {
  public:
   static Result<std::unique_ptr<RuleEngine>> Create(const std::vector<RuleSelection>& rules,

@@ -52,6 +52,10 @@ struct Finding {
   TimeNs wall_ns = 0;               // when it was opened
   std::vector<Evidence> evidence;
   std::map<std::string, std::string> parameters;  // of the rule, as in force
+  // What other rules see of the same cause, "<rule>: <message>" each: no findings of their own.
+  std::vector<std::string> also;
+  // The id of the finding that has taken this one over: it has the same cause, and goes on alone.
+  std::optional<std::string> part_of;
 };
 
 std::string FindingToJson(const Finding& finding);       // one line

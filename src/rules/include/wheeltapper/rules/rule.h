@@ -33,6 +33,17 @@ struct RuleNeeds {
   bool scalars = false;                  // any scalar (loss)
 };
 
+// Another rule whose open finding has the same cause as what this rule observes under `cause_key`:
+// that is then added to the finding and opens none of its own, unless it is the more severe.
+// Declared by one rule only, the other one is the cause: its finding also takes in an open one of
+// this rule when it comes later. Declared by both, whichever comes first keeps the other.
+struct Explanation {
+  const char* cause_key;   // of this rule
+  const char* rule;        // the one that explains it
+  const char* rule_cause;  // its cause key, or kAnyCause
+};
+inline constexpr const char* kAnyCause = "*";
+
 // The single metadata table that generates docs, `wheeltapper rules`, `explain` and the UI
 // catalogue.
 struct RuleInfo {
@@ -48,6 +59,8 @@ struct RuleInfo {
   const char* what_it_means;  // explain: paragraphs
   const char* false_alarms;   // when it may be wrong
   const char* how_to_fix;
+  std::span<const Explanation> explained_by =
+      {};  // NOLINT(readability-redundant-member-init): may be left out
 };
 
 // Typed access to a rule's parameters, already validated.
@@ -108,6 +121,9 @@ class Rule {
   // Called at least once a second of a live run, and once at the end of any run; for rules about
   // silence. `now_ns` is wall time; `ended` says whether the run is over.
   virtual Status OnIdle(TimeNs /*now_ns*/, bool /*ended*/, RuleContext& /*context*/) { return {}; }
+  // Why the rule, although what it needs was captured, has found nothing to judge so far, and what
+  // to do about it; "" once it has judged. Silence is then not taken for health.
+  [[nodiscard]] virtual std::string NothingJudged() const { return ""; }
 };
 
 struct RuleType {

@@ -1,0 +1,101 @@
+#include "gradient_absence.h"
+
+#include <string_view>
+
+namespace wheeltapper::rules {
+namespace {
+
+constexpr std::string_view kWithout = "wheeltapper/steps_without_gradient";
+
+bool IsThere(const tensor::TensorStats& gradient) {
+  return gradient.abs_max > 0 || gradient.nonfinite_count() > 0;
+}
+
+}  // namespace
+
+std::optional<format::NameId> GradientWatch::NoteScalars(const format::StepBatch& batch,
+                                                         const format::NameTable& names) {
+  std::optional<format::NameId> without;
+  for (const format::ScalarRow& row : batch.scalars) {
+    const std::string_view name = names.info(row.name).name;
+    backward_seen_ = backward_seen_ || name.starts_with("loss/backward");
+    if (!name.starts_with(kWithout)) {
+      continue;
+    }
+    if (!(row.value > 0)) {
+      without_.erase(row.name);
+      any_gradient_ = true;
+      continue;
+    }
+    Count& count = without_[row.name];
+    count.since_step = count.steps == 0 ? batch.key.step.value : count.since_step;
+    count.steps = static_cast<int64_t>(row.value);
+    without = row.name;
+  }
+  return without;
+}
+
+bool GradientWatch::AllZero(const format::StepBatch& batch, const format::NameTable& names) {
+  bool any = false;
+  for (const format::StatsRow& row : batch.stats) {
+    if (roles_.Of(names, row.name).kind == TensorKind::kGradient) {
+      any = true;
+      any_gradient_ = any_gradient_ || IsThere(row.stats);
+    }
+  }
+  return any && !any_gradient_;
+}
+
+bool GradientWatch::NoteWeights(const format::StepBatch& batch, const StatsIndex& index,
+                                const format::NameTable& names, GradientAbsence* absence) {
+  bool moved = false;
+  for (const format::StatsRow& row : batch.stats) {
+    const TensorRole& role = roles_.Of(names, row.name);
+    if (role.kind != TensorKind::kParameter && role.kind != TensorKind::kUpdate) {
+      continue;
+    }
+    const format::StatsRow* gradient = index.Find(names, "gradient/" + role.subject);
+    if (gradient != nullptr && IsThere(gradient->stats)) {
+      continue;  // another optimizer's
+    }
+    if (role.kind == TensorKind::kUpdate) {
+      moved = moved || row.stats.abs_max > 0;
+      continue;
+    }
+    absence->tensor = absence->parameters == 0 ? role.subject : absence->tensor;
+    ++absence->parameters;
+    const auto [slot, is_new] = weights_.try_emplace(row.name, row.stats);
+    moved = moved || (!is_new && !SameStats(slot->second, row.stats));
+    slot->second = row.stats;
+  }
+  return moved;
+}
+
+std::optional<GradientAbsence> GradientWatch::Add(const format::StepBatch& batch,
+                                                  const StatsIndex& index,
+                                                  const format::NameTable& names) {
+  const std::optional<format::NameId> without = NoteScalars(batch, names);
+  const bool zero = AllZero(batch, names);
+  if (!without && !zero) {
+    return std::nullopt;
+  }
+  GradientAbsence absence;
+  Count& count = without ? without_[*without] : zeros_;
+  if (without) {
+    const std::string& name = names.info(*without).name;
+    absence.optimizer = name.size() > kWithout.size() ? name.substr(kWithout.size() + 1) : "";
+  } else {
+    count.since_step = count.steps == 0 ? batch.key.step.value : count.since_step;
+    ++count.steps;
+    absence.zero = true;
+  }
+  if (NoteWeights(batch, index, names, &absence)) {
+    count.moved_until = count.steps;
+    count.since_step = batch.key.step.value;
+  }
+  absence.steps = count.steps - count.moved_until;
+  absence.since_step = count.since_step;
+  return absence;
+}
+
+}  // namespace wheeltapper::rules

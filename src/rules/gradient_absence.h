@@ -1,0 +1,66 @@
+// Steps of an optimizer at which nothing has a gradient: backward() was forgotten, undone, or does
+// not reach its parameters.
+//
+// The attach counts those that are captured in scalars
+//   wheeltapper/steps_without_gradient[.<label>]        one per optimizer
+// from its first step until a gradient has come; then it writes 0, and nothing ever after. Where
+// gradients are there but exactly zero, their statistics show it. An optimizer whose weights move
+// all the same gets its gradients from elsewhere: its count begins anew.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+#include "wheeltapper/format/rows.h"
+
+#include "stats_index.h"
+#include "tensor_names.h"
+
+namespace wheeltapper::rules {
+
+struct GradientAbsence {
+  std::string optimizer;   // its label; "" of the first or only one
+  bool zero = false;       // there are gradients, but all are zero
+  int64_t steps = 0;       // captured ones like this one, weights at rest
+  int64_t since_step = 0;  // the first of them
+  std::string tensor;      // the first parameter concerned; "" when none is captured
+  int64_t parameters = 0;  // how many of them are captured
+};
+
+class GradientWatch {
+ public:
+  // What the batch shows; nothing where something has a gradient, or nobody looked.
+  std::optional<GradientAbsence> Add(const format::StepBatch& batch, const StatsIndex& index,
+                                     const format::NameTable& names);
+  // True once a gradient has come and no optimizer is known to be without.
+  [[nodiscard]] bool present() const { return any_gradient_ && without_.empty(); }
+  [[nodiscard]] bool any_gradient() const { return any_gradient_; }
+  // backward() was called from a loss whose value could be read.
+  [[nodiscard]] bool backward_seen() const { return backward_seen_; }
+
+ private:
+  struct Count {
+    int64_t steps = 0;
+    int64_t moved_until = 0;  // of these, up to the last at which a weight moved
+    int64_t since_step = 0;
+  };
+  // Takes in what the attach says; the scalar that says an optimizer has no gradient now.
+  std::optional<format::NameId> NoteScalars(const format::StepBatch& batch,
+                                            const format::NameTable& names);
+  // True when the batch has gradients and there has never been one that is not zero.
+  bool AllZero(const format::StepBatch& batch, const format::NameTable& names);
+  // True when a parameter without a gradient moved since the last call; notes the parameters.
+  bool NoteWeights(const format::StepBatch& batch, const StatsIndex& index,
+                   const format::NameTable& names, GradientAbsence* absence);
+
+  TensorRoles roles_;
+  std::unordered_map<format::NameId, Count> without_;  // by the scalar
+  Count zeros_;
+  std::unordered_map<format::NameId, tensor::TensorStats> weights_;
+  bool any_gradient_ = false;
+  bool backward_seen_ = false;
+};
+
+}  // namespace wheeltapper::rules
