@@ -6,6 +6,7 @@
 #include "wheeltapper/actions/action.h"
 #include "wheeltapper/cli/main.h"
 #include "wheeltapper/report/report.h"
+#include "wheeltapper/rules/engine.h"
 #include "wheeltapper/rules/finding.h"
 
 #include "context.h"
@@ -33,51 +34,108 @@ std::string Gaps(trial::Trial& trial) {
              : Plural(static_cast<int64_t>(gaps->size()), "gap") + "; `show --json` lists them";
 }
 
-// "2 failed (command: no such file)"; "" when none did.
-std::string FailedActions(const std::string& run_dir) {
-  const Result<std::vector<actions::ActionRecord>> records = actions::ReadActions(run_dir);
-  if (!records.ok()) {
-    return "unknown: " + records.status().message();
-  }
+// What became of the actions, beyond those that were carried out.
+struct ActionTrouble {
   int64_t failed = 0;
-  std::string last;
-  for (const actions::ActionRecord& record : *records) {
+  std::string last_failure;  // "command: no such file"
+  std::vector<actions::WaitingMessages> waiting;
+};
+
+Result<ActionTrouble> ReadTrouble(const std::string& run_dir) {
+  WT_ASSIGN_OR_RETURN(const std::vector<actions::ActionRecord> records,
+                      actions::ReadActions(run_dir));
+  ActionTrouble trouble;
+  for (const actions::ActionRecord& record : records) {
     if (record.outcome == "failed") {
-      ++failed;
-      last = record.action + ": " + record.detail;
+      ++trouble.failed;
+      trouble.last_failure = record.action + ": " + record.detail;
     }
   }
-  return failed == 0 ? "" : fmt::format("{} failed ({})", failed, last);
+  WT_ASSIGN_OR_RETURN(trouble.waiting, actions::ReadWaiting(run_dir));
+  return trouble;
+}
+
+// "2 failed (command: no such file)", "3 messages of webhook wait …", a line each.
+std::vector<std::string> ActionLines(const std::string& run_dir) {
+  const Result<ActionTrouble> trouble = ReadTrouble(run_dir);
+  if (!trouble.ok()) {
+    return {"unknown: " + trouble.status().message()};
+  }
+  std::vector<std::string> lines;
+  if (trouble->failed > 0) {
+    lines.push_back(fmt::format("{} failed ({})", trouble->failed, trouble->last_failure));
+  }
+  for (const actions::WaitingMessages& waiting : trouble->waiting) {
+    lines.push_back(fmt::format(
+        "{} of {} not delivered yet{}; the next `wheeltapper run` with this run's storage.path "
+        "sends what its own watcher does not",
+        Plural(waiting.count, "message"), waiting.action,
+        waiting.why.empty() ? "" : " (" + waiting.why + ")"));
+  }
+  return lines;
+}
+
+nlohmann::json ActionsJson(const ActionTrouble& trouble) {
+  nlohmann::json waiting = nlohmann::json::array();
+  for (const actions::WaitingMessages& each : trouble.waiting) {
+    waiting.push_back({{"action", each.action},
+                       {"messages", each.count},
+                       {"why", each.why.empty() ? nlohmann::json() : nlohmann::json(each.why)}});
+  }
+  return {{"failed", trouble.failed},
+          {"last_failure",
+           trouble.failed > 0 ? nlohmann::json(trouble.last_failure) : nlohmann::json()},
+          {"waiting", std::move(waiting)}};
+}
+
+// What the report knows of the run, and the actions, which it does not.
+Result<std::string> ShowJson(trial::Trial& trial) {
+  WT_ASSIGN_OR_RETURN(const std::string text, report::SummaryJson(trial));
+  WT_ASSIGN_OR_RETURN(const ActionTrouble trouble, ReadTrouble(trial.path()));
+  nlohmann::json summary = nlohmann::json::parse(text);
+  summary["actions"] = ActionsJson(trouble);
+  return summary.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+Result<std::string> StepsText(trial::Trial& trial) {
+  WT_ASSIGN_OR_RETURN(const std::vector<int64_t> steps, trial.Steps({}));
+  WT_ASSIGN_OR_RETURN(const std::vector<Rank> ranks, trial.Ranks());
+  WT_ASSIGN_OR_RETURN(const int64_t captured, report::CountCaptured(trial, steps));
+  return steps.empty() ? "none recorded"
+                       : fmt::format("{} ({} to {}), tensors captured at {} of them, {}",
+                                     steps.size(), steps.front(), steps.back(), captured,
+                                     Plural(static_cast<int64_t>(ranks.size()), "rank"));
+}
+
+void PrintLine(const char* label, const std::string& text) {
+  Print(fmt::format("{:<9} {}\n", label, Printable(text)));
 }
 
 Status PrintSummary(trial::Trial& trial) {
   WT_ASSIGN_OR_RETURN(const std::vector<rules::Finding> findings,
                       rules::ReadFindings(trial.path()));
-  WT_ASSIGN_OR_RETURN(const std::vector<int64_t> steps, trial.Steps({}));
-  WT_ASSIGN_OR_RETURN(const std::vector<Rank> ranks, trial.Ranks());
+  WT_ASSIGN_OR_RETURN(const std::string steps, StepsText(trial));
   WT_ASSIGN_OR_RETURN(const trial::Overhead overhead, trial.MeasuredOverhead());
   const report::Verdict verdict = report::MakeVerdict(trial, findings);
-  const auto line = [](const char* label, const std::string& text) {
-    Print(fmt::format("{:<9} {}\n", label, Printable(text)));
-  };
-  line("run", trial.info().name + "  " + trial.path());
-  line("command", Words(trial.info().argv));
+  PrintLine("run", trial.info().name + "  " + trial.path());
+  PrintLine("command", Words(trial.info().argv));
   std::string state = trial::RunStateName(trial.state());
   if (trial.end()) {
     state += fmt::format(", exit code {}", trial.end()->exit_code);
     state += trial.end()->reason.empty() ? "" : ", " + trial.end()->reason;
   }
-  line("state", state);
-  line("verdict", verdict.sentence);
-  line("steps", steps.empty()
-                    ? "none recorded"
-                    : fmt::format("{} ({} to {}), {}", steps.size(), steps.front(), steps.back(),
-                                  Plural(static_cast<int64_t>(ranks.size()), "rank")));
-  line("overhead", overhead.elapsed_ns > 0 ? RenderPercent(overhead.fraction) + " of step time"
-                                           : "not measured");
-  line("gaps", Gaps(trial));
-  if (const std::string failed = FailedActions(trial.path()); !failed.empty()) {
-    line("actions", failed);
+  PrintLine("state", state);
+  PrintLine("verdict", verdict.sentence);
+  PrintLine("steps", steps);
+  PrintLine("overhead", overhead.elapsed_ns > 0 ? RenderPercent(overhead.fraction) + " of step time"
+                                                : "not measured");
+  PrintLine("gaps", Gaps(trial));
+  for (const std::string& note : report::RuleNotes(
+           rules::ReadRuleStates(trial.path()).value_or(std::vector<rules::RuleStatus>()))) {
+    PrintLine("rules", note);
+  }
+  for (const std::string& trouble : ActionLines(trial.path())) {
+    PrintLine("actions", trouble);
   }
   for (const rules::Finding& finding : findings) {
     Print(RenderFinding(finding, ColoursOn(STDOUT_FILENO)));
@@ -96,7 +154,7 @@ int ShowVerb(const Arguments& arguments) {
     const Status printed = PrintSummary(**trial);
     return printed.ok() ? static_cast<int>(kExitOk) : Fail(printed);
   }
-  const Result<std::string> json = report::SummaryJson(**trial);
+  const Result<std::string> json = ShowJson(**trial);
   if (!json.ok()) {
     return Fail(json.status());
   }

@@ -88,11 +88,15 @@ void Watcher::Evaluate(const std::function<Status()>& body) {
   }
 }
 
-void Watcher::TellRuleFailures() {
+void Watcher::TellRules() {
   for (const rules::RuleStatus& status : engine_->rule_states()) {
     if (status.state == rules::RuleState::kErrored && told_.insert(status.name).second) {
       SayError(fmt::format("rule {} failed and is not evaluated any more: {}", status.name,
                            Printable(status.detail)));
+    } else if (status.state == rules::RuleState::kActive && !status.detail.empty() &&
+               told_.insert(status.name + " sandbox").second) {
+      Say(fmt::format("warning: rule {} runs in a sandbox that is not whole: {}", status.name,
+                      Printable(status.detail)));
     }
   }
 }
@@ -106,7 +110,7 @@ Status Watcher::Observe() {
 
 void Watcher::Advance() {
   Evaluate([this] { return Observe(); });
-  TellRuleFailures();
+  TellRules();
 }
 
 std::vector<rules::RuleStatus> Watcher::RuleStates() const {
@@ -132,7 +136,7 @@ void Watcher::Finish(const std::string& state, int exit_code, const std::string&
     WT_RETURN_IF_ERROR(Observe());
     return engine_->Finish(*trial_);
   });
-  TellRuleFailures();
+  TellRules();
   attempt("recording the rules' states",
           [this] { return rules::WriteRuleStates(options_.run_dir, RuleStates()); });
   // Before the deliveries, which may take their time: a watcher killed there leaves a whole run.
@@ -165,14 +169,19 @@ std::optional<rules::Severity> Watcher::WorstOpen() const {
 std::vector<rules::Finding> Watcher::findings() const { return engine_->findings(); }
 
 std::string Watcher::Summary(int64_t elapsed_ns) const {
-  const auto count = static_cast<int64_t>(engine_->findings().size());
+  const std::vector<rules::Finding>& findings = engine_->findings();
+  const int64_t count = std::count_if(
+      findings.begin(), findings.end(),
+      [](const rules::Finding& finding) { return !finding.part_of; });  // told by another one
   std::string found = count == 0 ? "no findings" : Plural(count, "finding");
-  if (count == 0 && trial_ && !report::HasRecords(*trial_)) {
+  const Result<std::vector<int64_t>> steps =
+      trial_ ? trial_->Steps({}) : Result<std::vector<int64_t>>(NotFoundError("no run yet"));
+  if (count == 0 && trial_ && !report::HasRecords(*trial_, steps.ok() ? steps->size() : 0)) {
     found = "nothing was recorded";
   }
   std::string text = RenderDuration(elapsed_ns) + ", " + found;
   if (trial_) {
-    if (Result<std::vector<int64_t>> steps = trial_->Steps({}); steps.ok()) {
+    if (steps.ok()) {
       text += ", " + Plural(static_cast<int64_t>(steps->size()), "step");
     }
     if (Result<trial::Overhead> overhead = trial_->MeasuredOverhead();

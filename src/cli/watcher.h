@@ -49,7 +49,8 @@ class Watcher {
   static Status Try(const std::function<Status()>& body);
   // Runs a part of the evaluation; an error that does not pass ends evaluation, and only that.
   void Evaluate(const std::function<Status()>& body);
-  void TellRuleFailures();
+  // Rules that failed, and those whose sandbox is not whole, once each.
+  void TellRules();
   [[nodiscard]] std::vector<rules::RuleStatus> RuleStates() const;
 
   Options options_;
@@ -61,7 +62,7 @@ class Watcher {
   std::unique_ptr<trial::Trial> trial_;
   bool broken_ = false;
   int failures_ = 0;            // in a row
-  std::set<std::string> told_;  // errored rules that were told
+  std::set<std::string> told_;  // what was said of rules
 };
 
 }  // namespace wheeltapper::cli

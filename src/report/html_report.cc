@@ -53,7 +53,8 @@ std::string Facts(const ReportData& data) {
   out += Fact(StateText(data), data.end && !data.end->reason.empty() ? data.end->reason : "state");
   out += Fact(std::to_string(data.steps),
               data.steps == 0 ? "steps recorded"
-                              : fmt::format("steps ({} to {})", data.first_step, data.last_step));
+                              : fmt::format("steps ({} to {}), tensors captured at {} of them",
+                                            data.first_step, data.last_step, data.captured_steps));
   if (data.end) {
     out += Fact(DurationText(data.end->ended_wall_ns - data.info.started_wall_ns), "wall time");
   }
@@ -95,6 +96,12 @@ std::string FindingBody(const rules::Finding& finding) {
   }
   if (finding.try_) {
     AddTerm(&out, "try", EscapeHtml(*finding.try_));
+  }
+  for (const std::string& other : finding.also) {
+    AddTerm(&out, "also", EscapeHtml(other));
+  }
+  if (finding.part_of) {
+    AddTerm(&out, "part of", Code(*finding.part_of));
   }
   return out + "</dl>";
 }
@@ -138,6 +145,18 @@ std::string Findings(const ReportData& data) {
     out += "</article>";
   }
   return out + "</section>";
+}
+
+std::string Rules(const ReportData& data) {
+  const std::vector<std::string> notes = RuleNotes(data.rules);
+  if (notes.empty()) {
+    return "";
+  }
+  std::string out = "<section><h2>Rules</h2><ul>";
+  for (const std::string& note : notes) {
+    out += "<li>" + EscapeHtml(note) + "</li>";
+  }
+  return out + "</ul></section>";
 }
 
 std::vector<ChartMark> FindingMarks(const ReportData& data) {
@@ -267,8 +286,9 @@ std::string Layers(const ReportData& data) {
 }
 
 std::string HtmlOf(const ReportData& data) {
-  const std::string body = Header(data) + Facts(data) + "<main>" + Findings(data) + Curves(data) +
-                           Layers(data) + Times(data) + Gaps(data) + Environment(data) + "</main>";
+  const std::string body = Header(data) + Facts(data) + "<main>" + Findings(data) + Rules(data) +
+                           Curves(data) + Layers(data) + Times(data) + Gaps(data) +
+                           Environment(data) + "</main>";
   return HtmlPage(data.info.name + " — Wheeltapper report", body);
 }
 

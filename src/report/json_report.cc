@@ -100,6 +100,16 @@ json RanksOf(const ReportData& data) {
   return out;
 }
 
+json RulesOf(const std::vector<rules::RuleStatus>& states) {
+  json out = json::array();
+  for (const rules::RuleStatus& status : states) {
+    out.push_back({{"name", status.name},
+                   {"state", rules::RuleStateName(status.state)},
+                   {"detail", status.detail.empty() ? json() : json(status.detail)}});
+  }
+  return out;
+}
+
 // What `show` and the report have in common.
 json Summary(const ReportData& data) {
   return {{"name", data.info.name},
@@ -112,12 +122,14 @@ json Summary(const ReportData& data) {
           {"started", WallTimeText(data.info.started_wall_ns)},
           {"ended", data.end ? json(WallTimeText(data.end->ended_wall_ns)) : json()},
           {"steps", data.steps},
+          {"captured_steps", data.captured_steps},
           {"first_step", data.steps > 0 ? json(data.first_step) : json()},
           {"last_step", data.steps > 0 ? json(data.last_step) : json()},
           {"ranks", RanksOf(data)},
           {"verdict", data.verdict.sentence},
           {"level", data.verdict.level},
           {"findings", data.findings.size()},
+          {"rules", RulesOf(data.rules)},
           {"overhead", OverheadOf(data.overhead)},
           {"gaps", GapsOf(data.gaps)}};
 }

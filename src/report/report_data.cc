@@ -149,6 +149,13 @@ Status GatherTimes(trial::Trial& trial, ReportData* data) {
 
 }  // namespace
 
+Result<int64_t> CountCaptured(trial::Trial& trial, const std::vector<int64_t>& steps) {
+  WT_ASSIGN_OR_RETURN(const std::vector<int64_t> captured, trial.CapturedSteps());
+  return std::count_if(captured.begin(), captured.end(), [&](int64_t step) {
+    return std::binary_search(steps.begin(), steps.end(), step);
+  });
+}
+
 Result<ReportData> GatherSummary(trial::Trial& trial) {
   WT_RETURN_IF_ERROR(trial.Refresh());
   ReportData data;
@@ -157,6 +164,7 @@ Result<ReportData> GatherSummary(trial::Trial& trial) {
   data.state = trial.state();
   data.end = trial.end();
   WT_ASSIGN_OR_RETURN(data.findings, rules::ReadFindings(trial.path()));
+  data.rules = rules::ReadRuleStates(trial.path()).value_or(std::vector<rules::RuleStatus>());
   data.verdict = MakeVerdict(trial, data.findings);
   WT_ASSIGN_OR_RETURN(const std::vector<Rank> ranks, trial.Ranks());
   for (const Rank rank : ranks) {
@@ -169,6 +177,7 @@ Result<ReportData> GatherSummary(trial::Trial& trial) {
   data.steps = static_cast<int64_t>(steps.size());
   data.first_step = steps.empty() ? 0 : steps.front();
   data.last_step = steps.empty() ? 0 : steps.back();
+  WT_ASSIGN_OR_RETURN(data.captured_steps, CountCaptured(trial, steps));
   WT_ASSIGN_OR_RETURN(data.overhead, trial.MeasuredOverhead());
   WT_ASSIGN_OR_RETURN(data.gaps, trial.Gaps());
   return data;

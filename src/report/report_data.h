@@ -53,6 +53,7 @@ struct ReportData {
   std::optional<format::EndInfo> end;
   Verdict verdict;
   std::vector<rules::Finding> findings;
+  std::vector<rules::RuleStatus> rules;
   std::vector<NamedSeries> losses;
   std::vector<NamedSeries> metrics;
   std::vector<TensorHealth>
@@ -63,6 +64,7 @@ struct ReportData {
   trial::Overhead overhead;
   std::vector<format::GapRow> gaps;
   int64_t steps = 0;
+  int64_t captured_steps = 0;  // of these, the ones that hold tensors
   int64_t first_step = 0;
   int64_t last_step = 0;
 };

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -86,7 +87,7 @@ std::string Joined(const std::string& how, std::string sentence) {
 }
 
 Verdict WithoutFindings(trial::Trial& trial, size_t steps, const std::string& how) {
-  if (!HasRecords(trial)) {
+  if (!HasRecords(trial, steps)) {
     return {"no data",
             Joined(how, trial.state() == trial::RunState::kRunning
                             ? "No step has been recorded yet."
@@ -123,10 +124,9 @@ std::string Capitalised(std::string text) {
 
 }  // namespace
 
-bool HasRecords(trial::Trial& trial) {
-  const Result<std::vector<int64_t>> steps = trial.Steps({});
+bool HasRecords(trial::Trial& trial, size_t steps) {
   const Result<std::vector<std::string>> names = trial.Names({});
-  if (!steps.ok() || steps->empty() || !names.ok()) {
+  if (steps == 0 || !names.ok()) {
     return false;
   }
   std::set<std::string> forward;  // what a forward pass leaves, also without any training
@@ -145,19 +145,25 @@ Verdict MakeVerdict(trial::Trial& trial, const std::vector<rules::Finding>& find
   const auto open = [](const rules::Finding& finding) {
     return finding.state == rules::FindingState::kOpen;
   };
-  const auto worst =
-      std::max_element(findings.begin(), findings.end(), [&](const auto& a, const auto& b) {
-        return std::pair(open(a), a.severity) <
-               std::pair(open(b), b.severity);  // the earliest of equals wins
-      });
+  // One that another has taken over is told by that one.
+  const auto rank = [&](const rules::Finding& finding) {
+    return std::tuple(!finding.part_of, open(finding), finding.severity);
+  };
+  const auto worst = std::max_element(
+      findings.begin(), findings.end(),
+      [&](const auto& a, const auto& b) { return rank(a) < rank(b); });  // the earliest of equals
   const std::string how = HowItFailed(trial, count);
   if (worst == findings.end()) {
     return WithoutFindings(trial, count, how);
   }
+  const auto own = std::count_if(findings.begin(), findings.end(),
+                                 [](const rules::Finding& finding) { return !finding.part_of; });
   const std::string level(rules::SeverityName(worst->severity));
   const std::string resolved = open(*worst) ? "" : " (resolved)";
-  return {level, Joined(how, fmt::format("{}: {}{}{}", Capitalised(level), worst->message, resolved,
-                                         Others(findings.size() - 1)))};
+  return {
+      level,
+      Joined(how, fmt::format("{}: {}{}{}", Capitalised(level), worst->message, resolved,
+                              Others(static_cast<size_t>(std::max<std::ptrdiff_t>(own - 1, 0)))))};
 }
 
 }  // namespace wheeltapper::report

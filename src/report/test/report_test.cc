@@ -126,6 +126,50 @@ TEST_F(ReportTest, AJobThatFailedIsNotCalledHealthyAndSaysHowItEnded) {
   EXPECT_EQ(MakeVerdict(trial_, {}).sentence.rfind("Killed after 10 steps; ", 0), 0U);
 }
 
+TEST_F(ReportTest, AFindingThatAnotherOneHasTakenOverIsNotCountedAgain) {
+  rules::Finding cause = MakeFinding();
+  cause.severity = rules::Severity::kWarning;
+  rules::Finding part = MakeFinding();
+  part.part_of = cause.id;
+  part.state = rules::FindingState::kResolved;
+  const Verdict verdict = MakeVerdict(trial_, {part, cause});
+  EXPECT_EQ(verdict.level, "warning");
+  EXPECT_EQ(verdict.sentence.find("more finding"), std::string::npos) << verdict.sentence;
+}
+
+TEST_F(ReportTest, SaysWhichRulesHadNothingToJudgeAndWhy) {
+  rules::RuleStatus waiting;
+  waiting.detail = "no validation loss was seen; log it";
+  rules::RuleStatus confined;
+  confined.name = "mine";
+  confined.state = rules::RuleState::kActive;
+  confined.detail = "this kernel has no Landlock";
+  std::vector<rules::RuleStatus> states = {confined};
+  for (const char* name : {"overfit", "overtraining"}) {
+    waiting.name = name;
+    states.push_back(waiting);
+  }
+  EXPECT_EQ(
+      RuleNotes(states),
+      (std::vector<std::string>{
+          "mine runs in a sandbox that is not whole: this kernel has no Landlock",
+          "overfit, overtraining had nothing to judge: no validation loss was seen; log it"}));
+  ASSERT_TRUE(rules::WriteRuleStates(trial_.folder, states).ok());
+  EXPECT_NE(ReportHtml(trial_).value_or("").find("no validation loss was seen; log it"),
+            std::string::npos);
+  const json summary = json::parse(SummaryJson(trial_).value_or("{}"));
+  EXPECT_EQ(summary["rules"][1]["name"], "overfit");
+  EXPECT_EQ(summary["rules"][1]["state"], "waiting");
+  EXPECT_EQ(summary["rules"][1]["detail"], waiting.detail);
+}
+
+TEST_F(ReportTest, TellsAtHowManyStepsTensorsWereCaptured) {
+  trial_.AddStep(10);  // without any tensor
+  const json summary = json::parse(SummaryJson(trial_).value_or("{}"));
+  EXPECT_EQ(summary["steps"], 11);
+  EXPECT_EQ(summary["captured_steps"], 10);
+}
+
 TEST_F(ReportTest, OneRankIsNotCalledRanks) {
   const std::string html = ReportHtml(trial_).value_or("");
   EXPECT_NE(html.find("<b>1</b><span>rank</span>"), std::string::npos);
@@ -137,11 +181,12 @@ TEST_F(ReportTest, ARunWithoutStepsIsNotCalledHealthy) {
 }
 
 TEST_F(ReportTest, ForwardPassesAloneAreNoHealth) {
-  EXPECT_TRUE(HasRecords(trial_));
+  EXPECT_TRUE(HasRecords(trial_, 10));
+  EXPECT_FALSE(HasRecords(trial_, 0));
   trial_.table = format::NameTable();
-  EXPECT_FALSE(HasRecords(trial_));
+  EXPECT_FALSE(HasRecords(trial_, 10));
   trial_.table.info(trial_.table.Intern("output/fc")).collections = {"activations"};
-  EXPECT_FALSE(HasRecords(trial_));
+  EXPECT_FALSE(HasRecords(trial_, 10));
   const Verdict verdict = MakeVerdict(trial_, {});
   EXPECT_EQ(verdict.level, "no data");
   EXPECT_NE(verdict.sentence.find("optimizer.step()"), std::string::npos) << verdict.sentence;

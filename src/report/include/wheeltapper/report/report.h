@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "wheeltapper/core/status.h"
+#include "wheeltapper/rules/engine.h"
 #include "wheeltapper/rules/finding.h"
 #include "wheeltapper/trial/trial.h"
 
@@ -18,10 +19,17 @@ struct Verdict {
   std::string level;
   std::string sentence;
 };
-// False for a run without anything of training in it: no step, or nothing but the activations of
-// forward passes, as where the script forgets optimizer.step().
-bool HasRecords(trial::Trial& trial);
+// False for a run of `steps` without anything of training in it: no step, or nothing but the
+// activations of forward passes, as where the script forgets optimizer.step().
+bool HasRecords(trial::Trial& trial, size_t steps);
 Verdict MakeVerdict(trial::Trial& trial, const std::vector<rules::Finding>& findings);
+
+// What silence of the rules does not mean, a line each: which of them failed, which had nothing to
+// judge and what to do about it, and which run in a sandbox that is not whole.
+std::vector<std::string> RuleNotes(const std::vector<rules::RuleStatus>& states);
+
+// "tensors captured at 51 of them"; how many of `steps` hold tensors.
+Result<int64_t> CountCaptured(trial::Trial& trial, const std::vector<int64_t>& steps);
 
 // The whole report as JSON (docs/reference/report.md gives the keys).
 Result<std::string> ReportJson(trial::Trial& trial);

@@ -1,0 +1,27 @@
+// What people should know of the rules beside their findings.
+#include <map>
+
+#include "wheeltapper/report/report.h"
+
+namespace wheeltapper::report {
+
+std::vector<std::string> RuleNotes(const std::vector<rules::RuleStatus>& states) {
+  std::vector<std::string> notes;
+  std::map<std::string, std::string> waiting;  // what is missing → the rules that miss it
+  for (const rules::RuleStatus& status : states) {
+    if (status.state == rules::RuleState::kErrored) {
+      notes.push_back(status.name + " failed: " + status.detail);
+    } else if (status.state == rules::RuleState::kWaiting) {
+      std::string& names = waiting[status.detail];
+      names += (names.empty() ? "" : ", ") + status.name;
+    } else if (!status.detail.empty()) {
+      notes.push_back(status.name + " runs in a sandbox that is not whole: " + status.detail);
+    }
+  }
+  for (const auto& [detail, names] : waiting) {
+    notes.push_back(names + " had nothing to judge: " + detail);
+  }
+  return notes;
+}
+
+}  // namespace wheeltapper::report

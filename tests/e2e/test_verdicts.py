@@ -1,0 +1,259 @@
+"""Verdicts over real, small trainings: what is wrong is found once, and what is well is left alone."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from installed import TRAIN, Run, as_json, program
+
+Watch = Callable[..., Run]
+
+PRELUDE = """
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+torch.set_num_threads(1)
+inputs = torch.randn(512, 10)
+labels = (inputs @ torch.randn(10, 3)).argmax(1)
+model = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 3))
+criterion = nn.CrossEntropyLoss()
+
+
+def batch(step):
+    rows = torch.arange(step * 32, step * 32 + 32) % 512
+    return inputs[rows], labels[rows]
+
+
+def loss_of(step, *, head=nn.Identity()):
+    x, y = batch(step)
+    return criterion(head(model(x)), y)
+
+"""
+
+SCRIPTS = {
+    "no_backward": """
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+for step in range(150):
+    optimizer.zero_grad()
+    loss_of(step)
+    optimizer.step()
+""",
+    "cleared": """
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+for step in range(60):
+    loss_of(step).backward()
+    optimizer.zero_grad()
+    optimizer.step()
+""",
+    "idle_optimizer": """
+head = nn.Linear(3, 3)
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+forgotten = torch.optim.Adam(head.parameters(), lr=1e-2)
+for step in range(60):
+    optimizer.zero_grad()
+    forgotten.zero_grad()
+    loss_of(step, head=head).backward()
+    optimizer.step()
+""",
+    "late_optimizer": """
+head = nn.Linear(3, 3)
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+late = torch.optim.Adam(head.parameters(), lr=1e-2)
+for step in range(120):
+    optimizer.zero_grad()
+    late.zero_grad()
+    loss_of(step, head=head).backward()
+    optimizer.step()
+    if step >= 40:
+        late.step()
+""",
+    "gan": """
+generator = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
+critic = nn.Sequential(nn.Linear(2, 32), nn.LeakyReLU(0.2), nn.Linear(32, 1))
+bce = nn.BCEWithLogitsLoss()
+steps_generator = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+steps_critic = torch.optim.Adam(critic.parameters(), lr=2e-4, betas=(0.5, 0.999))
+for step in range(400):
+    real = torch.randn(64, 2) * 0.5 + torch.tensor([0.3, -0.2])
+    fake = generator(torch.randn(64, 4))
+    steps_critic.zero_grad()
+    loss = bce(critic(real), torch.ones(64, 1)) + bce(critic(fake.detach()), torch.zeros(64, 1))
+    loss.backward()
+    steps_critic.step()
+    steps_generator.zero_grad()
+    bce(critic(fake), torch.ones(64, 1)).backward()
+    steps_generator.step()
+""",
+    "zero_rate": """
+optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+for step in range(300):
+    optimizer.zero_grad()
+    loss_of(step).backward()
+    optimizer.step()
+""",
+    "overfit": """
+inputs, unseen = torch.randn(60, 20), torch.randn(200, 20)
+direction = torch.randn(20)
+labels, hidden = (((x @ direction + 3 * torch.randn(len(x))) > 0).long() for x in (inputs, unseen))
+model = nn.Sequential(nn.Linear(20, 128), nn.ReLU(), nn.Linear(128, 2))
+optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+for epoch in range(60):
+    model.train()
+    for rows in torch.arange(60).split(15):
+        optimizer.zero_grad()
+        criterion(model(inputs[rows]), labels[rows]).backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        criterion(model(unseen), hidden)
+""",
+    "functional": """
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+for epoch in range(8):
+    model.train()
+    for step in range(16):
+        optimizer.zero_grad()
+        loss_of(step).backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        nn.functional.cross_entropy(model(inputs), labels)
+""",
+    "rising_rate": """
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 1.15)
+for step in range(65):
+    optimizer.zero_grad()
+    loss_of(step).backward()
+    optimizer.step()
+    schedule.step()
+""",
+}
+
+
+@pytest.fixture(scope="session")
+def trained(watched: Watch, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """The run of one of the scripts, with the defaults but a budget that thins nothing."""
+    folder = tmp_path_factory.mktemp("scripts")
+
+    def train(name: str, *flags: str) -> Run:
+        script = folder / f"{name}.py"
+        script.write_text(PRELUDE + SCRIPTS[name])
+        run = watched(script, flags=("--set", "budget=100%", *flags))
+        assert run.outcome.code == 0, run.outcome
+        return run
+
+    return train
+
+
+def test_a_forgotten_backward_is_the_one_finding(trained: Callable[..., Run]) -> None:
+    (finding,) = trained("no_backward").findings()
+    assert (finding["rule"], finding["severity"], finding["tensor"]) == ("optimizer_no_op", "error", "0.weight")
+    assert finding["cause"].startswith("loss.backward() is not called")
+    assert [text.partition(":")[0] for text in finding["also"]] == ["loss_not_decreasing"]
+
+
+def test_a_forgotten_backward_is_found_whatever_is_captured(trained: Callable[..., Run]) -> None:
+    flags = ("--set", "capture.gradients=off", "--set", "capture.weights=off")
+    (finding,) = trained("no_backward", *flags).findings()
+    assert (finding["rule"], finding["tensor"]) == ("optimizer_no_op", None)
+
+
+def test_gradients_that_are_cleared_before_the_step_are_found(trained: Callable[..., Run]) -> None:
+    (finding,) = trained("cleared").findings()
+    assert finding["rule"] == "optimizer_no_op"
+    assert "zero_grad() is called between backward() and step()" in finding["cause"]
+
+
+def test_an_optimizer_that_is_never_stepped_is_found(trained: Callable[..., Run]) -> None:
+    (finding,) = trained("idle_optimizer").findings()
+    assert (finding["rule"], finding["tensors"]) == ("optimizer_no_op", ["Linear.weight", "Linear.bias"])
+    assert finding["cause"] == "its optimizer (Adam) is never stepped"
+
+
+@pytest.mark.parametrize("name", ["gan", "late_optimizer", "functional"])
+def test_sound_trainings_are_healthy(trained: Callable[..., Run], name: str) -> None:
+    run = trained(name)
+    assert run.findings() == []
+    assert run.summary()["level"] == "healthy"
+
+
+def test_a_learning_rate_of_zero_and_an_overfit_model_are_one_finding_each(trained: Callable[..., Run]) -> None:
+    for name, rule, also in (
+        ("zero_rate", "optimizer_no_op", "loss_not_decreasing"),
+        ("overfit", "overfit", "overtraining"),
+    ):
+        run = trained(name)
+        (finding,) = run.findings()
+        assert finding["rule"] == rule
+        assert any(text.startswith(f"{also}: ") for text in finding["also"])
+        assert "more finding" not in run.summary()["verdict"]
+        assert f"also      {also}: " in program("show", str(run.path), cwd=run.path.parent).out
+
+
+def test_rules_without_anything_to_judge_say_so_and_what_to_do(trained: Callable[..., Run]) -> None:
+    run = trained("functional")
+    advice = 'wheeltapper.log({"val_loss": value})'
+    text = program("show", str(run.path), cwd=run.path.parent).out
+    assert "overfit, overtraining had nothing to judge: no validation loss was seen" in text
+    assert advice in text
+    states = {row["name"]: row for row in run.summary()["rules"]}
+    assert states["overfit"]["state"] == states["overtraining"]["state"] == "waiting"
+    assert advice in states["overfit"]["detail"]
+    assert states["loss_not_decreasing"] == {"name": "loss_not_decreasing", "state": "active", "detail": None}
+    assert "no validation loss was seen" in (run.path / "report" / "report.html").read_text()
+    judged = {row["name"]: row["state"] for row in trained("overfit").summary()["rules"]}
+    assert judged["overfit"] == judged["overtraining"] == "active"
+
+
+def test_a_learning_rate_that_grows_takes_the_blame(trained: Callable[..., Run]) -> None:
+    (finding,) = trained("rising_rate").findings()
+    assert finding["rule"] == "loss_not_decreasing"
+    assert finding["cause"].startswith("the learning rate grew from 0.01 to ")
+    assert "let the learning rate grow no further than " in finding["try"]
+
+
+def test_show_tells_at_how_many_steps_tensors_were_captured(trained: Callable[..., Run]) -> None:
+    run = trained("functional", "--set", "capture.every=16")
+    summary = run.summary()
+    assert (summary["steps"], summary["captured_steps"]) == (128, 8)
+    assert "128 (0 to 127), tensors captured at 8 of them, 1 rank" in program("show", str(run.path), cwd=run.path).out
+
+
+def test_show_tells_which_messages_wait_and_why(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (tmp_path / "wheeltapper.toml").write_text(
+        f'[actions.webhook]\nurl = "http://127.0.0.1:{port}/T000-secret"\nallow_private = true\non = "error"\n'
+    )
+    flags = ("--stop-on", "nonfinite", "--set", "capture.every=1")
+    program("run", "--name", "down", *flags, "--", sys.executable, str(TRAIN), "--nan-at", "5", cwd=tmp_path)
+    kept = len(list((tmp_path / "wheeltapper-runs" / "down" / "actions").glob("*.json")))
+    (waiting,) = as_json(program("show", "down", "--json", cwd=tmp_path))["actions"]["waiting"]
+    assert (waiting["action"], waiting["messages"]) == ("webhook", kept)
+    assert "Could" in waiting["why"] or "connect" in waiting["why"]
+    text = program("show", "down", cwd=tmp_path).out
+    assert f"{kept} message" in text
+    assert "of webhook not delivered yet (" in text
+    assert "T000-secret" not in text
+
+
+def test_a_sandbox_that_is_not_whole_is_told_by_show(trained: Callable[..., Run], tmp_path: Path) -> None:
+    run = trained("functional")
+    states = json.loads((run.path / "rules.json").read_text())
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for path in run.path.iterdir():
+        if path.name != "rules.json":
+            (copy / path.name).symlink_to(path)
+    states.append({"name": "mine", "state": "active", "detail": "this kernel has no Landlock", "findings": 0})
+    (copy / "rules.json").write_text(json.dumps(states))
+    text = program("show", str(copy), cwd=tmp_path).out
+    assert "mine runs in a sandbox that is not whole: this kernel has no Landlock" in text
