@@ -101,15 +101,17 @@ void TellRules(const Checked& checked, bool all) {
 }
 
 void PrintText(const Checked& checked) {
+  int64_t told = 0;
   for (const rules::Finding& finding : checked.findings) {
-    Print(RenderFinding(finding, ColoursOn(STDOUT_FILENO)));
+    if (!finding.part_of) {  // else the one that took it over tells it
+      Print(RenderFinding(finding, ColoursOn(STDOUT_FILENO)));
+      ++told;
+    }
   }
   const int64_t failed = checked.Count(rules::RuleState::kErrored);
   Print(fmt::format("{}: {}{} from {}\n", BaseName(checked.run),
                     failed == 0 ? "" : "not fully checked, " + Plural(failed, "rule") + " failed; ",
-                    checked.findings.empty()
-                        ? "no findings"
-                        : Plural(static_cast<int64_t>(checked.findings.size()), "finding"),
+                    told == 0 ? "no findings" : Plural(told, "finding"),
                     Plural(checked.Count(rules::RuleState::kActive), "rule")));
 }
 

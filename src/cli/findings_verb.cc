@@ -80,7 +80,7 @@ int FindingsVerb(const Arguments& arguments) {
     Say("no findings in " + *run);
   }
   for (const rules::Finding& finding : *findings) {
-    if (!arguments.json) {
+    if (!arguments.json && !finding.part_of) {
       Print(RenderFinding(finding, ColoursOn(STDOUT_FILENO)));
     }
   }

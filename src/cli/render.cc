@@ -67,9 +67,6 @@ std::string RenderFinding(const rules::Finding& finding, bool colours) {
   for (const std::string& other : finding.also) {
     AddLine(&out, "also", other);
   }
-  if (finding.part_of) {
-    AddLine(&out, "part of", *finding.part_of);
-  }
   if (rules::FindRule(finding.rule) != nullptr) {  // a rule of the user's is explained by its file
     AddLine(&out, "more", "wheeltapper explain " + finding.rule);
   }

@@ -138,7 +138,9 @@ Status PrintSummary(trial::Trial& trial) {
     PrintLine("actions", trouble);
   }
   for (const rules::Finding& finding : findings) {
-    Print(RenderFinding(finding, ColoursOn(STDOUT_FILENO)));
+    if (!finding.part_of) {  // else the one that took it over tells it
+      Print(RenderFinding(finding, ColoursOn(STDOUT_FILENO)));
+    }
   }
   return {};
 }

@@ -29,6 +29,11 @@ class Watcher::Printer final : public rules::FindingSink {
   void Opened(const rules::Finding& finding) override { Show(finding); }
   void Updated(const rules::Finding& /*finding*/) override {}
   void Resolved(const rules::Finding& finding) override {
+    if (finding.part_of) {
+      Say(fmt::format("{}[{}] goes on as part of {}", rules::SeverityName(finding.severity),
+                      finding.rule, *finding.part_of));
+      return;
+    }
     Say(fmt::format("resolved: {}[{}], last seen at step {}", rules::SeverityName(finding.severity),
                     finding.rule, finding.last_step));
   }

@@ -60,8 +60,8 @@ std::string Facts(const ReportData& data) {
   }
   const size_t ranks = std::max<size_t>(data.ranks.size(), 1);
   out += Fact(std::to_string(ranks), ranks == 1 ? "rank" : "ranks");
-  out += Fact(std::to_string(data.findings.size()),
-              data.findings.size() == 1 ? "finding" : "findings");
+  const int64_t findings = CountOwn(data.findings);
+  out += Fact(std::to_string(findings), findings == 1 ? "finding" : "findings");
   out += Fact(data.overhead.elapsed_ns > 0 ? PercentText(data.overhead.fraction) : "not measured",
               "overhead of watching");
   return out + "</section>";
@@ -100,9 +100,6 @@ std::string FindingBody(const rules::Finding& finding) {
   for (const std::string& other : finding.also) {
     AddTerm(&out, "also", EscapeHtml(other));
   }
-  if (finding.part_of) {
-    AddTerm(&out, "part of", Code(*finding.part_of));
-  }
   return out + "</dl>";
 }
 
@@ -132,6 +129,9 @@ std::string Findings(const ReportData& data) {
                       : "<p>None: no rule found anything wrong.</p></section>");
   }
   for (const rules::Finding& finding : data.findings) {
+    if (finding.part_of) {
+      continue;  // the one that took it over tells it
+    }
     const std::string severity(rules::SeverityName(finding.severity));
     const char* resolved = finding.state == rules::FindingState::kResolved
                                ? " <span class='soft'>resolved</span>"

@@ -128,7 +128,7 @@ json Summary(const ReportData& data) {
           {"ranks", RanksOf(data)},
           {"verdict", data.verdict.sentence},
           {"level", data.verdict.level},
-          {"findings", data.findings.size()},
+          {"findings", CountOwn(data.findings)},
           {"rules", RulesOf(data.rules)},
           {"overhead", OverheadOf(data.overhead)},
           {"gaps", GapsOf(data.gaps)}};

@@ -10,6 +10,7 @@
 #include "wheeltapper/rules/engine.h"
 
 #include "number_text.h"
+#include "report_data.h"
 
 namespace wheeltapper::report {
 namespace {
@@ -48,7 +49,7 @@ std::string FailedRules(const std::vector<rules::RuleStatus>& states) {
                     : fmt::format("{} rules failed ({})", count, names);
 }
 
-std::string Others(size_t others) {
+std::string Others(int64_t others) {
   return others == 0
              ? ""
              : fmt::format(" (and {} more {})", others, others == 1 ? "finding" : "findings");
@@ -124,6 +125,11 @@ std::string Capitalised(std::string text) {
 
 }  // namespace
 
+int64_t CountOwn(const std::vector<rules::Finding>& findings) {
+  return std::count_if(findings.begin(), findings.end(),
+                       [](const rules::Finding& finding) { return !finding.part_of; });
+}
+
 bool HasRecords(trial::Trial& trial, size_t steps) {
   const Result<std::vector<std::string>> names = trial.Names({});
   if (steps == 0 || !names.ok()) {
@@ -156,14 +162,10 @@ Verdict MakeVerdict(trial::Trial& trial, const std::vector<rules::Finding>& find
   if (worst == findings.end()) {
     return WithoutFindings(trial, count, how);
   }
-  const auto own = std::count_if(findings.begin(), findings.end(),
-                                 [](const rules::Finding& finding) { return !finding.part_of; });
   const std::string level(rules::SeverityName(worst->severity));
   const std::string resolved = open(*worst) ? "" : " (resolved)";
-  return {
-      level,
-      Joined(how, fmt::format("{}: {}{}{}", Capitalised(level), worst->message, resolved,
-                              Others(static_cast<size_t>(std::max<std::ptrdiff_t>(own - 1, 0)))))};
+  return {level, Joined(how, fmt::format("{}: {}{}{}", Capitalised(level), worst->message, resolved,
+                                         Others(std::max<int64_t>(CountOwn(findings) - 1, 0))))};
 }
 
 }  // namespace wheeltapper::report

@@ -160,7 +160,7 @@ def test_a_forgotten_backward_is_the_one_finding(trained: Callable[..., Run]) ->
 
 
 def test_a_forgotten_backward_is_found_whatever_is_captured(trained: Callable[..., Run]) -> None:
-    flags = ("--set", "capture.gradients=off", "--set", "capture.weights=off")
+    flags = ("--set", "capture.gradients=off", "--set", "capture.weights=off", "--set", "capture.biases=off")
     (finding,) = trained("no_backward", *flags).findings()
     assert (finding["rule"], finding["tensor"]) == ("optimizer_no_op", None)
 
@@ -190,8 +190,9 @@ def test_a_learning_rate_of_zero_and_an_overfit_model_are_one_finding_each(train
         ("overfit", "overfit", "overtraining"),
     ):
         run = trained(name)
-        (finding,) = run.findings()
+        (finding,) = (each for each in run.findings() if each["part_of"] is None)
         assert finding["rule"] == rule
+        assert run.summary()["findings"] == 1
         assert any(text.startswith(f"{also}: ") for text in finding["also"])
         assert "more finding" not in run.summary()["verdict"]
         assert f"also      {also}: " in program("show", str(run.path), cwd=run.path.parent).out
@@ -243,6 +244,18 @@ def test_show_tells_which_messages_wait_and_why(tmp_path: Path) -> None:
     assert f"{kept} message" in text
     assert "of webhook not delivered yet (" in text
     assert "T000-secret" not in text
+
+
+def test_a_custom_rule_tells_how_whole_its_sandbox_is_live_and_afterwards(tmp_path: Path) -> None:
+    rule = tmp_path / "mine.py"
+    rule.write_text("import wheeltapper\nclass Mine(wheeltapper.Rule):\n    def invoke_at_step(self, step): ...\n")
+    command = (sys.executable, str(TRAIN))
+    outcome = program("run", "--name", "own", "--rule", f"{rule}:Mine", "--", *command, cwd=tmp_path)
+    (mine,) = (row for row in as_json(program("show", "own", "--json", cwd=tmp_path))["rules"] if row["name"] == "mine")
+    assert mine["state"] == "active", mine
+    note = f"mine runs in a sandbox that is not whole: {mine['detail']}"
+    for text in (outcome.err, program("show", "own", cwd=tmp_path).out):
+        assert (note in text) == (mine["detail"] is not None)
 
 
 def test_a_sandbox_that_is_not_whole_is_told_by_show(trained: Callable[..., Run], tmp_path: Path) -> None:

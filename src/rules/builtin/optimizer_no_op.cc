@@ -151,7 +151,7 @@ class OptimizerNoOp final : public Rule {
     track.pending = gradient.stats.nonfinite_count() == 0 && gradient.stats.abs_max > 0;
     if (verdict == Verdict::kMoved || !track.pending) {
       track.idle = 0;
-      held_.erase(parameter);
+      held_.erase(gradient.name);
       return;
     }
     if (verdict == Verdict::kUnknown) {
@@ -165,10 +165,10 @@ class OptimizerNoOp final : public Rule {
     Explain(parameter, weight, track.since_step, &observation);
     if (observation.cause_key == kNeverStepped &&
         key.step.value - track.since_step < late_start_steps_) {
-      held_.insert_or_assign(parameter, std::move(observation));
+      held_.insert_or_assign(gradient.name, std::move(observation));
       return;
     }
-    held_.erase(parameter);
+    held_.erase(gradient.name);
     reported_.insert(observation.cause_key);
     context.Observe(std::move(observation));
   }
@@ -187,18 +187,20 @@ class OptimizerNoOp final : public Rule {
                                             const format::StepKey& key) const {
     const std::string who =
         absence.optimizer.empty() ? "" : fmt::format(" of {}", absence.optimizer);
-    const std::string whose = absence.parameters == 0
-                                  ? "none of its parameters"
-                                  : fmt::format("none of its {} parameters ({} first)",
-                                                absence.parameters, absence.tensor);
+    const int64_t others = absence.parameters - 1;
+    const std::string which =
+        others < 0 ? ""
+                   : fmt::format(" ({}{})", absence.tensor,
+                                 others == 0 ? "" : fmt::format(" and {} more", others));
     Observation observation{
         .cause_key = kNoGradient,
         .tensor = {},
         .module = {},
         .key = key,
-        .message = fmt::format("optimizer.step(){} changes nothing: {} has had a gradient{} at {} "
+        .message = fmt::format("optimizer.step(){} changes nothing: none of its parameters{} has "
+                               "had a gradient{} at {} "
                                "captured steps, {} to {}",
-                               who, whose, absence.zero ? " other than zero" : "", absence.steps,
+                               who, which, absence.zero ? " other than zero" : "", absence.steps,
                                absence.since_step, key.step.value),
         .cause = {},
         .try_ =
@@ -296,8 +298,8 @@ class OptimizerNoOp final : public Rule {
   GradientWatch gradients_;
   bool looked_ = false;  // some step showed whether there are gradients at all
   std::unordered_map<format::NameId, Track> tracks_;
-  std::set<std::string> reported_;           // causes, at this batch
-  std::map<std::string, Observation> held_;  // by parameter: what a late start may still undo
+  std::set<std::string> reported_;              // causes, at this batch
+  std::map<format::NameId, Observation> held_;  // by gradient: what a late start may still undo
 };
 
 }  // namespace
