@@ -47,6 +47,7 @@ def test_gradients_and_losses_are_unscaled_and_skipped_steps_counted(job, tmp_pa
     assert trial.steps() == list(range(steps))
     assert trial.scalars("gradient_norm").value.tolist() == pytest.approx(seen["norms"], rel=1e-4)
     assert trial.scalars("loss/backward").value.tolist() == pytest.approx(seen["losses"], rel=1e-6)
+    assert trial.tensor_names(collection="losses", kind="") == ["loss/backward"]  # a scale is no loss
     scale = trial.scalars("amp/loss_scale")
     recorded = sorted(zip(scale.step.tolist(), scale.value.tolist(), strict=True))
     # A skip is noted at the step that it did not become; the scaler halves the scale after it.

@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -161,8 +162,15 @@ class RankSession:
 
 
 def role_of_scalar(name: str) -> str:
-    """Losses go into the collection "losses", everything else into "metrics"."""
-    return "loss" if "loss" in name.lower() else "metric"
+    """Losses go into the collection "losses", everything else into "metrics".
+
+    Example:
+        >>> [role_of_scalar(name) for name in ("train_loss", "accuracy", "amp/loss_scale")]
+        ['loss', 'metric', 'metric']
+    """
+    words = re.split("[^a-z0-9]+", name.lower())
+    is_scale = "scale" in words or "scaler" in words  # what a loss is multiplied by is none
+    return "loss" if "loss" in name.lower() and not is_scale else "metric"
 
 
 def numbers_of(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

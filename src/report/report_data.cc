@@ -16,7 +16,9 @@ bool IsLoss(const format::NameInfo& info) {
       info.collections.end()) {
     return true;
   }
-  return info.name.find("loss") != std::string::npos || info.name.find("Loss") != std::string::npos;
+  const bool is_scale = info.name.find("loss_scale") != std::string::npos;  // of GradScaler
+  return !is_scale && (info.name.find("loss") != std::string::npos ||
+                       info.name.find("Loss") != std::string::npos);
 }
 
 Status AddSeries(trial::Trial& trial, const std::string& name, Mode mode,

@@ -73,6 +73,36 @@ for step in range(120):
     if step >= 40:
         late.step()
 """,
+    "zeroed": """
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+for step in range(60):
+    loss_of(step).backward()
+    optimizer.zero_grad(set_to_none=False)
+    optimizer.step()
+""",
+    "scaled": """
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+for step in range(150):
+    optimizer.zero_grad()
+    scaler.scale(loss_of(step)).backward()
+    scaler.step(optimizer)
+    scaler.update()
+""",
+    "in_backward": """
+optimizers = {parameter: torch.optim.SGD([parameter], lr=0.1) for parameter in model.parameters()}
+
+
+def step_now(parameter):
+    optimizers[parameter].step()
+    optimizers[parameter].zero_grad()
+
+
+for parameter in model.parameters():
+    parameter.register_post_accumulate_grad_hook(step_now)
+for step in range(150):
+    loss_of(step).backward()
+""",
     "gan": """
 generator = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
 critic = nn.Sequential(nn.Linear(2, 32), nn.LeakyReLU(0.2), nn.Linear(32, 1))
@@ -162,7 +192,15 @@ def test_a_forgotten_backward_is_the_one_finding(trained: Callable[..., Run]) ->
 def test_a_forgotten_backward_is_found_whatever_is_captured(trained: Callable[..., Run]) -> None:
     flags = ("--set", "capture.gradients=off", "--set", "capture.weights=off", "--set", "capture.biases=off")
     (finding,) = trained("no_backward", *flags).findings()
-    assert (finding["rule"], finding["tensor"]) == ("optimizer_no_op", None)
+    assert (finding["rule"], finding["severity"], finding["tensor"]) == ("optimizer_no_op", "warning", None)
+
+
+def test_gradients_that_are_zeroed_before_the_step_are_found_and_not_called_vanishing(
+    trained: Callable[..., Run],
+) -> None:
+    (finding,) = (each for each in trained("zeroed").findings() if each["part_of"] is None)
+    assert (finding["rule"], finding["severity"]) == ("optimizer_no_op", "warning")
+    assert "zero_grad() is called between backward() and step()" in finding["cause"]
 
 
 def test_gradients_that_are_cleared_before_the_step_are_found(trained: Callable[..., Run]) -> None:
@@ -177,7 +215,7 @@ def test_an_optimizer_that_is_never_stepped_is_found(trained: Callable[..., Run]
     assert finding["cause"] == "its optimizer (Adam) is never stepped"
 
 
-@pytest.mark.parametrize("name", ["gan", "late_optimizer", "functional"])
+@pytest.mark.parametrize("name", ["gan", "late_optimizer", "functional", "scaled", "in_backward"])
 def test_sound_trainings_are_healthy(trained: Callable[..., Run], name: str) -> None:
     run = trained(name)
     assert run.findings() == []

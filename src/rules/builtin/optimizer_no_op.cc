@@ -26,8 +26,6 @@ namespace {
 
 constexpr const char* kNeverStepped = "never_stepped";
 constexpr const char* kNoGradient = "no_gradient";
-// All gradients exactly zero is also what the first episodes without a reward look like.
-constexpr int64_t kZeroPatience = 2;
 
 constexpr std::array<ParameterSpec, 2> kParameters = {{
     {"num_steps", ParameterType::kInteger, "5",
@@ -63,8 +61,8 @@ const RuleInfo kInfo = {
         "or at the end of the run. Also reported: step() was called on `num_steps` captured steps, "
         "from the first on, while no parameter of the optimizer has ever had a gradient and the "
         "weights do not move, because backward() was not called, zero_grad() came between "
-        "backward() and step(), or the loss is detached from the parameters; or, on twice as many "
-        "steps, all gradients were exactly zero.",
+        "backward() and step(), or the loss is detached from the parameters. When the weights are "
+        "not captured, or there are gradients but all have been exactly zero, it is a warning.",
     .false_alarms =
         "Parameters left out of the optimizer on purpose while requires_grad is still true: the "
         "gradient is computed for nothing; set requires_grad = False. A second optimizer that "
@@ -176,7 +174,7 @@ class OptimizerNoOp final : public Rule {
   void JudgeGradients(const format::StepBatch& batch, RuleContext& context) {
     const std::optional<GradientAbsence> absence = gradients_.Add(batch, index_, context.names());
     looked_ = looked_ || absence;
-    if (absence && absence->steps >= num_steps_ * (absence->zero ? kZeroPatience : 1)) {
+    if (absence && absence->steps >= num_steps_) {
       context.Observe(DescribeAbsence(*absence, batch.key));
     } else if (!absence && batch.is_step && gradients_.present()) {
       context.Clear(kNoGradient, batch.key);
@@ -209,6 +207,11 @@ class OptimizerNoOp final : public Rule {
         .evidence = {},
         .severity = {},
         .since = Step{absence.since_step}};
+    // A reward that is zero for many episodes looks the same, and weights that are not captured may
+    // move by gradients from elsewhere.
+    if (absence.zero || absence.parameters == 0) {
+      observation.severity = Severity::kWarning;
+    }
     if (absence.parameters > 0) {
       observation.tensor = absence.tensor;
       observation.module = ModuleOfParameter(absence.tensor);

@@ -33,6 +33,11 @@ constexpr std::array<ParameterSpec, 4> kParameters = {{
      kOurs},
 }};
 
+constexpr std::array<Explanation, 2> kExplainedBy = {{
+    {"small", "optimizer_no_op", kAnyCause},
+    {"decay", "optimizer_no_op", kAnyCause},
+}};
+
 const RuleInfo kInfo = {
     .name = "vanishing_gradient",
     .title = "Vanishing gradient",
@@ -60,6 +65,7 @@ const RuleInfo kInfo = {
     .how_to_fix =
         "Use residual connections, normalisation, ReLU-like activations in place of sigmoid or "
         "tanh, and an initialisation that suits them (He for ReLU, Xavier for tanh).",
+    .explained_by = kExplainedBy,
 };
 
 struct GradientLevel {

@@ -531,7 +531,12 @@ TEST(OptimizerNoOpTest, ReportsGradientsThatAreAllZeroFromTheFirstStepOn) {
       run.Stats("gradient/a", ZeroStats());
       run.Stats("gradient/b", learns && step == 3 ? NormalStats(0, 1) : ZeroStats());
     }
-    EXPECT_EQ(FindingsOf(run, "optimizer_no_op").size(), learns ? 0U : 1U);
+    const auto findings = FindingsOf(run, "optimizer_no_op");
+    ASSERT_EQ(findings.size(), learns ? 0U : 1U);
+    if (!learns) {
+      EXPECT_EQ(findings[0].severity, Severity::kWarning);
+      EXPECT_THAT(findings[0].message, HasSubstr("has had a gradient other than zero"));
+    }
   }
 }
 
