@@ -89,12 +89,11 @@ nlohmann::json ActionsJson(const ActionTrouble& trouble) {
 }
 
 // What the report knows of the run, and the actions, which it does not.
-Result<std::string> ShowJson(trial::Trial& trial) {
-  WT_ASSIGN_OR_RETURN(const std::string text, report::SummaryJson(trial));
+Result<nlohmann::json> ShowJson(trial::Trial& trial) {
+  WT_ASSIGN_OR_RETURN(nlohmann::json summary, report::SummaryJson(trial));
   WT_ASSIGN_OR_RETURN(const ActionTrouble trouble, ReadTrouble(trial.path()));
-  nlohmann::json summary = nlohmann::json::parse(text);
   summary["actions"] = ActionsJson(trouble);
-  return summary.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+  return summary;
 }
 
 Result<std::string> StepsText(trial::Trial& trial) {
@@ -156,11 +155,11 @@ int ShowVerb(const Arguments& arguments) {
     const Status printed = PrintSummary(**trial);
     return printed.ok() ? static_cast<int>(kExitOk) : Fail(printed);
   }
-  const Result<std::string> json = ShowJson(**trial);
+  const Result<nlohmann::json> json = ShowJson(**trial);
   if (!json.ok()) {
     return Fail(json.status());
   }
-  Print(*json + "\n");
+  PrintJson(*json);
   return kExitOk;
 }
 

@@ -158,9 +158,9 @@ Result<std::string> ReportJson(trial::Trial& trial) {
   return JsonOf(data);
 }
 
-Result<std::string> SummaryJson(trial::Trial& trial) {
+Result<json> SummaryJson(trial::Trial& trial) {
   WT_ASSIGN_OR_RETURN(const ReportData data, GatherSummary(trial));
-  return JsonIndented(Summary(data));
+  return Summary(data);
 }
 
 }  // namespace wheeltapper::report

@@ -157,7 +157,7 @@ TEST_F(ReportTest, SaysWhichRulesHadNothingToJudgeAndWhy) {
   ASSERT_TRUE(rules::WriteRuleStates(trial_.folder, states).ok());
   EXPECT_NE(ReportHtml(trial_).value_or("").find("no validation loss was seen; log it"),
             std::string::npos);
-  const json summary = json::parse(SummaryJson(trial_).value_or("{}"));
+  const json summary = SummaryJson(trial_).value_or(json());
   EXPECT_EQ(summary["rules"][1]["name"], "overfit");
   EXPECT_EQ(summary["rules"][1]["state"], "waiting");
   EXPECT_EQ(summary["rules"][1]["detail"], waiting.detail);
@@ -165,7 +165,7 @@ TEST_F(ReportTest, SaysWhichRulesHadNothingToJudgeAndWhy) {
 
 TEST_F(ReportTest, TellsAtHowManyStepsTensorsWereCaptured) {
   trial_.AddStep(10);  // without any tensor
-  const json summary = json::parse(SummaryJson(trial_).value_or("{}"));
+  const json summary = SummaryJson(trial_).value_or(json());
   EXPECT_EQ(summary["steps"], 11);
   EXPECT_EQ(summary["captured_steps"], 10);
 }
@@ -229,9 +229,9 @@ TEST_F(ReportTest, JsonHoldsTheSameAndKeepsNan) {
 }
 
 TEST_F(ReportTest, SummaryHasTheKeysOfTheContract) {
-  const Result<std::string> text = SummaryJson(trial_);
-  ASSERT_TRUE(text.ok());
-  const json summary = json::parse(*text);
+  const Result<json> found = SummaryJson(trial_);
+  ASSERT_TRUE(found.ok());
+  const json& summary = *found;
   for (const char* key : {"name", "state", "exit_code", "steps", "verdict", "overhead", "gaps"}) {
     EXPECT_TRUE(summary.contains(key)) << key;
   }

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "wheeltapper/core/status.h"
 #include "wheeltapper/rules/engine.h"
 #include "wheeltapper/rules/finding.h"
@@ -37,8 +39,8 @@ Result<std::string> ReportHtml(trial::Trial& trial);
 // Writes RUN/report/report.html and report.json; returns the HTML's path.
 Result<std::string> WriteReport(trial::Trial& trial);
 
-// `show RUN --json` (contract of DESIGN §12): name, state, exit_code, steps, verdict, overhead,
-// gaps, …
-Result<std::string> SummaryJson(trial::Trial& trial);
+// What `show RUN --json` tells of a run (contract of DESIGN §12): name, state, exit_code, steps,
+// verdict, overhead, gaps, …
+Result<nlohmann::json> SummaryJson(trial::Trial& trial);
 
 }  // namespace wheeltapper::report
