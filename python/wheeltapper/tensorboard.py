@@ -59,7 +59,9 @@ def _number(value: Any) -> float | None:
     device = getattr(value, "device", None)
     if device is not None and str(getattr(device, "type", "cpu")) != "cpu":
         return None
+    # A tensor that wants a gradient warns, on the script's stderr, when float() is asked of it.
+    detach = getattr(value, "detach", None)
     try:
-        return float(value)
+        return float(value if detach is None else detach())
     except (TypeError, ValueError):
         return None
