@@ -294,3 +294,16 @@ def test_examples_in_docstrings_run(name):
     found = doctest.testmod(importlib.import_module(f"wheeltapper{name}"))
     assert found.attempted > 0
     assert found.failed == 0
+
+
+def test_a_tensor_that_has_no_shape_is_noted_and_ends_nothing(job):
+    def loop():
+        nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+        for _ in range(2):
+            wheeltapper.save_tensor("nested", nested)
+            wheeltapper.save_tensor("whole", torch.ones(4))
+            wheeltapper.step()
+
+    trial = job(loop)
+    assert len(trial.tensor("whole").steps()) == 2
+    assert [gap["reason"] for gap in trial.gaps()] == ["unsupported"]

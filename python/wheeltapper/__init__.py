@@ -144,7 +144,8 @@ def save_tensor(name: str, array: Any, *, collection: str = "") -> None:
     """
     _need(name, str, "save_tensor: a name is a str")
     _need(collection, str, "save_tensor: a collection is a str")
-    if not hasattr(array, "shape") and not hasattr(array, "__dlpack__"):
+    # In this order: the shape of a nested tensor is an error.
+    if not hasattr(array, "__dlpack__") and not hasattr(array, "shape"):
         try:
             memoryview(array)
         except TypeError:
@@ -161,10 +162,14 @@ def _save_tensor(session: _session.RankSession | None, name: str, array: Any, co
 
         resolved = plain(array)
         array = array if resolved is None else resolved
+    try:
+        shape = tuple(getattr(array, "shape", ()))
+    except RuntimeError:  # a nested tensor has none
+        shape = ()
     described = session.native.register_tensor(
         name,
         dtype=str(getattr(array, "dtype", "float32")).removeprefix("torch."),
-        shape=tuple(getattr(array, "shape", ())),
+        shape=shape,
         collection=collection,
     )
     session.native.record_array(described, array)
