@@ -414,6 +414,10 @@ def test_dtensors_are_measured_by_their_local_shard(job, tmp_path):
 
     trial = job(loop)
     assert l2(trial, "gradient/first.weight", 1) == pytest.approx(float((tmp_path / "norm").read_text()), rel=1e-5)
+    # FSDP2 puts a sharded module into a class of its own making, which is a wrapper like any other.
+    assert "output/Net" in trial.tensor_names(kind="")
+    (model,) = [meta for meta in trial.metas() if meta["kind"] == "model"]
+    assert (model["name"], model["modules"][0]["type"]) == ("Net", "Net")
 
 
 def test_parameters_outside_modules_get_names(job):

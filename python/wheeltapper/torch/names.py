@@ -25,6 +25,9 @@ _WRAPPERS = {
     "_FabricModule": "_original_module",
 }
 
+# First base of a class that torch makes out of the module's own (fully_shard, replicate).
+_MIXED_IN = ("FSDPModule", "ReplicateModule")
+
 
 def _wrapped_attribute(module: nn.Module) -> str | None:
     for cls in type(module).__mro__:
@@ -42,6 +45,14 @@ def unwrap(module: nn.Module) -> nn.Module:
             break
         module = inner
     return module
+
+
+def class_name(module: nn.Module) -> str:
+    """The class as the script named it: FSDP2 puts a sharded module into a class of its own making."""
+    cls = type(module)
+    while len(cls.__bases__) == 2 and cls.__bases__[0].__name__ in _MIXED_IN:
+        cls = cls.__bases__[1]
+    return cls.__name__
 
 
 def walk(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -130,7 +141,7 @@ class Names:
         return model if known is None else None
 
     def _new_model(self, root: nn.Module, prefix: str) -> Model:
-        label = self._unique(prefix or type(root).__name__)
+        label = self._unique(prefix or class_name(root))
         model = Model(weakref.ref(root), f"{label}." if self.models or prefix else "", label)
         self.models.append(model)
         return model
@@ -167,7 +178,7 @@ class Names:
                 if id(parameter) not in listed:
                     listed.add(id(parameter))
                     parameters.append(_describe_parameter(name, parameter))
-            modules.append({"path": model.prefix + path, "type": type(module).__name__, "parameters": own})
+            modules.append({"path": model.prefix + path, "type": class_name(module), "parameters": own})
         return {"name": model.label, "modules": modules, "parameters": parameters}
 
 
