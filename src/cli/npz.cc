@@ -1,8 +1,9 @@
 // Zip layout as in PKWARE's APPNOTE 6.3.10: local header (4.3.7), central directory (4.3.12), zip64
 // end records (4.3.14, 4.3.15), end of central directory (4.3.16). zip64 is always used, so there
-// is one code path to test.
+// is one code path to test; but not where nothing is in it.
 #include "npz.h"
 
+#include <array>
 #include <utility>
 
 #include <fcntl.h>
@@ -151,6 +152,12 @@ Status NpzWriter::Finish() {
     out.Write<uint64_t>(member.nbytes);
     out.Write<uint64_t>(member.offset);
   }
+  if (members_.empty()) {
+    // NumPy takes an empty archive for one only when it begins with this record.
+    out.Write<uint32_t>(0x06054B50);
+    out.WriteSpan(std::array<uint8_t, 18>{});
+    return Close(out);
+  }
   const uint64_t directory_bytes = out.size();
   const uint64_t end_offset = directory_offset + directory_bytes;
   out.Write<uint32_t>(0x06064B50);  // zip64 end of central directory
@@ -175,6 +182,10 @@ Status NpzWriter::Finish() {
   out.Write<uint32_t>(kIn64BitField);
   out.Write<uint32_t>(kIn64BitField);
   out.Write<uint16_t>(0);
+  return Close(out);
+}
+
+Status NpzWriter::Close(const ByteWriter& out) {
   WT_RETURN_IF_ERROR(Append(out.span()));
   file_.Close();
   return RenameFile(path_ + ".tmp", path_);

@@ -33,6 +33,7 @@ class NpzWriter {
   NpzWriter(std::string path, FileDescriptor file)
       : path_(std::move(path)), file_(std::move(file)) {}
   Status Append(ByteSpan bytes);
+  Status Close(const ByteWriter& out);
 
   std::string path_;
   FileDescriptor file_;

@@ -151,6 +151,14 @@ TEST(NpzTest, AFileAppearsOnlyWhenItIsFinished) {
   EXPECT_NE(file.find("'descr': '<f4', 'fortran_order': False, 'shape': (3,)"), std::string::npos);
 }
 
+TEST(NpzTest, AnArchiveOfNothingIsOneThatNumPyReads) {
+  const ScratchFolder scratch;
+  Result<NpzWriter> npz = NpzWriter::Create(scratch.file("out.npz"));
+  ASSERT_TRUE(npz.ok());
+  ASSERT_TRUE(npz->Finish().ok());
+  EXPECT_EQ(*ReadWholeFile(scratch.file("out.npz"), 1 << 20), "PK\x05\x06" + std::string(18, '\0'));
+}
+
 TEST(MainTest, VerbsOnAMissingRunAreUsageErrors) {
   const ScratchFolder scratch;
   const std::string folder = "storage.path=" + scratch.path();
