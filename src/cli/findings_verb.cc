@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "wheeltapper/cli/main.h"
+#include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/rules/engine.h"
 
 #include "context.h"
@@ -62,6 +63,11 @@ int FindingsVerb(const Arguments& arguments) {
   const Result<std::string> run = ChosenRun(arguments);
   if (!run.ok()) {
     return Fail(run.status());
+  }
+  // Findings can be read without the rest of a damaged run, but not those of another format.
+  if (const Status info = format::ReadRunInfo(*run).status();
+      info.code() == StatusCode::kFailedPrecondition) {
+    return Fail(info);
   }
   Result<std::vector<rules::Finding>> findings = rules::ReadFindings(*run);
   if (!findings.ok()) {

@@ -233,7 +233,7 @@ def test_a_run_of_a_newer_version_is_refused_with_advice(run: Run, tmp_path: Pat
     info = json.loads((copy / "run.json").read_text())
     info["min_reader"] = 999
     (copy / "run.json").write_text(json.dumps(info))
-    for verb in ("show", "check", "report", "export"):
+    for verb in ("show", "findings", "check", "fsck", "report", "export"):
         outcome = program(verb, str(copy), cwd=tmp_path)
         assert outcome.code == 2
         assert "newer" in outcome.err
