@@ -47,7 +47,8 @@ Background::Background(BackgroundOptions options, std::unique_ptr<format::RankSe
       run_folder_(open(options_.run_dir.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)),
       segment_(std::move(segment)),
       recorder_(std::move(recorder)),
-      writer_(std::move(writer)) {}
+      writer_(std::move(writer)),
+      keep_free_bytes_(std::min(options_.keep_free_bytes, options_.free_disk_bytes() / 4)) {}
 
 Background::~Background() { ForgetForkGuard(recorder_.get()); }
 
@@ -132,6 +133,9 @@ bool Background::WaitForWork(TimeNs pause_ns) {
 
 Status Background::DrainRound() {
   segment_->page().heartbeat_ns.store(options_.clock->MonotonicNs(), std::memory_order_relaxed);
+  if (DiskIsNearlyFull()) {
+    WT_RETURN_IF_ERROR(StopRaw());
+  }
   const Result<uint64_t> drained = writer_->Drain(*segment_);
   Status status = drained.status();
   if (drained.ok()) {
@@ -151,13 +155,24 @@ Status Background::DrainRound() {
   return status;
 }
 
-Status Background::OnDiskFull() {
+// Asked only while raw tensors come: nothing else fills a disk before its time.
+bool Background::DiskIsNearlyFull() {
+  const uint64_t coming = segment_->blob_ring().Readable().size();
+  return coming > 0 && recorder_->disk_room() == DiskRoom::kPlenty &&
+         options_.free_disk_bytes() < keep_free_bytes_ + coming;
+}
+
+Status Background::StopRaw() {
   if (recorder_->disk_room() == DiskRoom::kPlenty) {
     recorder_->SetDiskRoom(DiskRoom::kNoRaw);
     const MutexLock lock(mutex_);
     notes_.emplace_back(R"({"kind":"disk_full","kept":"statistics"})");
   }
-  WT_RETURN_IF_ERROR(writer_->DiscardBlobs(*segment_));
+  return writer_->DiscardBlobs(*segment_);
+}
+
+Status Background::OnDiskFull() {
+  WT_RETURN_IF_ERROR(StopRaw());
   const Result<uint64_t> again = writer_->Drain(*segment_);
   if (again.ok()) {
     bytes_drained_.fetch_add(*again, std::memory_order_relaxed);

@@ -29,6 +29,9 @@ struct BackgroundOptions {
   // Free bytes of the disk (mocked in tests); raw tensors resume when this much is there.
   std::function<uint64_t()> free_disk_bytes;
   uint64_t resume_raw_bytes = uint64_t{256} << 20;
+  // Raw tensors stop when less than this is free, or than a quarter of what was at the start: the
+  // rest is for the statistics, for the end of the run, and for the job's own files.
+  uint64_t keep_free_bytes = uint64_t{64} << 20;
   // capture.on_full = "block": training waits for the drain, so the drain runs at training's own
   // priority. Lowered, it would hold training up behind everything else on the machine.
   bool job_waits = false;
@@ -68,6 +71,8 @@ class Background : public std::enable_shared_from_this<Background> {
   void DrainLoop() WT_EXCLUDES(mutex_);
   void SealLoop() WT_EXCLUDES(mutex_);
   Status DrainRound() WT_EXCLUDES(mutex_);
+  bool DiskIsNearlyFull();
+  Status StopRaw();
   Status OnDiskFull();
   void OnDiskRoom();
   Status FinishDraining() WT_EXCLUDES(mutex_);
@@ -85,6 +90,7 @@ class Background : public std::enable_shared_from_this<Background> {
   const std::unique_ptr<format::RankSegment> segment_;
   const std::unique_ptr<Recorder> recorder_;
   const std::unique_ptr<format::JournalWriter> writer_;
+  const uint64_t keep_free_bytes_;
   std::atomic<uint64_t> bytes_drained_{0};
 
   // Drain thread's.

@@ -87,11 +87,18 @@ format::RankInfo DescribeRank(const SessionOptions& options, const Clock& clock)
   return info;
 }
 
+std::string AbsolutePath(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path absolute = std::filesystem::absolute(path, error);
+  return error ? "" : absolute.lexically_normal().string();
+}
+
 Result<std::unique_ptr<format::RankSegment>> MakeSegment(const SessionOptions& options,
                                                          const Config& config,
                                                          const CapturePlan& plan, uint64_t run_id,
                                                          uint64_t incarnation) {
   format::SegmentOptions segment;
+  segment.run_dir = AbsolutePath(options.run_dir);
   segment.rank = options.rank;
   segment.run_id = run_id;
   segment.incarnation = incarnation;
@@ -177,7 +184,8 @@ Result<std::unique_ptr<Session>> NativeSession::Open(
   behind.run_dir = options.run_dir;
   behind.clock = &clock;
   behind.job_waits = recording.on_full == OnFull::kBlock;
-  behind.free_disk_bytes = FreeBytesOf(options.run_dir);
+  behind.free_disk_bytes =
+      options.free_disk_bytes ? options.free_disk_bytes : FreeBytesOf(options.run_dir);
   auto background = std::make_shared<Background>(std::move(behind), std::move(segment),
                                                  std::move(recorder), std::move(writer));
   std::unique_ptr<NativeSession> session(  // NOLINTNEXTLINE(cppcoreguidelines-owning-memory)

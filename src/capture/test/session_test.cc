@@ -370,6 +370,7 @@ class FakeWriter final : public format::JournalWriter {
     std::atomic<bool> broken{false};
     std::atomic<bool> hangs{false};
     std::atomic<int> discards{0};
+    std::atomic<uint64_t> free_bytes{uint64_t{1} << 40};
   };
   explicit FakeWriter(std::shared_ptr<Disk> disk) : disk_(std::move(disk)) {}
   Result<uint64_t> Drain(format::RankSegment& segment) override {
@@ -408,6 +409,7 @@ class DiskTest : public ::testing::Test {
   void SetUp() override {
     SessionOptions options;
     options.run_dir = run_.dir();
+    options.free_disk_bytes = [disk = disk_] { return disk->free_bytes.load(); };
     auto session = NativeSession::Open(options, EveryStep(), SystemClock(),
                                        std::make_unique<FakeWriter>(disk_));
     ASSERT_TRUE(session.ok()) << session.status().ToString();
@@ -444,6 +446,24 @@ TEST_F(DiskTest, AFullDiskStopsRawFirstAndResumesWhenThereIsRoom) {
   const int64_t gaps = session_->counters().gaps;
   Step();
   EXPECT_EQ(session_->counters().gaps, gaps);
+  EXPECT_TRUE(session_->Stop(10 * kSecond).ok());
+}
+
+TEST_F(DiskTest, RawTensorsStopBeforeTheDiskIsFull) {
+  Step();
+  ASSERT_TRUE(session_->Flush(10 * kSecond).ok());
+  EXPECT_EQ(disk_->discards.load(), 0);
+  disk_->free_bytes.store(uint64_t{64} << 20);  // enough now, but not with what comes
+  Step();
+  ASSERT_TRUE(session_->Flush(10 * kSecond).ok());
+  EXPECT_EQ(disk_->discards.load(), 1);
+  const int64_t gaps = session_->counters().gaps;
+  Step();
+  EXPECT_EQ(session_->counters().gaps, gaps + 1);
+  disk_->free_bytes.store(uint64_t{256} << 20);
+  ASSERT_TRUE(session_->Flush(10 * kSecond).ok());
+  Step();
+  EXPECT_EQ(session_->counters().gaps, gaps + 1);
   EXPECT_TRUE(session_->Stop(10 * kSecond).ok());
 }
 

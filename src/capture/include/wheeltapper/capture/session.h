@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -87,8 +88,9 @@ struct SessionOptions {
   std::string run_dir;  // must hold run.json
   Rank rank;
   int32_t world_size = 1;
-  std::string framework;  // "torch 2.13.0"
-  std::string device;     // "cpu"
+  std::string framework;                                // "torch 2.13.0"
+  std::string device;                                   // "cpu"
+  std::function<uint64_t()> free_disk_bytes = nullptr;  // null: of the disk that the run is on
 };
 
 // Numbers for people: shown by `show`, the report and governor tests.
