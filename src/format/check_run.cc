@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "wheeltapper/core/crc32c.h"
 #include "wheeltapper/core/file.h"
@@ -19,6 +20,9 @@
 
 namespace wheeltapper::format {
 namespace {
+
+// More than a run of years writes.
+constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
 
 class ProblemSink final : public ScanSink {
  public:
@@ -88,7 +92,47 @@ class RunChecker {
         Report("END", end.status().message(), true);
       }
     }
+    for (const char* name : {"config.json", "rules.json"}) {
+      CheckTextFile(name, [this, name](const std::string& text) {
+        if (!nlohmann::json::accept(text)) {
+          Report(name, "it is not JSON", true);
+        }
+      });
+    }
+    for (const char* name : {"findings.jsonl", "actions.jsonl"}) {
+      CheckTextFile(name, [this, name](const std::string& text) { CheckLines(name, text); });
+    }
     return {};
+  }
+
+  // Files of other modules, which the run is not read without: what they must be, not what they
+  // say.
+  void CheckTextFile(const char* name, const std::function<void(const std::string&)>& check) {
+    const Result<std::string> text = ReadWholeFile(JoinPath(run_dir_, name), kMaxTextBytes);
+    if (text.status().code() == StatusCode::kNotFound) {
+      return;  // no rule has looked, no action was taken
+    }
+    CountFile();
+    if (text.ok()) {
+      check(*text);
+    } else {
+      Report(name, text.status().message(), true);
+    }
+  }
+
+  void CheckLines(const char* name, const std::string& text) {
+    int64_t number = 0;
+    for (size_t begin = 0; begin < text.size();) {
+      const size_t end = std::min(text.find('\n', begin), text.size());
+      ++number;
+      if (end == text.size()) {
+        Report(name, fmt::format("line {} is cut short", number), true);
+      } else if (!nlohmann::json::accept(text.begin() + static_cast<std::ptrdiff_t>(begin),
+                                         text.begin() + static_cast<std::ptrdiff_t>(end))) {
+        Report(name, fmt::format("line {} is not JSON", number), true);
+      }
+      begin = end + 1;
+    }
   }
 
   // Sequence ranges of a rank's sets must not overlap: a row would be there twice.
@@ -138,6 +182,7 @@ class RunChecker {
   // Decodes every column; for tensors, compares the bytes with their checksums too.
   Status CheckTable(const std::string& path, std::string_view table, const SealedName& name) {
     WT_ASSIGN_OR_RETURN(const std::unique_ptr<ParquetFile> file, ParquetFile::Open(path));
+    WT_RETURN_IF_ERROR(file->CheckWhole());
     for (const std::string& column : file->column_names()) {
       WT_RETURN_IF_ERROR(file->ReadColumn(column).status());
     }

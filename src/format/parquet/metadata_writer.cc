@@ -1,15 +1,12 @@
 #include <algorithm>
 
+#include "parquet/file_checksum.h"
 #include "parquet/file_metadata.h"
 #include "parquet/thrift_compact.h"
 #include "parquet/thrift_ids.h"
 
 namespace wheeltapper::format::parquet {
 namespace {
-
-// The version of this writer, which readers may use to work around its bugs; not the version of the
-// project.
-constexpr char kCreatedBy[] = "wheeltapper version 1.0.0 (build 1)";
 
 PhysicalType TypeOf(ColumnKind kind) {
   switch (kind) {

@@ -5,6 +5,7 @@
 #include "wheeltapper/format/parquet.h"
 
 #include "parquet/chunk_decoder.h"
+#include "parquet/file_checksum.h"
 #include "parquet/file_metadata.h"
 
 namespace wheeltapper::format {
@@ -35,6 +36,7 @@ class MappedParquetFile final : public ParquetFile {
   [[nodiscard]] const std::map<std::string, std::string>& metadata() const override {
     return metadata_.key_values;
   }
+  [[nodiscard]] Status CheckWhole() const override { return CheckFileChecksum(bytes_); }
   Result<ColumnData> ReadColumn(const std::string& name) const override {
     return ReadColumnRows(name, 0, metadata_.rows);
   }
@@ -84,6 +86,7 @@ Result<FileMetadata> ReadFooter(ByteSpan bytes) {
   if (metadata.rows / kMaxRowsPerByte > static_cast<int64_t>(bytes.size())) {
     return DataLossError("reading Parquet footer: more rows than the file can hold");
   }
+  metadata.key_values.erase(std::string(kChecksumKey));  // the file's, not its table's
   return metadata;
 }
 

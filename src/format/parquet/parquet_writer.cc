@@ -5,10 +5,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "wheeltapper/core/crc32c.h"
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/format/parquet.h"
 
 #include "parquet/chunk_encoder.h"
+#include "parquet/file_checksum.h"
 #include "parquet/file_metadata.h"
 #include "parquet/page_codec.h"
 #include "parquet/utf8.h"
@@ -39,8 +41,11 @@ class FileSink {
   }
 
   [[nodiscard]] int64_t offset() const { return offset_; }
+  // Of all that was appended.
+  [[nodiscard]] uint32_t crc() const { return crc_; }
   Status Append(ByteSpan bytes) {
     offset_ += static_cast<int64_t>(bytes.size());
+    crc_ = Crc32c(bytes, crc_);
     return WriteAll(file_, bytes);
   }
   Status Finish() {
@@ -67,6 +72,7 @@ class FileSink {
   std::string temporary_;
   FileDescriptor file_;
   int64_t offset_ = 0;
+  uint32_t crc_ = 0;
 };
 
 struct ChunkIndex {
@@ -87,11 +93,13 @@ class TableWriter {
           WriteRowGroup({first, std::min(options_.row_group_rows, file_.rows - first)}));
     }
     WT_RETURN_IF_ERROR(WriteIndexes());
-    ByteWriter tail;
-    tail.WriteSpan(SerializeFileMetadata(file_));
-    tail.Write(static_cast<uint32_t>(tail.size()));
-    tail.WriteText(kMagic);
-    return sink_->Append(tail.span());
+    ByteWriter writer;
+    writer.WriteSpan(SerializeFileMetadata(file_));
+    writer.Write(static_cast<uint32_t>(writer.size()));
+    writer.WriteText(kMagic);
+    std::vector<uint8_t> tail(writer.span().begin(), writer.span().end());
+    WT_RETURN_IF_ERROR(SealChecksum(sink_->crc(), tail));
+    return sink_->Append(tail);
   }
 
  private:
@@ -100,6 +108,7 @@ class TableWriter {
     for (const auto& [key, value] : options_.metadata) {
       file_.key_values.emplace(ReplaceInvalidUtf8(key), ReplaceInvalidUtf8(value));
     }
+    file_.key_values.insert_or_assign(std::string(kChecksumKey), std::string(kNoChecksum));
     for (const Column& column : table_.columns) {
       file_.columns.push_back({column.name, KindOf(column.data)});
     }

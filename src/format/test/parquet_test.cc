@@ -170,8 +170,8 @@ TEST_F(ParquetTest, EveryFlippedByteIsFoundOrHarmless) {
   options.metadata = {{"k", "v"}};
   ASSERT_TRUE(WriteParquet(Path("t.parquet"), table, options).ok());
   const std::string good = *ReadWholeFile(Path("t.parquet"), 1 << 20);
-  // Parquet has no checksum over the footer: damage there may change what the file says, but must
-  // not crash.
+  // Reading does not ask for the checksum of the whole: damage in the footer may change what the
+  // file says, but must not crash.
   const size_t footer = good.size() - 8 - LoadUnaligned<uint32_t>(good.data() + good.size() - 8);
   size_t found = 0;
   for (size_t at = 0; at < good.size(); ++at) {
@@ -195,6 +195,21 @@ TEST_F(ParquetTest, EveryFlippedByteIsFoundOrHarmless) {
     }
   }
   EXPECT_GT(found, good.size() / 2);
+}
+
+TEST_F(ParquetTest, EveryFlippedBitIsFoundByTheChecksumOfTheWhole) {
+  ParquetOptions options;
+  options.metadata = {{"names", "wheeltapper.crc32c"}};
+  ASSERT_TRUE(WriteParquet(Path("t.parquet"), SampleTable(40, 5), options).ok());
+  std::string bytes = *ReadWholeFile(Path("t.parquet"), 1 << 20);
+  EXPECT_TRUE((*ParquetFile::FromBytes(AsBytes(bytes)))->CheckWhole().ok());
+  for (size_t at = 0; at < 8 * bytes.size(); ++at) {
+    const auto flip = static_cast<char>(1 << at % 8);
+    bytes[at / 8] = static_cast<char>(bytes[at / 8] ^ flip);
+    const auto file = ParquetFile::FromBytes(AsBytes(bytes));
+    EXPECT_TRUE(!file.ok() || (*file)->CheckWhole().code() == StatusCode::kDataLoss) << at;
+    bytes[at / 8] = static_cast<char>(bytes[at / 8] ^ flip);
+  }
 }
 
 TEST_F(ParquetTest, EveryTruncationIsFound) {

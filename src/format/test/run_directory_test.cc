@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/format/run_reader.h"
 
 #include "run_names.h"
 #include "support/scratch_folder.h"
@@ -124,6 +125,33 @@ TEST(RunDirectoryTest, ARunIsOverWhenEndIsThere) {
   ASSERT_TRUE(WriteEnd(folder.path(), end).ok());
   EXPECT_EQ(ReadEnd(folder.path())->state, "stopped");
   EXPECT_EQ(ReadEnd(folder.path())->exit_code, 143);
+}
+
+TEST(RunDirectoryTest, TextThatIsNoJsonIsFoundInEveryTextFile) {
+  const ScratchFolder folder;
+  ASSERT_TRUE(CreateRunDirectory(folder.path(), SomeRun()).ok());
+  const auto problems = [&folder](const std::string& name, const std::string& text) {
+    EXPECT_TRUE(WriteFileAtomically(folder.file(name), text).ok());
+    std::vector<std::string> found;
+    const FsckReport report = CheckRun(folder.path()).value();
+    for (const FsckProblem& problem : report.problems) {
+      found.push_back(problem.file + ": " + problem.what);
+    }
+    EXPECT_TRUE(RemoveFile(folder.file(name)).ok());
+    return found;
+  };
+  for (const char* name : {"config.json", "rules.json"}) {
+    EXPECT_THAT(problems(name, "{}\n"), ElementsAre());
+    EXPECT_THAT(problems(name, ""), ElementsAre(std::string(name) + ": it is not JSON"));
+    EXPECT_THAT(problems(name, "{"), ElementsAre(std::string(name) + ": it is not JSON"));
+  }
+  for (const char* name : {"findings.jsonl", "actions.jsonl"}) {
+    EXPECT_THAT(problems(name, ""), ElementsAre());
+    EXPECT_THAT(problems(name, "{}\n{}\n"), ElementsAre());
+    EXPECT_THAT(problems(name, "{}\n{]\n{}\n"),
+                ElementsAre(std::string(name) + ": line 2 is not JSON"));
+    EXPECT_THAT(problems(name, "{}\n{"), ElementsAre(std::string(name) + ": line 2 is cut short"));
+  }
 }
 
 TEST(RunNamesTest, NamesAreTakenApartAsTheyWerePutTogether) {

@@ -1,8 +1,8 @@
 // A small Parquet writer and reader for this project's own tables: flat columns, optional columns
 // and one level of lists; PLAIN, RLE_DICTIONARY, DELTA_BINARY_PACKED, BYTE_STREAM_SPLIT; zstd; page
-// CRCs; statistics, column and offset index. Files are read by any Parquet reader; the reader here
-// reads only what the writer here writes (and says so otherwise). Source: the Apache Parquet format
-// specification (parquet.thrift, Encodings.md).
+// CRCs and a checksum of the whole; statistics, column and offset index. Files are read by any
+// Parquet reader; the reader here reads only what the writer here writes (and says so otherwise).
+// Source: the Apache Parquet format specification (parquet.thrift, Encodings.md).
 #pragma once
 
 #include <cstdint>
@@ -92,6 +92,9 @@ class ParquetFile {
   // Decodes rows [first, first + count) of a column, touching only the pages that hold them.
   virtual Result<ColumnData> ReadColumnRows(const std::string& name, int64_t first,
                                             int64_t count) const = 0;
+  // Reads the whole file: DataLoss when any bit of it is another than was written. Files without a
+  // checksum, of earlier writers, pass.
+  [[nodiscard]] virtual Status CheckWhole() const = 0;
 };
 
 }  // namespace wheeltapper::format
