@@ -3,6 +3,7 @@
 #include <array>
 #include <atomic>
 #include <climits>
+#include <filesystem>
 #include <optional>
 #include <set>
 #include <sstream>
@@ -13,7 +14,9 @@
 
 #include "wheeltapper/cli/main.h"
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/format/rank_segment.h"
 #include "wheeltapper/format/run_directory.h"
+#include "wheeltapper/format/run_reader.h"
 #include "wheeltapper/report/report.h"
 #include "wheeltapper/supervisor/job.h"
 
@@ -78,6 +81,22 @@ format::RunInfo DescribeRun(const Arguments& arguments, const std::string& name,
 
 std::string Absolute(const std::string& path) {
   return path.front() == '/' ? path : JoinPath(CurrentFolder(), path);
+}
+
+// The folder that an absolute path lies in, spelled as the job spells it.
+std::string ParentOf(const std::string& path) {
+  return std::filesystem::path(path).lexically_normal().parent_path().string();
+}
+
+// What a job that was killed together with its watcher left in shared memory.
+void BringInDeadRuns(const std::string& folder, bool quiet) {
+  const format::DeadRunsReport report =
+      format::RecoverDeadRuns(folder, SystemClock(), format::kSegmentFolder);
+  for (const std::string& run : report.recovered) {
+    if (!quiet) {
+      Say("brought in what a killed job left in memory: " + run);
+    }
+  }
 }
 
 // The run's folder, with run.json and config.json in it.
@@ -318,6 +337,7 @@ int RunVerb(const Arguments& arguments) {
   if (!arguments.quiet) {
     Say(fmt::format("run {}, recorded in {}", BaseName(*run_dir), *run_dir));
   }
+  BringInDeadRuns(ParentOf(*run_dir), arguments.quiet);
   return Watch(arguments, *config, *run_dir, *package_folder);
 }
 

@@ -74,6 +74,9 @@ void InitialisePage(RankPage* page, const SegmentOptions& options, uint64_t jour
   page->blob_ring_bytes = blob_bytes;
   page->pid.store(getpid(), std::memory_order_relaxed);
   page->step.store(-1, std::memory_order_relaxed);
+  if (options.run_dir.size() < sizeof(page->run_dir)) {
+    std::copy(options.run_dir.begin(), options.run_dir.end(), page->run_dir);
+  }
   page->magic = kRankPageMagic;
 }
 
@@ -254,7 +257,7 @@ Status RankSegment::LockWriter() {
 Status RankSegment::Remove() { return RemoveFile(path_); }
 
 std::string SegmentPrefix(uint64_t run_id, Rank rank) {
-  return fmt::format("wheeltapper-{:016x}-r{:05}-", run_id, rank.value);
+  return fmt::format("{}{:016x}-r{:05}-", kSegmentNamePrefix, run_id, rank.value);
 }
 
 std::string SegmentPath(const std::string& run_dir, uint64_t run_id, Rank rank,

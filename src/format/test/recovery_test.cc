@@ -313,5 +313,54 @@ TEST(RecoveryTest, AReaderFollowsWhileOneThreadWritesAndAnotherSeals) {
   EXPECT_TRUE(ReadRun(run).lines == ExpectedLines(0, kSteps - 1));
 }
 
+// A segment that a killed writer of `run_dir` left at `path`, its last heartbeat at `clock`'s time.
+void LeaveSegment(const std::string& path, const std::string& run_dir, const Clock& clock) {
+  SegmentOptions options;
+  options.path = path;
+  options.run_dir = run_dir;
+  options.run_id = kTestRunId;
+  options.journal_ring_bytes = 1 << 16;
+  auto segment = RankSegment::Create(options);
+  ASSERT_TRUE(segment.ok()) << segment.status().ToString();
+  (*segment)->page().heartbeat_ns.store(clock.MonotonicNs());
+}
+
+TEST(DeadRunsTest, MemoryOfRunsThatAreGoneIsGivenBackAfterADay) {
+  const ScratchFolder folder;
+  ManualClock clock;
+  const std::string run = folder.file("runs/run");
+  const std::string path = folder.file("wheeltapper-00c0ffee00c0ffee-r00000-1");
+  LeaveSegment(path, run, clock);
+  clock.Advance(kForgottenNs);
+  EXPECT_EQ(RecoverDeadRuns("", clock, folder.path()).segments_removed, 0);  // moved, perhaps
+  clock.Advance(1);
+  {
+    auto alive = RankSegment::Attach(path, true);
+    ASSERT_TRUE((*alive)->LockWriter().ok());
+    EXPECT_EQ(RecoverDeadRuns("", clock, folder.path()).segments_removed, 0);
+  }
+  ASSERT_TRUE(MakeDirectories(folder.file("runs")).ok());
+  ASSERT_TRUE(MakeTestRun(run).ok());
+  EXPECT_EQ(RecoverDeadRuns("", clock, folder.path()).segments_removed, 0);
+  ASSERT_TRUE(RemoveFile(RunInfoPath(run)).ok());
+  EXPECT_EQ(RecoverDeadRuns("", clock, folder.path()).segments_removed, 1);
+  EXPECT_FALSE(PathExists(path));
+}
+
+TEST(DeadRunsTest, ARunInTheSameFolderIsMadeWhole) {
+  const ScratchFolder folder;
+  const ManualClock clock;
+  const std::string run = folder.file("run");
+  ASSERT_TRUE(MakeTestRun(run).ok());
+  const std::string path =
+      SegmentPath(run, kTestRunId, Rank{0}, static_cast<uint64_t>(getpid()), 1 << 16);
+  LeaveSegment(path, run, clock);
+  EXPECT_THAT(RecoverDeadRuns("/somewhere/else", clock, kSegmentFolder).recovered, IsEmpty());
+  EXPECT_TRUE(PathExists(path));
+  EXPECT_THAT(RecoverDeadRuns(folder.path(), clock, kSegmentFolder).recovered,
+              testing::ElementsAre(run));
+  EXPECT_FALSE(PathExists(path));
+}
+
 }  // namespace
 }  // namespace wheeltapper::format

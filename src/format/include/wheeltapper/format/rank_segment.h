@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "wheeltapper/core/bytes.h"
 #include "wheeltapper/core/clock.h"
@@ -54,6 +55,8 @@ struct RankPage {
   std::atomic<uint64_t> gaps;
   RingPositions journal;
   RingPositions blob;
+  // Where its run is, or was; ends with a 0. Empty: the path is longer, or the writer older.
+  char run_dir[2048];  // NOLINT(*-avoid-c-arrays): shared memory
 };
 static_assert(sizeof(RankPage) <= 4096);
 inline constexpr uint64_t kRankPageMagic = 0x3147414E4B5457ULL;
@@ -106,7 +109,8 @@ class ByteRing {
 };
 
 struct SegmentOptions {
-  std::string path;  // from SegmentPath(), or any file on a local file system
+  std::string path;     // from SegmentPath(), or any file on a local file system
+  std::string run_dir;  // absolute; for RecoverDeadRuns
   Rank rank;
   uint64_t run_id = 0;
   uint64_t incarnation = 1;
@@ -157,6 +161,7 @@ class RankSegment {
 
 // Where segments are looked for, beside "<run>/journal/".
 inline constexpr const char* kSegmentFolder = "/dev/shm";
+inline constexpr std::string_view kSegmentNamePrefix = "wheeltapper-";
 // File name of a rank's segments in kSegmentFolder, up to the incarnation.
 std::string SegmentPrefix(uint64_t run_id, Rank rank);
 

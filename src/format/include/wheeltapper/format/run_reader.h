@@ -81,6 +81,19 @@ struct RecoveryReport {
 };
 Result<RecoveryReport> RecoverRun(const std::string& run_dir);
 
+// Gives back the shared memory of ranks that nobody recovered: killed together with their watcher.
+struct DeadRunsReport {
+  std::vector<std::string> recovered;  // runs in `storage` that were made whole
+  int segments_removed = 0;            // of runs that are gone
+};
+// A run that is not where it was may have been moved, and be recovered there: its segments have
+// this long.
+inline constexpr TimeNs kForgottenNs = TimeNs{24} * 3600 * 1'000'000'000;
+// `storage`: the absolute path of a folder that holds runs; those elsewhere are others' business.
+// What cannot be recovered now is tried again by the next call.
+DeadRunsReport RecoverDeadRuns(const std::string& storage, const Clock& clock,
+                               const std::string& segment_folder);
+
 // Checks every file of a run: headers, checksums, Parquet and safetensors structure, sequence
 // continuity. Never writes.
 struct FsckProblem {
