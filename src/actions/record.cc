@@ -86,6 +86,7 @@ Result<std::vector<WaitingMessages>> ReadWaiting(const std::string& run_dir) {
     }
   }
   std::vector<WaitingMessages> all;
+  all.reserve(by_action.size());
   for (auto& [action, waiting] : by_action) {
     all.push_back(std::move(waiting));
   }

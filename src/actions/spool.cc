@@ -51,6 +51,7 @@ Result<std::vector<Message>> Spool::Peek(const std::string& folder) {
     }
   }
   std::vector<Message> ordered;
+  ordered.reserve(messages.size());
   for (auto& [number, message] : messages) {
     ordered.push_back(std::move(message));
   }

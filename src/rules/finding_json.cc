@@ -208,28 +208,26 @@ void ReadNamed(ObjectReader& reader, Finding* finding) {
   }
 }
 
-void ReadLists(ObjectReader& reader, Finding* finding) {
-  if (const Json* tensors = reader.Array("tensors")) {
-    for (const Json& tensor : *tensors) {
-      if (!tensor.is_string()) {
-        reader.Fail("\"tensors\" holds something else than names");
-        break;
-      }
-      finding->tensors.push_back(tensor.get<std::string>());
-    }
+void ReadTexts(ObjectReader& reader, const char* key, std::vector<std::string>* texts) {
+  const Json* list = reader.Array(key);
+  if (list == nullptr) {
+    return;
   }
+  for (const Json& text : *list) {
+    if (!text.is_string()) {
+      reader.Fail("\"" + std::string(key) + "\" holds something else than texts");
+      return;
+    }
+    texts->push_back(text.get<std::string>());
+  }
+}
+
+void ReadLists(ObjectReader& reader, Finding* finding) {
+  ReadTexts(reader, "tensors", &finding->tensors);
+  ReadTexts(reader, "also", &finding->also);
   if (const Json* evidence = reader.Array("evidence")) {
     for (const Json& item : *evidence) {
       finding->evidence.push_back(EvidenceFromJson(item, reader));
-    }
-  }
-  if (const Json* also = reader.Array("also")) {
-    for (const Json& item : *also) {
-      if (!item.is_string()) {
-        reader.Fail("\"also\" holds something else than texts");
-        break;
-      }
-      finding->also.push_back(item.get<std::string>());
     }
   }
   const Json* parameters = reader.Member("parameters", false);
