@@ -50,6 +50,19 @@ class DevTest(unittest.TestCase):
             done = subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False)
             self.assertEqual((done.returncode, done.stderr), (0, ""), script)
 
+    def test_the_wheel_is_judged_by_its_own_libraries_alone(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            packages = Path(folder, "wheeltapper/venv/lib/python3.11/site-packages")  # a checkout of the usual name
+            for name in ("wheeltapper/_native.so", "wheeltapper/bin/wheeltapper", "wheeltapper.libs/libfmt.so.9"):
+                (packages / name).parent.mkdir(parents=True, exist_ok=True)
+                (packages / name).touch()
+            (packages / "numpy.libs").mkdir()
+            (packages / "numpy.libs/libgfortran.so.5").touch()
+            script = f'source "{ROOT}/tools/dev/wheel.sh"; binaries_of "{folder}/wheeltapper/venv"'
+            done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+        found = {Path(name).name for name in done.stdout.split("\0") if name}
+        self.assertEqual(found, {"_native.so", "wheeltapper", "libfmt.so.9"})
+
 
 PYTEST = """<testsuites><testsuite><testcase name="a"/><testcase name="b"><failure/></testcase>
 <testcase name="c"><error/></testcase><testcase name="d"><skipped message="no GPU"/></testcase>

@@ -15,6 +15,11 @@ build_wheel() {
   printf '%s\n' "$wheel"
 }
 
+# binaries_of VENV: the programs and libraries that the wheel put there, with a zero byte behind each.
+binaries_of() {
+  find "$1"/lib/python*/site-packages/wheeltapper* -type f \( -name '*.so*' -o -path '*/bin/*' \) -print0
+}
+
 # Installs the wheel into an empty environment and uses it there.
 try_wheel() {
   local venv=$WT_ROOT/build/wheel/venv python stray
@@ -24,7 +29,7 @@ try_wheel() {
   quietly wheel-install "$venv/bin/python" -m pip install --disable-pip-version-check --no-input "$1" ||
     die 6 "the wheel does not install" "see the lines above"
   # Every library comes from the wheel, from Python's own environment or from the C library's set.
-  stray=$(find "$venv/lib" -path '*/wheeltapper*' -type f \( -name '*.so*' -o -path '*/bin/*' \) -exec ldd {} + |
+  stray=$(binaries_of "$venv" | xargs -0 ldd |
     awk '/=>/ && $3 !~ /wheeltapper\.libs/ {print $1}' | sort -u |
     grep -v -E '^(libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s|libz|libresolv)\.so' || true)
   [[ -z $stray ]] || die 6 "the wheel needs libraries that it does not bring: $stray" "link them statically or let auditwheel bundle them"
