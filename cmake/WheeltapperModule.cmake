@@ -1,18 +1,21 @@
 # wheeltapper_module(<name> LAYER <n> HEADERS … SOURCES … [DEPS …] [PRIVATE_DEPS …] [LIBS …] [PRIVATE_LIBS …]
-#                    [TESTS …] [BENCHES …] [FUZZERS …])
+#                    [TESTS …] [BENCHES …] [FUZZERS …] [APART …])
 #
 # One folder = one module = one target wheeltapper_<name> = one namespace. DEPS and PRIVATE_DEPS name modules, LIBS and
 # PRIVATE_LIBS third-party targets. Configuring stops when a module depends on its own layer or a higher one; an include
 # of an undeclared module does not compile, because each module brings only its own include directory.
 # HEADERS are compiled alone (target all_verify_interface_header_sets).
+# The sanitizer builds compile several sources as one (half the time); APART names those whose file-local names others
+# of the module use as well.
 function(wheeltapper_module name)
-  cmake_parse_arguments(M "" "LAYER" "HEADERS;SOURCES;DEPS;PRIVATE_DEPS;LIBS;PRIVATE_LIBS;TESTS;BENCHES;FUZZERS" ${ARGN})
+  cmake_parse_arguments(M "" "LAYER" "HEADERS;SOURCES;DEPS;PRIVATE_DEPS;LIBS;PRIVATE_LIBS;TESTS;BENCHES;FUZZERS;APART" ${ARGN})
   if(M_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "module '${name}': unknown arguments: ${M_UNPARSED_ARGUMENTS}")
   endif()
   if(NOT DEFINED M_LAYER)
     message(FATAL_ERROR "module '${name}' declares no LAYER")
   endif()
+  set_source_files_properties(${M_APART} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   set(target wheeltapper_${name})
   add_library(${target} STATIC ${M_SOURCES})
   set_target_properties(${target} PROPERTIES WT_LAYER ${M_LAYER} VERIFY_INTERFACE_HEADER_SETS ON)

@@ -6,12 +6,15 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "wheeltapper/core/bytes.h"
 #include "wheeltapper/core/status.h"
 
 namespace wheeltapper::format::parquet {
+
+inline constexpr std::string_view kMagic = "PAR1";  // first and last in every file
 
 // What a column is, in our terms; each has one schema, one encoding.
 enum class ColumnKind : uint8_t {

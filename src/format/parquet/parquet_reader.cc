@@ -12,7 +12,6 @@ namespace wheeltapper::format {
 namespace parquet {
 namespace {
 
-constexpr std::string_view kMagic = "PAR1";
 constexpr size_t kTailBytes = sizeof(uint32_t) + kMagic.size();
 // Rows per byte of file that this reader believes in. A page of 128 Ki constant rows takes about
 // 100 bytes, so no file of the writer comes near; it bounds what rows() of a damaged file can
