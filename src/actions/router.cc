@@ -1,4 +1,4 @@
-// Opened / Resolved arrive on the watcher's thread. "stop" is carried out there and then.
+// Opened / Updated / Resolved arrive on the watcher's thread. "stop" is carried out there and then.
 // Everything that can be slow is spooled to disk first and delivered by one thread, oldest first,
 // with exponential pauses between tries. That thread also takes on what ended runs could not
 // deliver; the run's own messages go first.
@@ -81,14 +81,16 @@ class Router final : public ActionRouter {
 
   Status SetUp(const Config& config);
   Status SetUpDeliveries(const Config& config);
-  void Opened(const rules::Finding& finding) override;
-  void Updated(const rules::Finding& /*finding*/) override {}
+  void Opened(const rules::Finding& finding) override { Act(finding); }
+  void Updated(const rules::Finding& finding) override { Act(finding); }
   void Resolved(const rules::Finding& finding) override;
   Status Drain(TimeNs deadline_ns) override;
 
  private:
   Status SetUpWebhook(const Config& config);
-  void Stop(const rules::Finding& finding);
+  // Takes the actions that an open finding leads to and that were not taken yet.
+  void Act(const rules::Finding& finding);
+  void Stop(const Routing::Wanted& wanted, const rules::Finding& finding);
   void Send(const std::string& action, const std::string& event, const rules::Finding& finding);
   void Note(const ActionRecord& record) { Note(run_dir_, record); }
   void Note(const std::string& run_dir, const ActionRecord& record);
@@ -217,11 +219,12 @@ void Router::Note(const std::string& run_dir, const ActionRecord& record) {
       .IgnoreError("a full disk must not keep an action from being carried out");
 }
 
-void Router::Stop(const rules::Finding& finding) {
+void Router::Stop(const Routing::Wanted& wanted, const rules::Finding& finding) {
   if (job_ == nullptr) {
     return;
   }
-  const std::string reason = "stopped by rule " + finding.rule;
+  const std::string reason = "stopped by rule " + wanted.rule +
+                             (wanted.rule == finding.rule ? "" : ", told by " + finding.id);
   job_->RequestStop(reason, finding);
   Note({.action = "stop",
         .finding_id = finding.id,
@@ -231,25 +234,28 @@ void Router::Stop(const rules::Finding& finding) {
         .attempts = 1});
 }
 
-void Router::Opened(const rules::Finding& finding) {
-  for (const std::string& action : routing_.ActionsFor(finding)) {
-    if (!cooldown_.Open(action, finding, clock_.MonotonicNs())) {
-      Note({.action = action,
+void Router::Act(const rules::Finding& finding) {
+  for (const Routing::Wanted& wanted : routing_.ActionsFor(finding)) {
+    const Cooldown::Answer answer = cooldown_.Ask(wanted, finding, clock_.MonotonicNs());
+    if (answer == Cooldown::Answer::kSuppressed) {
+      Note({.action = wanted.action,
             .finding_id = finding.id,
             .event = "opened",
             .outcome = "suppressed",
             .detail = "told within the cooldown already"});
-    } else if (action == "stop") {
-      Stop(finding);
-    } else {
-      Send(action, "opened", finding);
+    } else if (answer == Cooldown::Answer::kSettled) {
+      continue;
+    } else if (wanted.action != "stop") {
+      Send(wanted.action, "opened", finding);
+    } else if (answer == Cooldown::Answer::kTell) {
+      Stop(wanted, finding);
     }
   }
 }
 
 void Router::Resolved(const rules::Finding& finding) {
-  for (const std::string& action : routing_.ActionsFor(finding)) {
-    if (cooldown_.Resolve(action, finding) && action != "stop") {
+  for (const std::string& action : cooldown_.Resolve(finding)) {
+    if (action != "stop") {
       Send(action, "resolved", finding);
     }
   }

@@ -84,38 +84,78 @@ Status Routing::AddRuleActions(const Config& config) {
   return {};
 }
 
-std::vector<std::string> Routing::ActionsFor(const rules::Finding& finding) const {
+std::vector<std::string> Routing::ActionsOf(const std::string& rule,
+                                            rules::Severity severity) const {
   std::vector<std::string> wanted;
-  if (const auto own = by_rule_.find(finding.rule); own != by_rule_.end()) {
+  if (const auto own = by_rule_.find(rule); own != by_rule_.end()) {
     wanted = own->second;
     std::erase(wanted, "none");
     return wanted;
   }
-  if (stop_level_.Covers(finding) || Contains(stop_rules_, finding.rule)) {
+  if (stop_level_.Covers(severity) || Contains(stop_rules_, rule)) {
     wanted.emplace_back("stop");
   }
-  if (webhook_.Covers(finding)) {
+  if (webhook_.Covers(severity)) {
     wanted.emplace_back("webhook");
   }
-  if (command_.Covers(finding)) {
+  if (command_.Covers(severity)) {
     wanted.emplace_back("command");
   }
   return wanted;
 }
 
-bool Cooldown::Open(const std::string& action, const rules::Finding& finding, TimeNs now_ns) {
-  const std::string cause = CauseOf(action, finding);
-  const auto told = told_.find(cause);
-  if (told != told_.end() && now_ns - told->second < cooldown_ns_) {
-    return false;
+std::vector<Routing::Wanted> Routing::ActionsFor(const rules::Finding& finding) const {
+  std::vector<Wanted> all;
+  const auto add = [&](const std::string& rule, rules::Severity severity) {
+    for (const std::string& action : ActionsOf(rule, severity)) {
+      const auto known = std::find_if(all.begin(), all.end(),
+                                      [&](const Wanted& each) { return each.action == action; });
+      if (known == all.end()) {
+        all.push_back({.action = action, .rule = rule, .severity = severity});
+      } else if (severity > known->severity) {
+        *known = {.action = action, .rule = rule, .severity = severity};
+      }
+    }
+  };
+  add(finding.rule, finding.severity);
+  for (const rules::AlsoSeen& other : finding.also) {
+    add(other.rule, other.severity);
   }
-  told_[cause] = now_ns;
-  open_[action + "|" + finding.id] = true;
-  return true;
+  return all;
 }
 
-bool Cooldown::Resolve(const std::string& action, const rules::Finding& finding) {
-  return open_.erase(action + "|" + finding.id) > 0;
+Cooldown::Answer Cooldown::Ask(const Routing::Wanted& wanted, const rules::Finding& finding,
+                               TimeNs now_ns) {
+  const auto [slot, is_new] = open_[finding.id].try_emplace(wanted.action);
+  Open& open = slot->second;
+  if (!is_new && wanted.severity <= open.severity) {
+    return Answer::kSettled;
+  }
+  open.severity = wanted.severity;
+  const bool again = open.told;
+  const auto [cause, unknown] = told_.try_emplace(CauseOf(wanted.action, finding));
+  Told& told = cause->second;
+  if (!unknown && now_ns - told.at_ns < cooldown_ns_ && wanted.severity <= told.severity) {
+    return Answer::kSuppressed;
+  }
+  told = {.at_ns = now_ns, .severity = wanted.severity};
+  open.told = true;
+  return again ? Answer::kTellAgain : Answer::kTell;
+}
+
+std::vector<std::string> Cooldown::Resolve(const rules::Finding& finding) {
+  std::vector<std::string> told;
+  const auto open = open_.find(finding.id);
+  if (open == open_.end()) {
+    return told;
+  }
+  for (const auto& [action, state] : open->second) {
+    if (state.told) {
+      told.push_back(action);
+    }
+  }
+  open_.erase(open);
+  return told;
 }
 
 }  // namespace wheeltapper::actions

@@ -1,6 +1,7 @@
 // Which findings lead to which actions, and when the same cause is told again.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -21,17 +22,25 @@ class Routing {
   // that is not set up.
   static Result<Routing> FromConfig(const Config& config);
 
-  // The actions for a finding: "stop", "webhook", "command".
-  [[nodiscard]] std::vector<std::string> ActionsFor(const rules::Finding& finding) const;
+  // An action and what asks for it: the finding's rule, or one in its `also`; of several the most
+  // severe, the finding's own before others.
+  struct Wanted {
+    std::string action;  // "stop", "webhook", "command"
+    std::string rule;
+    rules::Severity severity = rules::Severity::kInfo;
+  };
+  // The actions for a finding: those that its rule and its severity lead to, and those that each
+  // rule in its `also` would lead to with a finding of its own. One entry per action.
+  [[nodiscard]] std::vector<Wanted> ActionsFor(const rules::Finding& finding) const;
 
  private:
   struct Level {
     bool on = false;
     rules::Severity lowest = rules::Severity::kCritical;
-    [[nodiscard]] bool Covers(const rules::Finding& finding) const {
-      return on && finding.severity >= lowest;
-    }
+    [[nodiscard]] bool Covers(rules::Severity severity) const { return on && severity >= lowest; }
   };
+  [[nodiscard]] std::vector<std::string> ActionsOf(const std::string& rule,
+                                                   rules::Severity severity) const;
   static Level LevelFrom(const std::string& text);
   Status AddRuleActions(const Config& config);
 
@@ -43,20 +52,35 @@ class Routing {
       by_rule_;  // rules.<rule>.action; replaces the above for that rule
 };
 
-// Not more than one message per cause within the cooldown; a resolve follows every message that was
-// sent, and only these.
+// Each action is taken once for a finding while it is open, and once more when it has become more
+// severe; not more than one message per cause within the cooldown, unless the later one is the more
+// severe; a resolve follows every message that was sent, and only these.
 class Cooldown {
  public:
+  enum class Answer : uint8_t {
+    kTell,
+    kTellAgain,   // told of this finding, which was less severe then
+    kSuppressed,  // the same cause was told within the cooldown
+    kSettled,     // this was answered before
+  };
   explicit Cooldown(TimeNs cooldown_ns) : cooldown_ns_(cooldown_ns) {}
-  // True when this opening is to be told.
-  bool Open(const std::string& action, const rules::Finding& finding, TimeNs now_ns);
-  // True when the opening of this finding was told.
-  bool Resolve(const std::string& action, const rules::Finding& finding);
+  // What to do about an open finding that wants an action.
+  Answer Ask(const Routing::Wanted& wanted, const rules::Finding& finding, TimeNs now_ns);
+  // The actions that told of this finding.
+  std::vector<std::string> Resolve(const rules::Finding& finding);
 
  private:
+  struct Told {
+    TimeNs at_ns = 0;
+    rules::Severity severity = rules::Severity::kInfo;
+  };
+  struct Open {
+    rules::Severity severity = rules::Severity::kInfo;
+    bool told = false;  // not suppressed
+  };
   TimeNs cooldown_ns_;
-  std::map<std::string, TimeNs> told_;  // action + cause → when
-  std::map<std::string, bool> open_;    // action + finding id
+  std::map<std::string, Told> told_;                         // by action and cause
+  std::map<std::string, std::map<std::string, Open>> open_;  // by the finding's id, by action
 };
 
 }  // namespace wheeltapper::actions

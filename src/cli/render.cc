@@ -64,8 +64,8 @@ std::string RenderFinding(const rules::Finding& finding, bool colours) {
   if (finding.try_) {
     AddLine(&out, "try", *finding.try_);
   }
-  for (const std::string& other : finding.also) {
-    AddLine(&out, "also", other);
+  for (const rules::AlsoSeen& other : finding.also) {
+    AddLine(&out, "also", other.text());
   }
   if (rules::FindRule(finding.rule) != nullptr) {  // a rule of the user's is explained by its file
     AddLine(&out, "more", "wheeltapper explain " + finding.rule);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <map>
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -22,12 +23,16 @@ constexpr int kMostFailures = 50;
 
 }  // namespace
 
-// Findings as they are opened and resolved, on stderr.
+// Findings as they are opened, become more severe and are resolved, on stderr.
 class Watcher::Printer final : public rules::FindingSink {
  public:
   explicit Printer(bool colours) : colours_(colours) {}
   void Opened(const rules::Finding& finding) override { Show(finding); }
-  void Updated(const rules::Finding& /*finding*/) override {}
+  void Updated(const rules::Finding& finding) override {
+    if (finding.severity > shown_[finding.id]) {
+      Show(finding);
+    }
+  }
   void Resolved(const rules::Finding& finding) override {
     if (finding.part_of) {
       Say(fmt::format("{}[{}] goes on as part of {}", rules::SeverityName(finding.severity),
@@ -39,12 +44,14 @@ class Watcher::Printer final : public rules::FindingSink {
   }
 
  private:
-  void Show(const rules::Finding& finding) const {
+  void Show(const rules::Finding& finding) {
+    shown_[finding.id] = finding.severity;
     std::string text = RenderFinding(finding, colours_);
     text.pop_back();
     Say(text);
   }
   bool colours_;
+  std::map<std::string, rules::Severity> shown_;  // by the finding's id
 };
 
 Watcher::Watcher(const Options& options, const Clock& clock) : options_(options), clock_(clock) {}

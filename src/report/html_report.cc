@@ -97,8 +97,8 @@ std::string FindingBody(const rules::Finding& finding) {
   if (finding.try_) {
     AddTerm(&out, "try", EscapeHtml(*finding.try_));
   }
-  for (const std::string& other : finding.also) {
-    AddTerm(&out, "also", EscapeHtml(other));
+  for (const rules::AlsoSeen& other : finding.also) {
+    AddTerm(&out, "also", EscapeHtml(other.text()));
   }
   return out + "</dl>";
 }

@@ -222,9 +222,33 @@ void ReadTexts(ObjectReader& reader, const char* key, std::vector<std::string>* 
   }
 }
 
+// "RULE: message" each, and the severities beside them, which older lines do not have.
+void ReadAlso(ObjectReader& reader, Finding* finding) {
+  std::vector<std::string> texts;
+  std::vector<std::string> severities;
+  ReadTexts(reader, "also", &texts);
+  ReadTexts(reader, "also_severity", &severities);
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const size_t colon = texts[i].find(": ");
+    if (colon == std::string::npos) {
+      reader.Fail("\"also\" holds a text without a rule");
+      return;
+    }
+    const auto severity =
+        i < severities.size() ? SeverityFromName(severities[i]) : std::optional(Severity::kWarning);
+    if (!severity) {
+      reader.Fail("unknown severity \"" + severities[i] + "\"");
+      return;
+    }
+    finding->also.push_back({.rule = texts[i].substr(0, colon),
+                             .severity = *severity,
+                             .message = texts[i].substr(colon + 2)});
+  }
+}
+
 void ReadLists(ObjectReader& reader, Finding* finding) {
   ReadTexts(reader, "tensors", &finding->tensors);
-  ReadTexts(reader, "also", &finding->also);
+  ReadAlso(reader, finding);
   if (const Json* evidence = reader.Array("evidence")) {
     for (const Json& item : *evidence) {
       finding->evidence.push_back(EvidenceFromJson(item, reader));
@@ -263,7 +287,12 @@ std::string FindingToJson(const Finding& finding) {
   json["rank"] = finding.rank ? Json(finding.rank->value) : Json(nullptr);
   json["count"] = finding.count;
   json["tensors"] = finding.tensors;
-  json["also"] = finding.also;
+  json["also"] = Json::array();
+  json["also_severity"] = Json::array();
+  for (const AlsoSeen& other : finding.also) {
+    json["also"].push_back(other.text());
+    json["also_severity"].push_back(SeverityName(other.severity));
+  }
   json["part_of"] = OptionalToJson(finding.part_of);
   json["message"] = finding.message;
   json["cause"] = OptionalToJson(finding.cause);

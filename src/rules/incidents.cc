@@ -47,17 +47,19 @@ void IncidentBook::Apply(const FindingSource& source, const Verdicts& verdicts, 
     return;
   }
   for (auto& [key, incident] : incidents_) {
-    if (!incident.announce || key.first != source.rule) {
+    if (!incident.announce) {
       continue;
     }
     incident.announce = false;
+    if (findings_[incident.index].state != FindingState::kOpen) {
+      continue;  // one that was announced before it has just taken it over
+    }
     Compose(&incident);
     // A sink that has not heard of a finding takes any change as its opening.
     const bool known = incident.told_ns != 0;
-    const bool severity_only =
-        known && findings_[incident.index].state == FindingState::kOpen && !incident.reopened;
+    const bool open_before = known && !incident.reopened;
     TakeOver(key);
-    Tell(&incident, severity_only ? &FindingSink::Updated : &FindingSink::Opened);
+    Tell(&incident, open_before ? &FindingSink::Updated : &FindingSink::Opened);
     incident.reopened = false;
   }
 }
@@ -103,8 +105,7 @@ void IncidentBook::Add(const FindingSource& source, const Observation& observati
                        TimeNs wall_ns) {
   const Severity severity = SeverityOf(source, observation);
   if (Incident* explainer = ExplainerOf(source, observation.cause_key, severity)) {
-    explainer->changed =
-        explainer->also.try_emplace(source.rule, observation.message).second || explainer->changed;
+    Hide({source.rule, observation.cause_key}, observation, severity, explainer);
     return;
   }
   Incident& incident = IncidentOf(source, observation, wall_ns);
@@ -136,8 +137,39 @@ void IncidentBook::Add(const FindingSource& source, const Observation& observati
     finding.part_of = std::nullopt;
     incident.announce = true;
     incident.reopened = true;
+    incident.also.clear();
   }
   incident.ranks[place.rank] = {.open = true, .clears = 0};
+  if (incident.announce) {
+    Unhide({source.rule, observation.cause_key});
+  }
+}
+
+void IncidentBook::Hide(const IncidentKey& key, const Observation& observation, Severity severity,
+                        Incident* explainer) {
+  const auto [slot, is_new] = explainer->also.try_emplace(key);
+  Hidden& hidden = slot->second;
+  const int64_t step = observation.key.step.value;
+  const int32_t rank = observation.key.rank.value;
+  explainer->changed = true;
+  if (is_new || severity > hidden.severity) {
+    hidden.severity = severity;
+    explainer->announce = true;
+  }
+  if (is_new || step > hidden.step || (step == hidden.step && rank < hidden.rank)) {
+    hidden.message = observation.message;
+    hidden.step = step;
+    hidden.rank = rank;
+  }
+  hidden.ranks[rank] = {.open = true, .clears = 0};
+}
+
+void IncidentBook::Unhide(const IncidentKey& key) {
+  for (auto& [other, incident] : incidents_) {
+    if (findings_[incident.index].state == FindingState::kOpen && incident.also.erase(key) > 0) {
+      incident.changed = true;
+    }
+  }
 }
 
 IncidentBook::Incident* IncidentBook::ExplainerOf(const FindingSource& source,
@@ -169,7 +201,11 @@ void IncidentBook::TakeOver(const IncidentKey& by) {
         ExplainsAny(key, by.second, explainer.explained_by)) {
       continue;
     }
-    explainer.also.try_emplace(key.first, incident.message);
+    explainer.also.insert_or_assign(key, Hidden{.severity = finding.severity,
+                                                .message = incident.message,
+                                                .step = finding.last_step,
+                                                .rank = incident.first.rank,
+                                                .ranks = incident.ranks});
     for (auto& [rank, state] : incident.ranks) {
       state.open = false;
     }
@@ -182,26 +218,43 @@ void IncidentBook::TakeOver(const IncidentKey& by) {
 }
 
 void IncidentBook::Clear(const std::string& rule, const Verdicts::ClearedCause& cleared) {
-  const auto found = incidents_.find(std::pair(rule, cleared.cause_key));
+  const IncidentKey key(rule, cleared.cause_key);
+  ClearHidden(key, cleared.key.rank.value);
+  const auto found = incidents_.find(key);
   if (found == incidents_.end()) {
     return;
   }
   Incident& incident = found->second;
-  const auto rank = incident.ranks.find(cleared.key.rank.value);
-  if (rank == incident.ranks.end() || !rank->second.open) {
-    return;
-  }
-  if (++rank->second.clears < kClearsToResolve) {
-    return;
-  }
-  rank->second.open = false;
-  const bool still_open = std::any_of(incident.ranks.begin(), incident.ranks.end(),
-                                      [](const auto& entry) { return entry.second.open; });
-  if (!still_open) {
+  if (ClearedOn(cleared.key.rank.value, &incident.ranks)) {
     findings_[incident.index].state = FindingState::kResolved;
     Compose(&incident);
     Tell(&incident, &FindingSink::Resolved);
   }
+}
+
+void IncidentBook::ClearHidden(const IncidentKey& key, int32_t rank) {
+  for (auto& [other, incident] : incidents_) {
+    const auto hidden = incident.also.find(key);
+    // What a resolved finding says of others is what was so while it was open.
+    if (hidden == incident.also.end() ||
+        findings_[incident.index].state != FindingState::kOpen) {
+      continue;
+    }
+    if (ClearedOn(rank, &hidden->second.ranks)) {
+      incident.also.erase(hidden);
+      incident.changed = true;
+    }
+  }
+}
+
+bool IncidentBook::ClearedOn(int32_t rank, std::map<int32_t, RankState>* ranks) {
+  const auto found = ranks->find(rank);
+  if (found == ranks->end() || !found->second.open || ++found->second.clears < kClearsToResolve) {
+    return false;
+  }
+  found->second.open = false;
+  return std::none_of(ranks->begin(), ranks->end(),
+                      [](const auto& entry) { return entry.second.open; });
 }
 
 void IncidentBook::Compose(Incident* incident) {
@@ -223,8 +276,9 @@ void IncidentBook::Compose(Incident* incident) {
     finding.tensors.push_back(*name);
   }
   finding.also.clear();
-  for (const auto& [rule, message] : incident->also) {
-    finding.also.push_back(rule + ": " + message);
+  for (const auto& [key, hidden] : incident->also) {
+    finding.also.push_back(
+        {.rule = key.first, .severity = hidden.severity, .message = hidden.message});
   }
   const size_t others = ordered.empty() ? 0 : ordered.size() - 1;
   finding.message = incident->message;

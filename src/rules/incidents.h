@@ -5,11 +5,14 @@
 // showed it has been clear for kClearsToResolve evaluated steps in a row; if the cause comes back,
 // the same finding is open again. What a finding says comes from its earliest observation (by step,
 // then rank), so the order in which ranks are read does not change it. Sinks hear of an opening, a
-// resolving and a higher severity at once, of other changes at most every kUpdateIntervalNs.
+// resolving, a higher severity and another rule that sees the same at once, of other changes at
+// most every kUpdateIntervalNs.
 //
 // One cause that several rules see is one finding: an observation that an open finding of another
-// rule explains (RuleInfo::explained_by) is added to that finding, and a finding that opens takes
-// over, and resolves, those that it explains. Nothing is hidden behind a finding less severe.
+// rule explains (RuleInfo::explained_by) is added to that finding's `also`, and a finding that opens
+// takes over, and resolves, those that it explains. What is in `also` follows its rule: the latest
+// message, gone once the rule has been clear as long as resolves a finding. Nothing is hidden behind
+// a finding less severe.
 //
 // Single-threaded.
 #pragma once
@@ -77,6 +80,14 @@ class IncidentBook {
     bool open = false;
     int clears = 0;
   };
+  // What another rule sees of an incident's cause.
+  struct Hidden {
+    Severity severity = Severity::kInfo;
+    std::string message;  // of the latest observation (by step, then the lowest rank)
+    int64_t step = 0;     // of that observation
+    int32_t rank = 0;
+    std::map<int32_t, RankState> ranks;
+  };
   struct Incident {
     size_t index = 0;     // in findings_
     Place first;          // of the observation that the texts come from
@@ -84,9 +95,9 @@ class IncidentBook {
     std::map<int32_t, RankState> ranks;
     std::unordered_map<std::string, Place> tensors;
     std::span<const Explanation> explained_by;
-    std::map<std::string, std::string> also;  // by rule: what it sees of the same cause
+    std::map<IncidentKey, Hidden> also;
     bool changed = false;
-    bool announce = false;  // opened, open again, or more severe: tell at once
+    bool announce = false;  // opened, open again, more severe, or seen by one more rule: tell at once
     bool reopened = false;
     TimeNs told_ns = 0;
   };
@@ -97,10 +108,18 @@ class IncidentBook {
   // none does, or the rule has an open incident of its own.
   Incident* ExplainerOf(const FindingSource& source, const std::string& cause_key,
                         Severity severity);
+  // Adds what another rule sees to an open incident.
+  static void Hide(const IncidentKey& key, const Observation& observation, Severity severity,
+                   Incident* explainer);
+  // Takes out of the open incidents what is a finding of its own now.
+  void Unhide(const IncidentKey& key);
   // Resolves the open incidents that `by` explains.
   void TakeOver(const IncidentKey& by);
   void TakeTexts(const Observation& observation, Incident* incident);
   void Clear(const std::string& rule, const Verdicts::ClearedCause& cleared);
+  void ClearHidden(const IncidentKey& key, int32_t rank);
+  // Counts one clear step of a rank; true when no rank shows the cause any more.
+  static bool ClearedOn(int32_t rank, std::map<int32_t, RankState>* ranks);
   // Writes the grouped tensors and the message into the finding.
   void Compose(Incident* incident);
   void Tell(Incident* incident, void (FindingSink::*what)(const Finding&));

@@ -155,6 +155,18 @@ for epoch in range(8):
     with torch.no_grad():
         nn.functional.cross_entropy(model(inputs), labels)
 """,
+    "explodes": """
+import time
+
+optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+for step in range(3000):
+    if step >= 40:
+        optimizer.param_groups[0]["lr"] = 1e-12
+        time.sleep(0.02)
+    optimizer.zero_grad()
+    (loss_of(step) * (1e9 if step >= 40 else 1.0)).backward()
+    optimizer.step()
+""",
     "rising_rate": """
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 1.15)
@@ -172,11 +184,11 @@ def trained(watched: Watch, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     """The run of one of the scripts, with the defaults but a budget that thins nothing."""
     folder = tmp_path_factory.mktemp("scripts")
 
-    def train(name: str, *flags: str) -> Run:
+    def train(name: str, *flags: str, code: int = 0) -> Run:
         script = folder / f"{name}.py"
         script.write_text(PRELUDE + SCRIPTS[name])
         run = watched(script, flags=("--set", "budget=100%", *flags))
-        assert run.outcome.code == 0, run.outcome
+        assert run.outcome.code == code, run.outcome
         return run
 
     return train
@@ -249,6 +261,25 @@ def test_rules_without_anything_to_judge_say_so_and_what_to_do(trained: Callable
     assert "no validation loss was seen" in (run.path / "report" / "report.html").read_text()
     judged = {row["name"]: row["state"] for row in trained("overfit").summary()["rules"]}
     assert judged["overfit"] == judged["overtraining"] == "active"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--stop-on", "loss_not_decreasing"),
+        ("--stop-on", "error", "--set", "rules.exploding_tensor.action=none"),
+    ],
+)
+def test_a_rule_stops_the_job_although_the_finding_of_another_one_tells_it(
+    trained: Callable[..., Run], flags: tuple[str, ...]
+) -> None:
+    run = trained("explodes", "--set", "capture.every=1", *flags, code=4)
+    summary = run.summary()
+    assert summary["state"] == "stopped"
+    assert summary["reason"].startswith("stopped by rule loss_not_decreasing, told by exploding_tensor-1")
+    (finding,) = (each for each in run.findings() if each["rule"] == "exploding_tensor")
+    told = zip(finding["also"], finding["also_severity"], strict=True)
+    assert "error" in [severity for text, severity in told if text.startswith("loss_not_decreasing: ")]
 
 
 def test_a_learning_rate_that_grows_takes_the_blame(trained: Callable[..., Run]) -> None:

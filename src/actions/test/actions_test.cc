@@ -120,18 +120,24 @@ TEST(AddressGuardTest, RefusesWhatIsNotIp) {
   EXPECT_FALSE(IsPublicAddress(reinterpret_cast<const sockaddr*>(&unix_socket)));
 }
 
+std::string ActionsOf(const Routing& routing, const rules::Finding& finding) {
+  std::string text;
+  for (const Routing::Wanted& wanted : routing.ActionsFor(finding)) {
+    text += (text.empty() ? "" : " ") + wanted.action;
+  }
+  return text;
+}
+
 TEST(RoutingTest, AStopIsForNamedRulesAndForSeveritiesAndAbove) {
   const Result<Routing> by_level =
       Routing::FromConfig(MustLoad({{"actions.stop.on", "error", "--stop-on"}}));
   ASSERT_TRUE(by_level.ok());
-  EXPECT_EQ(by_level->ActionsFor(MakeFinding(rules::Severity::kCritical)),
-            std::vector<std::string>{"stop"});
+  EXPECT_EQ(ActionsOf(*by_level, MakeFinding(rules::Severity::kCritical)), "stop");
   EXPECT_TRUE(by_level->ActionsFor(MakeFinding(rules::Severity::kWarning)).empty());
   const Result<Routing> by_rule =
       Routing::FromConfig(MustLoad({{"actions.stop.on", "exploding_tensor", "--stop-on"}}));
   ASSERT_TRUE(by_rule.ok());
-  EXPECT_EQ(by_rule->ActionsFor(MakeFinding(rules::Severity::kInfo)),
-            std::vector<std::string>{"stop"});
+  EXPECT_EQ(ActionsOf(*by_rule, MakeFinding(rules::Severity::kInfo)), "stop");
 }
 
 TEST(RoutingTest, AMistypedRuleIsAnErrorWithASuggestion) {
@@ -166,13 +172,22 @@ TEST(CooldownTest, TheSameCauseIsToldOncePerCooldownAndResolvedOnlyWhenTold) {
   rules::Finding elsewhere = MakeFinding();
   elsewhere.id = "exploding_tensor-3";
   elsewhere.tensor = "gradient/conv2.weight";
-  EXPECT_TRUE(cooldown.Open("webhook", first, 0));
-  EXPECT_FALSE(cooldown.Open("webhook", again, 299 * kSecond));
-  EXPECT_TRUE(cooldown.Open("webhook", elsewhere, 299 * kSecond));
-  EXPECT_TRUE(cooldown.Resolve("webhook", first));
-  EXPECT_FALSE(cooldown.Resolve("webhook", first));
-  EXPECT_FALSE(cooldown.Resolve("webhook", again));
-  EXPECT_TRUE(cooldown.Open("webhook", again, 300 * kSecond));
+  using Answer = Cooldown::Answer;
+  const auto ask = [&](const rules::Finding& finding, TimeNs now_ns,
+                       rules::Severity severity = rules::Severity::kError) {
+    return cooldown.Ask({.action = "webhook", .rule = finding.rule, .severity = severity}, finding,
+                        now_ns);
+  };
+  EXPECT_EQ(ask(first, 0), Answer::kTell);
+  EXPECT_EQ(ask(first, 500 * kSecond), Answer::kSettled);
+  EXPECT_EQ(ask(again, 299 * kSecond), Answer::kSuppressed);
+  EXPECT_EQ(ask(again, 400 * kSecond), Answer::kSettled);
+  EXPECT_EQ(ask(elsewhere, 299 * kSecond), Answer::kTell);
+  EXPECT_EQ(ask(elsewhere, 300 * kSecond, rules::Severity::kCritical), Answer::kTellAgain);
+  EXPECT_EQ(cooldown.Resolve(first), std::vector<std::string>{"webhook"});
+  EXPECT_TRUE(cooldown.Resolve(first).empty());
+  EXPECT_TRUE(cooldown.Resolve(again).empty());
+  EXPECT_EQ(ask(again, 300 * kSecond), Answer::kTell);
 }
 
 TEST(SpoolTest, KeepsMessagesOverARestartInOrderAndSetsDamagedOnesAside) {
@@ -299,6 +314,70 @@ TEST(ActionRouterTest, StopsTheJobOnceAndRecordsIt) {
   ASSERT_EQ(records->size(), 2U);
   EXPECT_EQ((*records)[0].outcome, "done");
   EXPECT_EQ((*records)[1].outcome, "suppressed");
+}
+
+// The finding of MakeFinding that a diverged loss, an error, has gone into.
+rules::Finding WithDivergedLoss() {
+  rules::Finding finding = MakeFinding();
+  finding.also = {{.rule = "loss_not_decreasing",
+                   .severity = rules::Severity::kError,
+                   .message = "loss/ce rises from 2 to 900"}};
+  return finding;
+}
+
+TEST(ActionRouterTest, StopsForARuleThatAnothersFindingTells) {
+  for (const bool from_the_start : {true, false}) {
+    const ScratchFolder scratch;
+    CountingJob job;
+    auto router =
+        ActionRouter::Create(MustLoad({{"actions.stop.on", "loss_not_decreasing", "--stop-on"}}),
+                             scratch.path(), &job, SystemClock());
+    ASSERT_TRUE(router.ok()) << router.status().ToString();
+    (*router)->Opened(from_the_start ? WithDivergedLoss() : MakeFinding());
+    EXPECT_EQ(job.stops, from_the_start ? 1 : 0);
+    (*router)->Updated(WithDivergedLoss());
+    (*router)->Updated(WithDivergedLoss());
+    EXPECT_EQ(job.stops, 1);
+    EXPECT_EQ(job.last_reason, "stopped by rule loss_not_decreasing, told by exploding_tensor-1");
+  }
+}
+
+TEST(ActionRouterTest, AMutedRuleDoesNotMuteWhatItsFindingTellsOfOthers) {
+  const ScratchFolder scratch;
+  CountingJob job;
+  auto router = ActionRouter::Create(MustLoad({{"actions.stop.on", "error", "--stop-on"},
+                                               {"rules.exploding_tensor.action", "none", "--set"}}),
+                                     scratch.path(), &job, SystemClock());
+  ASSERT_TRUE(router.ok()) << router.status().ToString();
+  (*router)->Opened(MakeFinding());
+  EXPECT_EQ(job.stops, 0);
+  (*router)->Updated(WithDivergedLoss());
+  EXPECT_EQ(job.stops, 1);
+}
+
+TEST(ActionRouterTest, AFindingThatBecomesMoreSevereIsActedOn) {
+  const ScratchFolder scratch;
+  const std::string out = scratch.file("out");
+  CountingJob job;
+  auto router =
+      ActionRouter::Create(MustLoad({{"actions.stop.on", "error", "--stop-on"},
+                                     {"actions.command.argv", "sh,-c,cat >> " + out, "--set"},
+                                     {"actions.command.on", "warning", "--set"}}),
+                           scratch.path(), &job, SystemClock());
+  ASSERT_TRUE(router.ok()) << router.status().ToString();
+  (*router)->Opened(MakeFinding(rules::Severity::kWarning));
+  (*router)->Updated(MakeFinding(rules::Severity::kWarning));
+  EXPECT_EQ(job.stops, 0);
+  (*router)->Updated(MakeFinding(rules::Severity::kError));
+  (*router)->Updated(MakeFinding(rules::Severity::kError));
+  EXPECT_EQ(job.stops, 1);
+  ASSERT_TRUE((*router)->Drain(20 * kSecond).ok());
+  const std::string text = *ReadWholeFile(out, 100000);
+  const size_t first = text.find("\"severity\":\"warning\"");
+  const size_t second = text.find("\"severity\":\"error\"");
+  EXPECT_LT(first, second);
+  EXPECT_NE(second, std::string::npos);
+  EXPECT_EQ(text.find("\"event\":\"opened\"", second + 1), std::string::npos) << text;
 }
 
 TEST(ActionRouterTest, RunsTheCommandForOpenedAndResolved) {

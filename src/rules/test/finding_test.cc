@@ -48,7 +48,9 @@ Finding SampleFinding() {
                                   {.step = 2, .value = std::nan("")},
                                   {.step = 3, .value = std::numeric_limits<double>::infinity()}},
                        .threshold = 100.0}};
-  finding.also = {"overtraining: val_loss has not improved"};
+  finding.also = {{.rule = "overtraining",
+                   .severity = Severity::kInfo,
+                   .message = "val_loss: has not improved"}};
   finding.part_of = "nonfinite-2";
   finding.parameters = {{"threshold", "1e-7"}};
   return finding;

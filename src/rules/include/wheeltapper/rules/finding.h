@@ -33,6 +33,15 @@ struct Evidence {
   std::optional<double> threshold;
 };
 
+// What another rule sees of the cause of a finding: no finding of its own, but as good as one for
+// the actions that are set for that rule or for that severity.
+struct AlsoSeen {
+  std::string rule;
+  Severity severity = Severity::kWarning;  // never above the finding's
+  std::string message;                     // the latest
+  [[nodiscard]] std::string text() const { return rule + ": " + message; }
+};
+
 struct Finding {
   std::string id;    // "<rule>-<n>", stable within the run
   std::string rule;  // "nonfinite"
@@ -52,8 +61,7 @@ struct Finding {
   TimeNs wall_ns = 0;               // when it was opened
   std::vector<Evidence> evidence;
   std::map<std::string, std::string> parameters;  // of the rule, as in force
-  // What other rules see of the same cause, "<rule>: <message>" each: no findings of their own.
-  std::vector<std::string> also;
+  std::vector<AlsoSeen> also;  // by rule, then by its cause
   // The id of the finding that has taken this one over: it has the same cause, and goes on alone.
   std::optional<std::string> part_of;
 };
@@ -69,8 +77,9 @@ class FindingSink {
   FindingSink& operator=(const FindingSink&) = delete;
   virtual ~FindingSink() = default;
   virtual void Opened(const Finding& finding) = 0;
-  virtual void Updated(const Finding& finding) = 0;  // count, last_step or severity changed;
-                                                     // rate-limited by the engine
+  // Anything changed. A higher severity, of the finding or in `also`, and a rule new there are told
+  // at once; the rest is rate-limited by the engine.
+  virtual void Updated(const Finding& finding) = 0;
   virtual void Resolved(const Finding& finding) = 0;
 };
 
