@@ -20,6 +20,17 @@ namespace {
 constexpr TimeNs kDeliveryNs = 10'000'000'000;
 // A passing fault (a full table of files, a slow disk) is tried again at the next look.
 constexpr int kMostFailures = 50;
+constexpr TimeNs kRecordNs = 1'000'000'000;
+
+// Whether readers would learn anything: a count alone is no news.
+bool SayTheSame(const std::vector<rules::RuleStatus>& a, const std::vector<rules::RuleStatus>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const rules::RuleStatus& one, const rules::RuleStatus& other) {
+                      return one.state == other.state && one.detail == other.detail &&
+                             one.findings == other.findings &&
+                             (one.batches > 0) == (other.batches > 0);
+                    });
+}
 
 }  // namespace
 
@@ -123,6 +134,25 @@ Status Watcher::Observe() {
 void Watcher::Advance() {
   Evaluate([this] { return Observe(); });
   TellRules();
+  RecordRules();
+}
+
+void Watcher::RecordRules() {
+  const TimeNs now = clock_.MonotonicNs();
+  if (now - recorded_ns_ < kRecordNs) {
+    return;
+  }
+  std::vector<rules::RuleStatus> states = RuleStates();
+  if (SayTheSame(states, recorded_)) {
+    return;
+  }
+  recorded_ns_ = now;
+  const Status written = Try([&] { return rules::WriteRuleStates(options_.run_dir, states); });
+  if (written.ok()) {
+    recorded_ = std::move(states);
+  } else if (told_.insert("rules.json").second) {  // tried again, and at the end
+    SayError(fmt::format("recording the rules' states: {}", written.message()));
+  }
 }
 
 std::vector<rules::RuleStatus> Watcher::RuleStates() const {

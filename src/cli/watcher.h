@@ -52,6 +52,9 @@ class Watcher {
   // Rules that failed, and those whose sandbox is not whole, once each.
   void TellRules();
   [[nodiscard]] std::vector<rules::RuleStatus> RuleStates() const;
+  // Brings rules.json up to date when a rule's state has changed since, at most once a second: also
+  // of a run that goes on, or whose watcher is killed, it says what is so.
+  void RecordRules();
 
   Options options_;
   const Clock& clock_;
@@ -63,6 +66,8 @@ class Watcher {
   bool broken_ = false;
   int failures_ = 0;            // in a row
   std::set<std::string> told_;  // what was said of rules
+  std::vector<rules::RuleStatus> recorded_;  // in rules.json
+  TimeNs recorded_ns_ = 0;
 };
 
 }  // namespace wheeltapper::cli

@@ -12,6 +12,9 @@ std::vector<std::string> RuleNotes(const std::vector<rules::RuleStatus>& states)
     if (status.state == rules::RuleState::kErrored) {
       notes.push_back(status.name + " failed: " + status.detail);
     } else if (status.state == rules::RuleState::kWaiting) {
+      if (status.batches == 0) {
+        continue;  // it has not looked yet: what it lacks may be there
+      }
       std::string& names = waiting[status.detail];
       names += (names.empty() ? "" : ", ") + status.name;
     } else if (!status.detail.empty()) {

@@ -22,6 +22,11 @@ std::string TextOf(const json& row, const char* key) {
   return found != row.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
+int64_t CountOf(const json& row, const char* key, int64_t missing) {
+  const auto found = row.find(key);
+  return found != row.end() && found->is_number_integer() ? found->get<int64_t>() : missing;
+}
+
 RuleState StateOf(const std::string& name) {
   const auto found = std::find(kStateNames.begin(), kStateNames.end(), name);
   return found == kStateNames.end() ? RuleState::kWaiting
@@ -38,6 +43,7 @@ Status WriteRuleStates(const std::string& run_dir, const std::vector<RuleStatus>
     rows.push_back({{"name", status.name},
                     {"state", RuleStateName(status.state)},
                     {"detail", status.detail},
+                    {"batches", status.batches},
                     {"findings", status.findings}});
   }
   return WriteFileAtomically(PathOf(run_dir), JsonIndented(rows) + "\n");
@@ -61,6 +67,8 @@ Result<std::vector<RuleStatus>> ReadRuleStates(const std::string& run_dir) {
     status.name = TextOf(row, "name");
     status.state = StateOf(TextOf(row, "state"));
     status.detail = TextOf(row, "detail");
+    status.batches = CountOf(row, "batches", 1);  // else by a version that did not count
+    status.findings = CountOf(row, "findings", 0);
     states.push_back(std::move(status));
   }
   return states;

@@ -139,6 +139,7 @@ TEST_F(ReportTest, AFindingThatAnotherOneHasTakenOverIsNotCountedAgain) {
 
 TEST_F(ReportTest, SaysWhichRulesHadNothingToJudgeAndWhy) {
   rules::RuleStatus waiting;
+  waiting.batches = 10;
   waiting.detail = "no validation loss was seen; log it";
   rules::RuleStatus confined;
   confined.name = "mine";
@@ -161,6 +162,19 @@ TEST_F(ReportTest, SaysWhichRulesHadNothingToJudgeAndWhy) {
   EXPECT_EQ(summary["rules"][1]["name"], "overfit");
   EXPECT_EQ(summary["rules"][1]["state"], "waiting");
   EXPECT_EQ(summary["rules"][1]["detail"], waiting.detail);
+}
+
+TEST_F(ReportTest, SaysNothingOfRulesThatHaveNotLookedYet) {
+  rules::RuleStatus waiting;
+  waiting.name = "overfit";
+  waiting.detail = "needs a loss, none captured so far";
+  ASSERT_TRUE(rules::WriteRuleStates(trial_.folder, {waiting}).ok());
+  const auto states = rules::ReadRuleStates(trial_.folder);
+  ASSERT_TRUE(states.ok());
+  EXPECT_TRUE(RuleNotes(*states).empty());
+  const json summary = SummaryJson(trial_).value_or(json());
+  EXPECT_EQ(summary["rules"][0]["state"], "waiting");
+  EXPECT_TRUE(summary["rules"][0]["detail"].is_null());
 }
 
 TEST_F(ReportTest, TellsAtHowManyStepsTensorsWereCaptured) {

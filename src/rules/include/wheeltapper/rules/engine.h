@@ -40,12 +40,13 @@ struct RuleStatus {
   // Waiting: what is missing and what to do about it. Errored: the error. Active: what of the
   // sandbox of a user's rule is not in force, "" when all is.
   std::string detail;
-  int64_t batches = 0;
+  int64_t batches = 0;  // that it was given; 0: it has not looked yet, and its state says nothing
   int64_t findings = 0;
 };
 
 // rules.json of a run: what became of each rule, so that a verdict knows which of them looked.
-// Written atomically; a run without the file has no states.
+// Written atomically; a run without the file has no states. Of a run that goes on it is as old as
+// the watcher's last look at a change, about a second.
 Status WriteRuleStates(const std::string& run_dir, const std::vector<RuleStatus>& states);
 Result<std::vector<RuleStatus>> ReadRuleStates(const std::string& run_dir);
 
