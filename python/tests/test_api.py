@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,15 @@ def test_importing_imports_no_framework():
     code = "import sys, wheeltapper; print(sorted({'torch', 'numpy', 'wheeltapper._native'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_losses_are_told_by_their_names_as_the_rules_do():
+    from wheeltapper._session import role_of_scalar
+
+    path = Path(__file__).parents[2] / "src" / "rules" / "test" / "loss_names.json"
+    for kind, role in (("losses", "loss"), ("others", "metric")):
+        names = json.loads(path.read_text())[kind]
+        assert {name: role_of_scalar(name) for name in names} == dict.fromkeys(names, role)
 
 
 def test_log_belongs_to_the_coming_step_after_backward_else_to_the_last(job):

@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,13 +165,23 @@ class RankSession:
 def role_of_scalar(name: str) -> str:
     """Losses go into the collection "losses", everything else into "metrics".
 
+    What a loss or a gradient is multiplied by (`loss_scale`, `grad_scaler`) is no loss. The rules and
+    the report decide alike (`NamesLoss`).
+
     Example:
-        >>> [role_of_scalar(name) for name in ("train_loss", "accuracy", "amp/loss_scale")]
-        ['loss', 'metric', 'metric']
+        >>> [role_of_scalar(name) for name in ("train_loss", "multi_scale_loss", "amp/loss_scale")]
+        ['loss', 'loss', 'metric']
     """
-    words = re.split("[^a-z0-9]+", name.lower())
-    is_scale = "scale" in words or "scaler" in words  # what a loss is multiplied by is none
-    return "loss" if "loss" in name.lower() and not is_scale else "metric"
+    if name.startswith("loss/"):
+        return "loss"
+    is_loss = False
+    for part in name.split("/"):
+        spaced = re.sub("(?<=[a-z])(?=[A-Z])", " ", part)
+        words = [word.lower().rstrip("0123456789") for word in re.findall("[A-Za-z0-9]+", spaced)]
+        if any(a in ("loss", "grad", "gradient") and b in ("scale", "scaler") for a, b in pairwise(words)):
+            return "metric"
+        is_loss = is_loss or any(word.endswith(("loss", "losses")) for word in words)
+    return "loss" if is_loss else "metric"
 
 
 def numbers_of(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

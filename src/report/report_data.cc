@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "wheeltapper/rules/scalar_names.h"
+
 namespace wheeltapper::report {
 namespace {
 
@@ -16,9 +18,7 @@ bool IsLoss(const format::NameInfo& info) {
       info.collections.end()) {
     return true;
   }
-  const bool is_scale = info.name.find("loss_scale") != std::string::npos;  // of GradScaler
-  return !is_scale && (info.name.find("loss") != std::string::npos ||
-                       info.name.find("Loss") != std::string::npos);
+  return rules::NamesLoss(info.name);
 }
 
 Status AddSeries(trial::Trial& trial, const std::string& name, Mode mode,

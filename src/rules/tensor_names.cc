@@ -50,18 +50,33 @@ TensorRole Classify(const format::NameTable& names, const format::NameInfo& info
   return {.kind = TensorKind::kOther, .subject = info.name};
 }
 
-// Lower-case runs of letters and digits.
+// Runs of letters and digits in lower case; a capital after a small letter begins a new one.
 std::vector<std::string> Words(std::string_view name) {
   std::vector<std::string> words(1);
+  bool after_small = false;
   for (const char letter : name) {
     const auto byte = static_cast<unsigned char>(letter);
-    if (std::isalnum(byte) != 0) {
-      words.back() += static_cast<char>(std::tolower(byte));
-    } else if (!words.back().empty()) {
+    const bool in_word = std::isalnum(byte) != 0;
+    const bool begins = !in_word || (after_small && std::isupper(byte) != 0);
+    if (begins && !words.back().empty()) {
       words.emplace_back();
     }
+    if (in_word) {
+      words.back() += static_cast<char>(std::tolower(byte));
+    }
+    after_small = std::islower(byte) != 0;
   }
   return words;
+}
+
+// "loss scale", "grad scaler" as neighbours.
+bool SaysScale(const std::vector<std::string>& words) {
+  const auto neighbours = std::adjacent_find(
+      words.begin(), words.end(), [](const std::string& first, const std::string& second) {
+        return (first == "loss" || first == "grad" || first == "gradient") &&
+               (second == "scale" || second == "scaler");
+      });
+  return neighbours != words.end();
 }
 
 }  // namespace
@@ -104,11 +119,17 @@ bool NamesLoss(std::string_view name) {
     return true;
   }
   bool is_loss = false;
-  for (const std::string& word : Words(name)) {
-    if (word == "scale" || word == "scaler") {
+  while (!name.empty()) {
+    const size_t slash = std::min(name.find('/'), name.size());
+    std::vector<std::string> words = Words(name.substr(0, slash));
+    for (std::string& word : words) {
+      word.erase(word.find_last_not_of("0123456789") + 1);  // "loss1"
+      is_loss = is_loss || word.ends_with("loss") || word.ends_with("losses");
+    }
+    if (SaysScale(words)) {
       return false;
     }
-    is_loss = is_loss || word.ends_with("loss") || word == "losses";
+    name.remove_prefix(std::min(slash + 1, name.size()));
   }
   return is_loss;
 }

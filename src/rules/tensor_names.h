@@ -9,6 +9,7 @@
 #include "wheeltapper/core/regex.h"
 #include "wheeltapper/core/status.h"
 #include "wheeltapper/format/rows.h"
+#include "wheeltapper/rules/scalar_names.h"
 
 namespace wheeltapper::rules {
 
@@ -43,8 +44,6 @@ std::string ModuleOfParameter(std::string_view parameter);
 // The module a finding about this tensor points to, where there is one.
 std::optional<std::string> ModuleOf(const TensorRole& role);
 
-// True for "loss", "train/loss", "loss/CrossEntropyLoss", "val_loss"; not for "loss_scale".
-bool NamesLoss(std::string_view name);
 // True for names that say val, valid, validation, eval, test or dev.
 bool NamesValidation(std::string_view name);
 // True for "lr", "learning_rate", "lr/group0".
