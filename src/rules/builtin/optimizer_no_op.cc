@@ -10,6 +10,7 @@
 #include <string>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -58,7 +59,8 @@ const RuleInfo kInfo = {
         "all its statistics stayed the same, bit for bit (or the captured update was exactly "
         "zero, or it belongs to no optimizer). The step() calls do not reach it. If its optimizer "
         "has not stepped at all, the finding says so, after `late_start_steps` steps of training "
-        "or at the end of the run. Also reported: step() was called on `num_steps` captured steps, "
+        "or at the end of the run; it is a warning then while others train or the run was shorter. "
+        "Also reported: step() was called on `num_steps` captured steps, "
         "from the first on, while no parameter of the optimizer has ever had a gradient and the "
         "weights do not move, because backward() was not called, zero_grad() came between "
         "backward() and step(), or the loss is detached from the parameters. When the weights are "
@@ -89,27 +91,29 @@ class OptimizerNoOp final : public Rule {
     growth_.Add(batch, context.names());
     index_.Fill(batch);
     bool judged = false;
-    reported_.clear();
+    found_.clear();
     for (const format::StatsRow& row : batch.stats) {
       if (roles_.Of(context.names(), row.name).kind == TensorKind::kGradient) {
         judged = true;
-        Judge(batch.key, row, context);
+        Judge(batch.key, row, context.names());
       }
     }
-    for (const char* cause : {"", kNeverStepped}) {
-      if (judged && !reported_.contains(cause)) {
-        context.Clear(cause, batch.key);
-      }
+    if (judged) {
+      Report(batch.key, context);
     }
     JudgeGradients(batch, context);
     return {};
   }
 
-  // No step comes any more: what has waited for a late start is so.
+  // No step comes any more: what has waited for a late start is so, unless the optimizer has stepped
+  // since the last gradient was captured. Of a short run it says little.
   Status OnIdle(TimeNs /*now_ns*/, bool ended, RuleContext& context) override {
     if (ended) {
       for (auto& [name, observation] : held_) {
-        context.Observe(std::move(observation));
+        if (model_.IdleOptimizerOf(*observation.tensor) != nullptr) {
+          observation.severity = Severity::kWarning;
+          context.Observe(std::move(observation));
+        }
       }
       held_.clear();
     }
@@ -134,14 +138,33 @@ class OptimizerNoOp final : public Rule {
 
   enum class Verdict { kMoved, kIdle, kUnknown };
 
-  void Judge(const format::StepKey& key, const format::StatsRow& gradient, RuleContext& context) {
-    const std::string parameter = roles_.Of(context.names(), gradient.name).subject;
+  // What Judge has found at this step, and which causes are clear.
+  void Report(const format::StepKey& key, RuleContext& context) {
+    std::set<std::string> reported;
+    for (Observation& observation : found_) {
+      reported.insert(observation.cause_key);
+      if (observation.cause_key == kNeverStepped && any_moved_) {
+        observation.severity = Severity::kWarning;  // a stage of the training may come later still
+      }
+      context.Observe(std::move(observation));
+    }
+    for (const char* cause : {"", kNeverStepped}) {
+      if (!reported.contains(cause)) {
+        context.Clear(cause, key);
+      }
+    }
+  }
+
+  void Judge(const format::StepKey& key, const format::StatsRow& gradient,
+             const format::NameTable& names) {
+    const std::string parameter = roles_.Of(names, gradient.name).subject;
     if (!model_.RequiresGrad(parameter)) {
       return;
     }
     Track& track = tracks_[gradient.name];
-    const format::StatsRow* weight = index_.Find(context.names(), parameter);
-    const Verdict verdict = VerdictOn(parameter, weight, context.names(), &track);
+    const format::StatsRow* weight = index_.Find(names, parameter);
+    const Verdict verdict = VerdictOn(parameter, weight, names, &track);
+    any_moved_ = any_moved_ || verdict == Verdict::kMoved;
     if (weight != nullptr) {
       track.has_weight = true;
       track.weight = weight->stats;
@@ -167,8 +190,7 @@ class OptimizerNoOp final : public Rule {
       return;
     }
     held_.erase(gradient.name);
-    reported_.insert(observation.cause_key);
-    context.Observe(std::move(observation));
+    found_.push_back(std::move(observation));
   }
 
   void JudgeGradients(const format::StepBatch& batch, RuleContext& context) {
@@ -301,7 +323,8 @@ class OptimizerNoOp final : public Rule {
   GradientWatch gradients_;
   bool looked_ = false;  // some step showed whether there are gradients at all
   std::unordered_map<format::NameId, Track> tracks_;
-  std::set<std::string> reported_;              // causes, at this batch
+  bool any_moved_ = false;              // some optimizer trains
+  std::vector<Observation> found_;      // at this batch
   std::map<format::NameId, Observation> held_;  // by gradient: what a late start may still undo
 };
 

@@ -603,5 +603,20 @@ TEST(OptimizerNoOpTest, StaysSilentOnASecondOptimizerThatStartsLate) {
   EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
 }
 
+TEST(OptimizerNoOpTest, StaysSilentWhereTheRunEndsBeforeTheStepsOfALateOptimizerAreCaptured) {
+  RunBuilder run = LateHead(46, 46);
+  run.Between(45).Meta(R"({"kind":"optimizer","parameters":["head.weight"]})");
+  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+}
+
+TEST(OptimizerNoOpTest, ASecondOptimizerThatHasNotSteppedIsNoErrorWhileAnotherOneTrains) {
+  for (const int64_t steps : {30, 300}) {
+    RunBuilder run = LateHead(steps, steps);
+    const auto findings = FindingsOf(run, "optimizer_no_op");
+    ASSERT_EQ(findings.size(), 1U) << steps;
+    EXPECT_EQ(findings[0].severity, Severity::kWarning) << steps;
+  }
+}
+
 }  // namespace
 }  // namespace wheeltapper::rules
