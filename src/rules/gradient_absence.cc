@@ -16,6 +16,12 @@ bool IsThere(const tensor::TensorStats& gradient) {
 std::optional<format::NameId> GradientWatch::NoteScalars(const format::StepBatch& batch,
                                                          const format::NameTable& names) {
   std::optional<format::NameId> without;
+  if (batch.is_step && !batch.stats.empty()) {
+    for (auto& [name, count] : without_) {
+      ++count.silent;
+    }
+    std::erase_if(without_, [](const auto& entry) { return entry.second.silent > kGoneAfter; });
+  }
   for (const format::ScalarRow& row : batch.scalars) {
     const std::string_view name = names.info(row.name).name;
     backward_seen_ = backward_seen_ || name.starts_with("loss/backward");
@@ -30,7 +36,10 @@ std::optional<format::NameId> GradientWatch::NoteScalars(const format::StepBatch
     Count& count = without_[row.name];
     count.since_step = count.steps == 0 ? batch.key.step.value : count.since_step;
     count.steps = static_cast<int64_t>(row.value);
-    without = row.name;
+    count.silent = 0;
+    if (!without || count.steps > without_[*without].steps) {
+      without = row.name;
+    }
   }
   return without;
 }
@@ -95,6 +104,7 @@ std::optional<GradientAbsence> GradientWatch::Add(const format::StepBatch& batch
   }
   absence.steps = count.steps - count.moved_until;
   absence.since_step = count.since_step;
+  absence.alone = any_gradient_;
   return absence;
 }
 

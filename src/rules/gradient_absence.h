@@ -5,7 +5,8 @@
 //   wheeltapper/steps_without_gradient[.<label>]        one per optimizer
 // from its first step until a gradient has come; then it writes 0, and nothing ever after. Where
 // gradients are there but exactly zero, their statistics show it. An optimizer whose weights move
-// all the same gets its gradients from elsewhere: its count begins anew.
+// all the same gets its gradients from elsewhere: its count begins anew. One that has not been
+// heard of for kGoneAfter captured steps is gone.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +21,12 @@
 
 namespace wheeltapper::rules {
 
+inline constexpr int64_t kGoneAfter = 20;
+
 struct GradientAbsence {
   std::string optimizer;   // its label; "" of the first or only one
   bool zero = false;       // there are gradients, but all are zero
+  bool alone = false;      // other parameters have had gradients
   int64_t steps = 0;       // captured ones like this one, weights at rest
   int64_t since_step = 0;  // the first of them
   std::string tensor;      // the first parameter concerned; "" when none is captured
@@ -42,11 +46,13 @@ class GradientWatch {
 
  private:
   struct Count {
+    int64_t silent = 0;  // captured steps since it was heard of
     int64_t steps = 0;
     int64_t moved_until = 0;  // of these, up to the last at which a weight moved
     int64_t since_step = 0;
   };
-  // Takes in what the attach says; the scalar that says an optimizer has no gradient now.
+  // Takes in what the attach says; the scalar that says an optimizer has no gradient now, of several
+  // the one of most steps.
   std::optional<format::NameId> NoteScalars(const format::StepBatch& batch,
                                             const format::NameTable& names);
   // True when the batch has gradients and there has never been one that is not zero.

@@ -34,8 +34,9 @@ constexpr std::array<ParameterSpec, 2> kParameters = {{
      "least 1.",
      kOurs},
     {"late_start_steps", ParameterType::kInteger, "100",
-     "Steps of training within which an optimizer that is there may make its first step; at the "
-     "end of the run it is reported whatever their number.",
+     "Steps of training within which an optimizer that is there may make its first step (at the "
+     "end of the run it is reported whatever their number), or, beside others that train, may get "
+     "its first gradient.",
      kOurs},
 }};
 
@@ -64,7 +65,8 @@ const RuleInfo kInfo = {
         "from the first on, while no parameter of the optimizer has ever had a gradient and the "
         "weights do not move, because backward() was not called, zero_grad() came between "
         "backward() and step(), or the loss is detached from the parameters. When the weights are "
-        "not captured, or there are gradients but all have been exactly zero, it is a warning.",
+        "not captured, or there are gradients but all have been exactly zero, it is a warning; so "
+        "it is, after `late_start_steps` steps, where other optimizers have had gradients.",
     .false_alarms =
         "Parameters left out of the optimizer on purpose while requires_grad is still true: the "
         "gradient is computed for nothing; set requires_grad = False. A second optimizer that "
@@ -196,7 +198,10 @@ class OptimizerNoOp final : public Rule {
   void JudgeGradients(const format::StepBatch& batch, RuleContext& context) {
     const std::optional<GradientAbsence> absence = gradients_.Add(batch, index_, context.names());
     looked_ = looked_ || absence;
-    if (absence && absence->steps >= num_steps_) {
+    // Beside others that have theirs its turn may come: a task, or a stage of the training.
+    const bool early =
+        absence && absence->alone && batch.key.step.value - absence->since_step < late_start_steps_;
+    if (absence && absence->steps >= num_steps_ && !early) {
       context.Observe(DescribeAbsence(*absence, batch.key));
     } else if (!absence && batch.is_step && gradients_.present()) {
       context.Clear(kNoGradient, batch.key);
@@ -229,9 +234,9 @@ class OptimizerNoOp final : public Rule {
         .evidence = {},
         .severity = {},
         .since = Step{absence.since_step}};
-    // A reward that is zero for many episodes looks the same, and weights that are not captured may
-    // move by gradients from elsewhere.
-    if (absence.zero || absence.parameters == 0) {
+    // A reward that is zero for many episodes looks the same, weights that are not captured may move
+    // by gradients from elsewhere, and beside an optimizer that trains a task may be rare.
+    if (absence.zero || absence.parameters == 0 || absence.alone) {
       observation.severity = Severity::kWarning;
     }
     if (absence.parameters > 0) {

@@ -555,6 +555,48 @@ TEST(OptimizerNoOpTest, StaysSilentWhereNothingSaysThatGradientsAreMissing) {
   EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
 }
 
+// Two heads with an optimizer each; the task of the second is not drawn before `first_step`.
+RunBuilder TwoHeads(int64_t steps, int64_t first_step, int64_t deleted) {
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["a.weight"]})");
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["b.weight"]})");
+  for (int64_t step = 0; step < steps; ++step) {
+    const double moving = 1 + 0.01 * static_cast<double>(step);
+    run.Step(step).Weight("a.weight", NormalStats(0, moving));
+    run.Stats("gradient/a.weight", NormalStats(0, moving));
+    if (step >= deleted) {
+      continue;
+    }
+    run.Weight("b.weight", NormalStats(0, step < first_step ? 1 : moving));
+    if (step < first_step) {
+      run.Scalar("wheeltapper/steps_without_gradient.b", static_cast<double>(step + 1));
+    } else if (step == first_step) {
+      run.Scalar("wheeltapper/steps_without_gradient.b", 0);
+    }
+  }
+  return run;
+}
+
+TEST(OptimizerNoOpTest, StaysSilentOnATaskThatIsDrawnLate) {
+  RunBuilder run = TwoHeads(200, 60, 200);
+  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+}
+
+TEST(OptimizerNoOpTest, WarnsOfAnOptimizerWithoutAGradientBesideOneThatTrains) {
+  RunBuilder run = TwoHeads(150, 150, 150);
+  const auto findings = FindingsOf(run, "optimizer_no_op");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].severity, Severity::kWarning);
+  EXPECT_EQ(findings[0].tensor, "b.weight");
+  EXPECT_THAT(findings[0].message, HasSubstr("optimizer.step() of b changes nothing"));
+}
+
+TEST(OptimizerNoOpTest, StepsWithoutAGradientResolveOnceTheOptimizerIsGone) {
+  RunBuilder run = TwoHeads(200, 200, 130);
+  EXPECT_EQ(EventsOf(run, "optimizer_no_op"),
+            (std::vector<std::string>{"opened optimizer_no_op-1", "resolved optimizer_no_op-1"}));
+}
+
 TEST(OptimizerNoOpTest, StepsWithoutAGradientResolveOnceOneHasCome) {
   RunBuilder run = WithoutBackward(8, [](int64_t) { return 1.0; });
   for (int64_t step = 8; step < 14; ++step) {
