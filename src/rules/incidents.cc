@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "tensor_names.h"
+
 namespace wheeltapper::rules {
 namespace {
 
@@ -15,18 +17,32 @@ Severity SeverityOf(const FindingSource& source, const Observation& observation)
                                        : observation.severity.value_or(source.severity);
 }
 
-bool Explains(const std::pair<std::string, std::string>& other, const std::string& cause_key,
-              const Explanation& explanation) {
-  return cause_key == explanation.cause_key && other.first == explanation.rule &&
-         (std::string_view(explanation.rule_cause) == kAnyCause ||
-          other.second == explanation.rule_cause);
+// "gradient/fc.weight", "update/fc.weight" → "fc.weight"; "output/fc:1" → "fc".
+std::string SubjectOf(const std::string& tensor) {
+  std::string subject = tensor;
+  for (const char* prefix : {"gradient/", "update/", "output/", "input/"}) {
+    if (tensor.starts_with(prefix)) {
+      subject.erase(0, std::string_view(prefix).size());
+    }
+  }
+  return subject.substr(0, subject.rfind(':'));
 }
 
-bool ExplainsAny(const std::pair<std::string, std::string>& other, const std::string& cause_key,
-                 std::span<const Explanation> explained_by) {
-  return std::any_of(explained_by.begin(), explained_by.end(), [&](const Explanation& explanation) {
-    return Explains(other, cause_key, explanation);
-  });
+// Where an observation was made.
+std::set<std::string> SubjectsOf(const Observation& observation) {
+  std::set<std::string> subjects;
+  if (observation.tensor) {
+    subjects.insert(SubjectOf(*observation.tensor));
+  }
+  if (observation.module && !observation.module->empty()) {
+    subjects.insert(*observation.module);
+  }
+  return subjects;
+}
+
+bool Meet(const std::set<std::string>& some, const std::set<std::string>& others) {
+  return std::any_of(some.begin(), some.end(),
+                     [&](const std::string& subject) { return others.contains(subject); });
 }
 
 }  // namespace
@@ -104,7 +120,7 @@ void IncidentBook::TakeTexts(const Observation& observation, Incident* incident)
 void IncidentBook::Add(const FindingSource& source, const Observation& observation,
                        TimeNs wall_ns) {
   const Severity severity = SeverityOf(source, observation);
-  if (Incident* explainer = ExplainerOf(source, observation.cause_key, severity)) {
+  if (Incident* explainer = ExplainerOf(source, observation, severity)) {
     Hide({source.rule, observation.cause_key}, observation, severity, explainer);
     return;
   }
@@ -121,6 +137,8 @@ void IncidentBook::Add(const FindingSource& source, const Observation& observati
   ++finding.count;
   finding.last_step = std::max(finding.last_step, step);
   incident.changed = true;
+  incident.whole_model = observation.whole_model;
+  incident.subjects.merge(SubjectsOf(observation));
   if (observation.tensor) {
     const auto [slot, is_new] = incident.tensors.try_emplace(*observation.tensor, place);
     slot->second = std::min(slot->second, place);
@@ -172,8 +190,44 @@ void IncidentBook::Unhide(const IncidentKey& key) {
   }
 }
 
+bool IncidentBook::Explains(const IncidentKey& other, const std::string& cause_key,
+                            const std::vector<std::set<std::string>>& places,
+                            const Explanation& explanation) const {
+  const bool same_cause = cause_key == explanation.cause_key && other.first == explanation.rule &&
+                          (std::string_view(explanation.rule_cause) == kAnyCause ||
+                           other.second == explanation.rule_cause);
+  if (!same_cause || explanation.reach == Reach::kAnywhere) {
+    return same_cause;
+  }
+  const Incident& incident = incidents_.at(other);
+  return incident.whole_model ||
+         (explanation.reach == Reach::kSamePlace &&
+          std::all_of(places.begin(), places.end(), [&](const std::set<std::string>& place) {
+            return Meet(place, incident.subjects);
+          }));
+}
+
+bool IncidentBook::ExplainsAll(const IncidentKey& other, const IncidentKey& key) const {
+  const Incident& explained = incidents_.at(key);
+  std::vector<std::set<std::string>> places;
+  for (const auto& [tensor, place] : explained.tensors) {
+    const std::string subject = SubjectOf(tensor);
+    places.push_back({subject, ModuleOfParameter(subject)});
+  }
+  return std::any_of(explained.explained_by.begin(), explained.explained_by.end(),
+                     [&](const Explanation& explanation) {
+                       return Explains(other, key.second, places, explanation);
+                     });
+}
+
 IncidentBook::Incident* IncidentBook::ExplainerOf(const FindingSource& source,
-                                                  const std::string& cause_key, Severity severity) {
+                                                  const Observation& observation,
+                                                  Severity severity) {
+  const std::string& cause_key = observation.cause_key;
+  if (source.explained_by.empty()) {
+    return nullptr;
+  }
+  const std::vector<std::set<std::string>> place = {SubjectsOf(observation)};
   const auto own = incidents_.find({source.rule, cause_key});
   if (own != incidents_.end() && findings_[own->second.index].state == FindingState::kOpen) {
     return nullptr;
@@ -182,8 +236,8 @@ IncidentBook::Incident* IncidentBook::ExplainerOf(const FindingSource& source,
     for (auto other = incidents_.lower_bound({explanation.rule, ""});
          other != incidents_.end() && other->first.first == explanation.rule; ++other) {
       const Finding& finding = findings_[other->second.index];
-      if (Explains(other->first, cause_key, explanation) && finding.state == FindingState::kOpen &&
-          finding.severity >= severity) {
+      if (finding.state == FindingState::kOpen && finding.severity >= severity &&
+          Explains(other->first, cause_key, place, explanation)) {
         return &other->second;
       }
     }
@@ -197,8 +251,7 @@ void IncidentBook::TakeOver(const IncidentKey& by) {
   for (auto& [key, incident] : incidents_) {
     Finding& finding = findings_[incident.index];
     if (finding.state != FindingState::kOpen || finding.severity > reason.severity ||
-        !ExplainsAny(by, key.second, incident.explained_by) ||
-        ExplainsAny(key, by.second, explainer.explained_by)) {
+        !ExplainsAll(by, key) || ExplainsAll(key, by)) {
       continue;
     }
     explainer.also.insert_or_assign(key, Hidden{.severity = finding.severity,

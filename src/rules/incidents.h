@@ -20,6 +20,7 @@
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -96,6 +97,8 @@ class IncidentBook {
     std::unordered_map<std::string, Place> tensors;
     std::span<const Explanation> explained_by;
     std::map<IncidentKey, Hidden> also;
+    bool whole_model = false;         // says the latest observation
+    std::set<std::string> subjects;  // parameters and modules that the tensors belong to
     bool changed = false;
     bool announce = false;  // opened, open again, more severe, or seen by one more rule: tell at once
     bool reopened = false;
@@ -106,8 +109,15 @@ class IncidentBook {
   void Add(const FindingSource& source, const Observation& observation, TimeNs wall_ns);
   // The open incident of another rule that explains what this one says of `cause_key`; null when
   // none does, or the rule has an open incident of its own.
-  Incident* ExplainerOf(const FindingSource& source, const std::string& cause_key,
+  Incident* ExplainerOf(const FindingSource& source, const Observation& observation,
                         Severity severity);
+  // Whether the incident `other` explains what is observed under `cause_key` at all of the places,
+  // each by the names it goes by.
+  [[nodiscard]] bool Explains(const IncidentKey& other, const std::string& cause_key,
+                              const std::vector<std::set<std::string>>& places,
+                              const Explanation& explanation) const;
+  // Whether the incident `other` explains all that the incident `key` tells.
+  [[nodiscard]] bool ExplainsAll(const IncidentKey& other, const IncidentKey& key) const;
   // Adds what another rule sees to an open incident.
   static void Hide(const IncidentKey& key, const Observation& observation, Severity severity,
                    Incident* explainer);

@@ -118,16 +118,22 @@ class DeadRelu final : public Rule {
     bool all_zero = true;
   };
 
-  // The first and latest value of what pushes a ReLU off: biases and weights by their mean.
+  // The first and latest value of what pushes a ReLU off, biases and weights by their mean, and how
+  // much of the model has a gradient.
   void Remember(const format::StepBatch& batch, const format::NameTable& names) {
+    int64_t gradients = 0;
+    int64_t zero = 0;
     for (const format::StatsRow& row : batch.stats) {
       const TensorKind kind = roles_.Of(names, row.name).kind;
+      gradients += kind == TensorKind::kGradient ? 1 : 0;
+      zero += kind == TensorKind::kGradient && row.stats.zero_count == row.stats.numel ? 1 : 0;
       outputs_captured_ = outputs_captured_ || kind == TensorKind::kOutput;
       if (kind == TensorKind::kParameter) {
         first_mean_.try_emplace(row.name, row.stats.mean);
         latest_mean_[row.name] = row.stats.mean;
       }
     }
+    blocks_most_ = gradients > 0 && 2 * zero >= gradients;
   }
 
   bool IsRelu(const format::NameTable& names, format::NameId id) {
@@ -202,7 +208,8 @@ class DeadRelu final : public Rule {
                       .points = track.active,
                       .threshold = inactivity_ * (1 - layer_)}},
         .severity = {},
-        .since = Step{track.since_step}};
+        .since = Step{track.since_step},
+        .whole_model = blocks_most_};
     if (layer != nullptr) {
       ExplainLayer(*layer, context.names(), &observation);
     }
@@ -306,13 +313,15 @@ class DeadRelu final : public Rule {
                      : "capture activations to see which; start biases at 0, lower the "
                        "learning rate, or use LeakyReLU or GELU",
          .evidence = {},
-         .severity = Severity::kWarning});
+         .severity = Severity::kWarning,
+         .whole_model = blocks_most_});
   }
 
   const Result<TensorChoice> choice_;
   const double inactivity_;
   const double layer_;
   const int64_t patience_;
+  bool blocks_most_ = false;  // at this batch most gradients are exactly zero
   const int64_t zero_gradient_steps_;
   TensorRoles roles_;
   ModelDescription model_;

@@ -60,9 +60,9 @@ constexpr std::array<ParameterSpec, 9> kParameters = {{
 }};
 
 constexpr std::array<Explanation, 5> kExplainedBy = {{
-    {"flat", "optimizer_no_op", kAnyCause},
-    {"flat", "dead_relu", kAnyCause},
-    {"flat", "vanishing_gradient", kAnyCause},
+    {"flat", "optimizer_no_op", kAnyCause, Reach::kWholeModel},
+    {"flat", "dead_relu", kAnyCause, Reach::kWholeModel},
+    {"flat", "vanishing_gradient", kAnyCause, Reach::kWholeModel},
     {"diverged", "exploding_tensor", "growth"},
     {"diverged", "weight_update_ratio", "large"},
 }};

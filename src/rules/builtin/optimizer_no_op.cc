@@ -41,7 +41,7 @@ constexpr std::array<ParameterSpec, 2> kParameters = {{
 }};
 
 constexpr std::array<Explanation, 1> kExplainedBy = {{
-    {kNoGradient, "dead_relu", kAnyCause},
+    {kNoGradient, "dead_relu", kAnyCause, Reach::kWholeModel},
 }};
 
 const RuleInfo kInfo = {
@@ -94,6 +94,7 @@ class OptimizerNoOp final : public Rule {
     index_.Fill(batch);
     bool judged = false;
     found_.clear();
+    moved_now_ = false;
     for (const format::StatsRow& row : batch.stats) {
       if (roles_.Of(context.names(), row.name).kind == TensorKind::kGradient) {
         judged = true;
@@ -140,11 +141,13 @@ class OptimizerNoOp final : public Rule {
 
   enum class Verdict { kMoved, kIdle, kUnknown };
 
-  // What Judge has found at this step, and which causes are clear.
+  // What Judge has found at this step, and which causes are clear. Where nothing moves, the model
+  // does not learn for this reason.
   void Report(const format::StepKey& key, RuleContext& context) {
     std::set<std::string> reported;
     for (Observation& observation : found_) {
       reported.insert(observation.cause_key);
+      observation.whole_model = !moved_now_;
       if (observation.cause_key == kNeverStepped && any_moved_) {
         observation.severity = Severity::kWarning;  // a stage of the training may come later still
       }
@@ -166,7 +169,8 @@ class OptimizerNoOp final : public Rule {
     Track& track = tracks_[gradient.name];
     const format::StatsRow* weight = index_.Find(names, parameter);
     const Verdict verdict = VerdictOn(parameter, weight, names, &track);
-    any_moved_ = any_moved_ || verdict == Verdict::kMoved;
+    moved_now_ = moved_now_ || verdict == Verdict::kMoved;
+    any_moved_ = any_moved_ || moved_now_;
     if (weight != nullptr) {
       track.has_weight = true;
       track.weight = weight->stats;
@@ -233,7 +237,8 @@ class OptimizerNoOp final : public Rule {
             "from the model's outputs without detach(), item() or no_grad()",
         .evidence = {},
         .severity = {},
-        .since = Step{absence.since_step}};
+        .since = Step{absence.since_step},
+        .whole_model = !absence.alone};
     // A reward that is zero for many episodes looks the same, weights that are not captured may move
     // by gradients from elsewhere, and beside an optimizer that trains a task may be rare.
     if (absence.zero || absence.parameters == 0 || absence.alone) {
@@ -328,7 +333,8 @@ class OptimizerNoOp final : public Rule {
   GradientWatch gradients_;
   bool looked_ = false;  // some step showed whether there are gradients at all
   std::unordered_map<format::NameId, Track> tracks_;
-  bool any_moved_ = false;              // some optimizer trains
+  bool moved_now_ = false;              // a parameter, at this batch
+  bool any_moved_ = false;              // so it did once: some optimizer trains
   std::vector<Observation> found_;      // at this batch
   std::map<format::NameId, Observation> held_;  // by gradient: what a late start may still undo
 };

@@ -32,7 +32,7 @@ constexpr std::array<ParameterSpec, 6> kParameters = {{
 }};
 
 constexpr std::array<Explanation, 1> kExplainedBy = {{
-    {"", "optimizer_no_op", kAnyCause},
+    {"", "optimizer_no_op", kAnyCause, Reach::kSamePlace},
 }};
 
 const RuleInfo kInfo = {

@@ -34,8 +34,8 @@ constexpr std::array<ParameterSpec, 4> kParameters = {{
 }};
 
 constexpr std::array<Explanation, 2> kExplainedBy = {{
-    {"small", "optimizer_no_op", kAnyCause},
-    {"decay", "optimizer_no_op", kAnyCause},
+    {"small", "optimizer_no_op", kAnyCause, Reach::kSamePlace},
+    {"decay", "optimizer_no_op", kAnyCause, Reach::kSamePlace},
 }};
 
 const RuleInfo kInfo = {
@@ -159,6 +159,8 @@ class VanishingGradient final : public Rule {
     const bool converged = ever_alive_ && largest < kAliveFactor * threshold_;
     const bool all_zero = largest == 0;
     const bool judge = !ignore_converged_ || ((fading || all_zero) && !converged);
+    const auto vanished = std::count_if(
+        levels.begin(), levels.end(), [this](const auto& it) { return it.mean_abs < threshold_; });
     bool any = false;
     for (const GradientLevel& level : levels) {
       int64_t& streak = streaks_[level.id];
@@ -179,7 +181,8 @@ class VanishingGradient final : public Rule {
            .try_ = "use ReLU-like activations, normalisation or residual connections; "
                    "check the initialisation",
            .evidence = {EvidenceOf(levels)},
-           .severity = {}});
+           .severity = {},
+           .whole_model = 2 * static_cast<size_t>(vanished) >= levels.size()});
     }
     if (!any) {
       context.Clear("small", key);
@@ -215,7 +218,8 @@ class VanishingGradient final : public Rule {
                      .cause = "each layer passes on only a part of the gradient",
                      .try_ = "use residual connections or normalisation; replace sigmoid and tanh",
                      .evidence = {EvidenceOf(levels)},
-                     .severity = {}});
+                     .severity = {},
+                     .whole_model = true});
   }
 
   // Decades gained from the first to the last layer by the least-squares line; 0 when the line

@@ -37,7 +37,7 @@ constexpr std::array<ParameterSpec, 6> kParameters = {{
 }};
 
 constexpr std::array<Explanation, 3> kExplainedBy = {{
-    {"small", "optimizer_no_op", kAnyCause},
+    {"small", "optimizer_no_op", kAnyCause, Reach::kSamePlace},
     {"large", "exploding_tensor", "growth"},
     {"large", "loss_not_decreasing", "diverged"},
 }};

@@ -280,6 +280,28 @@ TEST(RuleEngineTest, ARuleThatSeesTheCauseOfAnOpenFindingIsToldAtOnce) {
   EXPECT_EQ((*engine)->findings()[0].also[0].severity, Severity::kError);
 }
 
+TEST(RuleEngineTest, AFindingAboutOneTensorExplainsNothingElsewhere) {
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["body.weight","neck.weight"]})");
+  for (int64_t step = 0; step < 200; ++step) {
+    const double moving = 1 + 0.01 * static_cast<double>(step);
+    run.Step(step).Scalar("loss/ce", 2.3);  // labels that do not fit
+    run.Weight("body.weight", NormalStats(0, moving)).Weight("head.bias", NormalStats(0, 1));
+    run.Weight("neck.weight", NormalStats(0, moving));
+    run.Stats("gradient/body.weight", NormalStats(0, moving));
+    run.Stats("gradient/head.bias", NormalStats(0, moving));
+    run.Stats("gradient/neck.weight", NormalStats(0, 1e-9 * moving));
+  }
+  std::vector<std::string> rules;
+  for (const Finding& finding : FindingsOf(run)) {
+    EXPECT_EQ(finding.state, FindingState::kOpen) << finding.rule;
+    EXPECT_TRUE(finding.also.empty()) << finding.rule;
+    rules.push_back(finding.rule);
+  }
+  EXPECT_THAT(rules, testing::UnorderedElementsAre("optimizer_no_op", "vanishing_gradient",
+                                                   "loss_not_decreasing"));
+}
+
 TEST(RuleEngineTest, NothingIsAddedToAFindingLessSevere) {
   RunBuilder run = ZeroRate(200);
   RuleSelection flat = Select("loss_not_decreasing");

@@ -33,14 +33,22 @@ struct RuleNeeds {
   bool scalars = false;                  // any scalar (loss)
 };
 
+// How far the finding of another rule must reach to explain what a rule observes.
+enum class Reach : uint8_t {
+  kAnywhere,    // wherever it was seen
+  kSamePlace,   // a tensor or a module in common, or the whole model
+  kWholeModel,  // Observation::whole_model
+};
+
 // Another rule whose open finding has the same cause as what this rule observes under `cause_key`:
 // that is then added to the finding and opens none of its own, unless it is the more severe.
 // Declared by one rule only, the other one is the cause: its finding also takes in an open one of
 // this rule when it comes later. Declared by both, whichever comes first keeps the other.
 struct Explanation {
-  const char* cause_key;   // of this rule
-  const char* rule;        // the one that explains it
-  const char* rule_cause;  // its cause key, or kAnyCause
+  const char* cause_key = "";   // of this rule
+  const char* rule = "";        // the one that explains it
+  const char* rule_cause = "";  // its cause key, or kAnyCause
+  Reach reach = Reach::kAnywhere;
 };
 inline constexpr const char* kAnyCause = "*";
 
@@ -95,6 +103,8 @@ struct Observation {
   std::optional<Severity> severity;  // overrides the rule's
   // First step that shows it, when that was before `key`.
   std::optional<Step> since = {};  // NOLINT(readability-redundant-member-init): may be left out
+  // At this step nothing of the model can learn for this reason, or next to nothing.
+  bool whole_model = false;
 };
 
 // What a rule sees besides the batch: names, and a way to report.
