@@ -88,11 +88,16 @@ nlohmann::json ActionsJson(const ActionTrouble& trouble) {
           {"waiting", std::move(waiting)}};
 }
 
-// What the report knows of the run, and the actions, which it does not.
+// What the report knows of the run, and the actions, which it does not. Damage there leaves the rest
+// to be read.
 Result<nlohmann::json> ShowJson(trial::Trial& trial) {
   WT_ASSIGN_OR_RETURN(nlohmann::json summary, report::SummaryJson(trial));
-  WT_ASSIGN_OR_RETURN(const ActionTrouble trouble, ReadTrouble(trial.path()));
-  summary["actions"] = ActionsJson(trouble);
+  const Result<ActionTrouble> trouble = ReadTrouble(trial.path());
+  if (trouble.ok()) {
+    summary["actions"] = ActionsJson(*trouble);
+  } else {
+    summary["actions"]["error"] = trouble.status().message();
+  }
   return summary;
 }
 

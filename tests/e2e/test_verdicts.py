@@ -342,6 +342,19 @@ def test_show_tells_which_messages_wait_and_why(tmp_path: Path) -> None:
     assert "T000-secret" not in text
 
 
+def test_a_damaged_record_of_the_actions_leaves_the_rest_to_be_read(tmp_path: Path) -> None:
+    command = (sys.executable, str(TRAIN), "--nan-at", "5")
+    flags = ("--stop-on", "nonfinite", "--set", "capture.every=1")
+    program("run", "--name", "torn", *flags, "--", *command, cwd=tmp_path)
+    path = tmp_path / "wheeltapper-runs" / "torn" / "actions.jsonl"
+    path.write_text("garbage\n" + path.read_text())
+    summary = as_json(program("show", "torn", "--json", cwd=tmp_path))
+    assert list(summary["actions"]) == ["error"]
+    assert "actions.jsonl" in summary["actions"]["error"]
+    assert summary["level"] == "critical"
+    assert "actions   unknown: " in program("show", "torn", cwd=tmp_path).out
+
+
 def test_a_custom_rule_tells_how_whole_its_sandbox_is_live_and_afterwards(tmp_path: Path) -> None:
     rule = tmp_path / "mine.py"
     rule.write_text("import wheeltapper\nclass Mine(wheeltapper.Rule):\n    def invoke_at_step(self, step): ...\n")
