@@ -10,6 +10,7 @@
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/run_reader.h"
 #include "wheeltapper/report/report.h"
+#include "wheeltapper/rules/rule.h"
 
 #include "context.h"
 #include "render.h"
@@ -117,6 +118,7 @@ void Watcher::TellRules() {
       SayError(fmt::format("rule {} failed and is not evaluated any more: {}", status.name,
                            Printable(status.detail)));
     } else if (status.state == rules::RuleState::kActive && !status.detail.empty() &&
+               rules::FindRule(status.name) == nullptr &&  // else it says what it leaves out
                told_.insert(status.name + " sandbox").second) {
       Say(fmt::format("warning: rule {} runs in a sandbox that is not whole: {}", status.name,
                       Printable(status.detail)));

@@ -2,6 +2,7 @@
 #include <map>
 
 #include "wheeltapper/report/report.h"
+#include "wheeltapper/rules/rule.h"
 
 namespace wheeltapper::report {
 
@@ -17,6 +18,8 @@ std::vector<std::string> RuleNotes(const std::vector<rules::RuleStatus>& states)
       }
       std::string& names = waiting[status.detail];
       names += (names.empty() ? "" : ", ") + status.name;
+    } else if (!status.detail.empty() && rules::FindRule(status.name) != nullptr) {
+      notes.push_back(status.name + ": " + status.detail);
     } else if (!status.detail.empty()) {
       notes.push_back(status.name + " runs in a sandbox that is not whole: " + status.detail);
     }

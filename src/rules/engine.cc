@@ -151,10 +151,15 @@ class Engine final : public RuleEngine {
     for (const RunningRule& rule : rules_) {
       states.push_back(rule.status);
       states.back().findings = book_.CountOf(rule.status.name);
+      if (rule.status.state != RuleState::kActive) {
+        continue;
+      }
       const std::string nothing = NothingJudged(rule);
-      if (rule.status.state == RuleState::kActive && !nothing.empty()) {
+      if (!nothing.empty()) {
         states.back().state = RuleState::kWaiting;
         states.back().detail = nothing;
+      } else if (rule.python == nullptr) {
+        states.back().detail = LeftOut(rule);
       }
     }
     return states;
@@ -225,6 +230,16 @@ class Engine final : public RuleEngine {
       }
     }
     return why;
+  }
+
+  // What a built-in rule leaves out on some rank.
+  static std::string LeftOut(const RunningRule& rule) {
+    for (const auto& [rank, instance] : rule.by_rank) {
+      if (std::string what = instance->LeftOut(); !what.empty()) {
+        return what;
+      }
+    }
+    return "";
   }
 
   static Rule* InstanceFor(RunningRule* rule, Rank rank) {

@@ -13,8 +13,10 @@ void LossGame::Note(const LossValue& loss) {
 }
 
 bool LossGame::on() const {
-  const size_t losses = backward_.empty() ? logged_.size() : backward_.size();
-  return model_.optimizers() >= 2 && losses >= 2;
+  if (!backward_.empty()) {
+    return model_.optimizers() >= 2 && backward_.size() >= 2;
+  }
+  return model_.trains_apart() && logged_.size() >= 2;
 }
 
 }  // namespace wheeltapper::rules

@@ -64,9 +64,20 @@ void ModelDescription::AddModule(ModuleDescription module) {
 }
 
 void ModelDescription::AddParameter(const std::string& name, bool requires_grad) {
-  const auto [slot, is_new] =
-      parameters_.try_emplace(name, Parameter{.order = parameters_.size(), .requires_grad = true});
+  const auto [slot, is_new] = parameters_.try_emplace(
+      name,
+      Parameter{.order = parameters_.size(), .requires_grad = true, .model = models_});
   slot->second.requires_grad = requires_grad;
+}
+
+std::set<size_t> ModelDescription::ModelsOf(const std::vector<std::string>& parameters) const {
+  std::set<size_t> models;
+  for (const std::string& name : parameters) {
+    if (const auto found = parameters_.find(name); found != parameters_.end()) {
+      models.insert(found->second.model);
+    }
+  }
+  return models;
 }
 
 // An optimizer is described again when its groups change: it then shares some parameter.
@@ -75,6 +86,15 @@ void ModelDescription::AddOptimizer(std::vector<std::string> parameters) {
                       std::none_of(parameters.begin(), parameters.end(),
                                    [this](const std::string& name) { return Optimized(name); });
   optimizers_ += is_new ? 1 : 0;
+  std::set<size_t> models = ModelsOf(parameters);
+  if (is_new && !models.empty()) {
+    const auto apart = [&](const std::set<size_t>& others) {
+      return std::none_of(models.begin(), models.end(),
+                          [&](size_t model) { return others.contains(model); });
+    };
+    trains_apart_ = trains_apart_ || std::any_of(trained_.begin(), trained_.end(), apart);
+    trained_.push_back(std::move(models));
+  }
   for (std::string& name : parameters) {
     optimized_.insert(std::move(name));
   }
@@ -93,6 +113,7 @@ void ModelDescription::AddMeta(const std::string& meta) {
       idle_[std::move(name)] = TextOf(json, "type");
     }
   } else if (kind == "model") {
+    ++models_;
     for (ModuleDescription& module : ModulesOf(json)) {
       AddModule(std::move(module));
     }

@@ -40,6 +40,8 @@ class ModelDescription {
   [[nodiscard]] bool RequiresGrad(std::string_view parameter) const;
   // How many optimizers step, each over parameters that no other one has.
   [[nodiscard]] size_t optimizers() const { return optimizers_; }
+  // Whether two of them train models that have no parameter in common.
+  [[nodiscard]] bool trains_apart() const { return trains_apart_; }
   [[nodiscard]] bool optimizer_known() const { return !optimized_.empty(); }
   [[nodiscard]] bool Optimized(std::string_view parameter) const {
     return optimized_.contains(parameter);
@@ -52,17 +54,23 @@ class ModelDescription {
   struct Parameter {
     size_t order = 0;
     bool requires_grad = true;
+    size_t model = 0;  // the description it came with
   };
   void AddOptimizer(std::vector<std::string> parameters);
   void AddMeta(const std::string& meta);
   void AddModule(ModuleDescription module);
   void AddParameter(const std::string& name, bool requires_grad);
+  // The models that hold the parameters, as far as they are described.
+  [[nodiscard]] std::set<size_t> ModelsOf(const std::vector<std::string>& parameters) const;
 
   std::vector<ModuleDescription> modules_;
   std::map<std::string, size_t, std::less<>> module_order_;
   std::map<std::string, Parameter, std::less<>> parameters_;
   std::set<std::string, std::less<>> optimized_;
   size_t optimizers_ = 0;
+  size_t models_ = 0;
+  std::vector<std::set<size_t>> trained_;  // the models of each optimizer
+  bool trains_apart_ = false;
   std::map<std::string, std::string, std::less<>> idle_;  // parameter → type of its optimizer
 };
 

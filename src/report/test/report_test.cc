@@ -164,6 +164,15 @@ TEST_F(ReportTest, SaysWhichRulesHadNothingToJudgeAndWhy) {
   EXPECT_EQ(summary["rules"][1]["detail"], waiting.detail);
 }
 
+TEST_F(ReportTest, SaysWhatARuleLeavesOut) {
+  rules::RuleStatus status;
+  status.name = "loss_not_decreasing";
+  status.state = rules::RuleState::kActive;
+  status.detail = "no loss is called flat";
+  EXPECT_EQ(RuleNotes({status}),
+            std::vector<std::string>{"loss_not_decreasing: no loss is called flat"});
+}
+
 TEST_F(ReportTest, SaysNothingOfRulesThatHaveNotLookedYet) {
   rules::RuleStatus waiting;
   waiting.name = "overfit";

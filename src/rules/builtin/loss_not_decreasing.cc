@@ -145,6 +145,14 @@ class LossNotDecreasing final : public Rule {
                : "";
   }
 
+  [[nodiscard]] std::string LeftOut() const override {
+    return game_.on() && choice_->empty() && !compat_
+               ? "several optimizers minimise a loss each, as in a GAN, so that no loss is called "
+                 "flat; name the losses that are meant to fall: "
+                 "rules.loss_not_decreasing.tensor_regex"
+               : "";
+  }
+
  private:
   std::vector<LossValue> Losses(const format::StepBatch& batch, const format::NameTable& names) {
     static const TensorChoice kAllLosses;

@@ -37,8 +37,8 @@ const char* RuleStateName(RuleState state);  // "waiting", "active", "errored"
 struct RuleStatus {
   std::string name;
   RuleState state = RuleState::kWaiting;
-  // Waiting: what is missing and what to do about it. Errored: the error. Active: what of the
-  // sandbox of a user's rule is not in force, "" when all is.
+  // Waiting: what is missing and what to do about it. Errored: the error. Active: what a built-in
+  // rule leaves out, or what of the sandbox of a user's rule is not in force; "" for nothing.
   std::string detail;
   int64_t batches = 0;  // that it was given; 0: it has not looked yet, and its state says nothing
   int64_t findings = 0;

@@ -134,6 +134,8 @@ class Rule {
   // Why the rule, although what it needs was captured, has found nothing to judge so far, and what
   // to do about it; "" once it has judged. Silence is then not taken for health.
   [[nodiscard]] virtual std::string NothingJudged() const { return ""; }
+  // What a rule that judges leaves out in this run, why, and what to do about it; "" for nothing.
+  [[nodiscard]] virtual std::string LeftOut() const { return ""; }
 };
 
 struct RuleType {
