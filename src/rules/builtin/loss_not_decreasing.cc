@@ -31,8 +31,9 @@ namespace wheeltapper::rules {
 namespace {
 
 constexpr double kSuspectGrowth = 10;
-// What one side of a game may lose to another, in times of the largest loss at the start, or of 1.
+// What one side of a game may lose to another, in times of the largest loss at the start.
 constexpr double kGameStakes = 10;
+constexpr double kLeastStakes = 1;  // a critic's loss starts near zero and takes its values from there
 
 constexpr std::array<ParameterSpec, 9> kParameters = {{
     {"collection_names", ParameterType::kText, "",
@@ -87,10 +88,9 @@ const RuleInfo kInfo = {
         "three standard errors are more than 5 percent of it, nor where several optimizers "
         "minimise "
         "a loss each, as in a GAN, unless you name the losses that are meant to fall; there, a "
-        "rise "
-        "to less than ten times the start is no divergence while another loss falls. A divergence "
-        "is an error and "
-        "resolves "
+        "rise to less than ten times the largest of the losses at the start, or to less than 10 "
+        "where none of them starts above 1, is no divergence while another loss falls. A divergence "
+        "is an error and resolves "
         "when the loss has come back near its former level for 15 values; a flat loss is only a "
         "warning, because it may just need more time, and resolves when the loss stays below the "
         "start by 2 percent and three standard errors.",
@@ -250,7 +250,7 @@ class LossNotDecreasing final : public Rule {
     if (!game_.on()) {
       return false;
     }
-    double stakes = 1;
+    double stakes = kLeastStakes;
     bool another_fell = false;
     for (const auto& [id, other] : tracks_) {
       stakes = std::max(stakes, std::abs(Median(other.start)));

@@ -1,5 +1,6 @@
 // Rules about losses and time: for each a run that breaks it and runs that do not.
 #include <random>
+#include <tuple>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -243,6 +244,23 @@ TEST(LossNotDecreasingTest, ReportsAGanThatDiverges) {
   EXPECT_EQ(FindingsOf(both, "loss_not_decreasing").size(), 1U);
   RunBuilder one = TwoOptimizers(falls, explodes, 80);
   EXPECT_EQ(FindingsOf(one, "loss_not_decreasing").size(), 1U);
+}
+
+TEST(LossNotDecreasingTest, AGanMayLoseTenTimesTheLargestStartOrTen) {
+  const auto falls_from = [](double start) {
+    return [start](int step) { return start * (2 * std::exp2(-step / 50.0) - 1); };
+  };
+  const auto rises_to = [](double start, double end) {
+    return [start, end](int step) { return step < 60 ? start : end; };
+  };
+  for (const auto& [start, end, expected] :
+       {std::tuple(0.01, 9.0, 0U), std::tuple(0.01, 11.0, 1U), std::tuple(3.0, 29.0, 0U),
+        std::tuple(3.0, 31.0, 1U)}) {
+    RunBuilder run = TwoOptimizers(falls_from(start), rises_to(start, end), 120);
+    EXPECT_EQ(FindingsOf(run, "loss_not_decreasing").size(), expected) << start << " to " << end;
+  }
+  EXPECT_THAT(FindRule("loss_not_decreasing")->info->what_it_means,
+              HasSubstr("ten times the largest of the losses at the start, or to less than 10"));
 }
 
 TEST(LossNotDecreasingTest, ReportsAFlatLossThatTwoOptimizersShare) {
