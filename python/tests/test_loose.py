@@ -85,6 +85,25 @@ def test_the_gradients_of_an_optimizer_that_is_never_stepped_are_recorded_and_it
     assert idle_optimizers(trial) == [("Adam", ["Linear.weight", "Linear.bias"])]
 
 
+def test_the_models_of_an_idle_optimizer_are_looked_for_once(job):
+    from wheeltapper.torch.capture import CAPTURE
+
+    def loop():
+        looked = []
+        find = CAPTURE.loose._find_models
+        CAPTURE.loose._find_models = lambda optimizer: (looked.append(optimizer), find(optimizer))
+        body, head = Net(), torch.nn.Linear(3, 2)
+        stepped = torch.optim.SGD(body.parameters(), lr=0.1)
+        idle = torch.optim.Adam(head.parameters(), lr=0.1)
+        for _ in range(8):
+            stepped.zero_grad()
+            head(body(batch()[0])).square().mean().backward()
+            stepped.step()
+        assert looked == [idle]
+
+    assert idle_optimizers(job(loop)) == [("Adam", ["Linear.weight", "Linear.bias"])]
+
+
 def test_an_optimizer_that_gave_way_to_another_one_is_not_called_idle(job):
     def loop():
         model = Net()

@@ -70,14 +70,14 @@ class LooseParameters:
     def _build(
         self, session: _session.RankSession, names: Names, stepped: list[Optimizer], idle: list[Optimizer]
     ) -> None:
-        for optimizer in idle:
-            self._find_models(optimizer)
         ids = [known for optimizer in stepped for known in parameter_ids(optimizer)]
         waiting = [known for optimizer in idle for known in parameter_ids(optimizer)]
-        built_for = (len(names.models), len(ids), *ids, *waiting)
-        if built_for == self._built_for:
+        owners = (len(ids), *ids, *waiting)
+        if (len(names.models), *owners) == self._built_for:
             return
-        self._built_for = built_for
+        for optimizer in idle:
+            self._find_models(optimizer)
+        self._built_for = (len(names.models), *owners)
         self._found = []
         seen = set(ids)
         for optimizer in idle:
