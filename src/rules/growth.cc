@@ -85,6 +85,9 @@ void GrowthTracker::AddLearningRate(format::NameId id, double value, int64_t ste
   } else if (value > rise.to) {
     rise.to = value;
     rise.to_step = step;
+  } else if (rise.to == rise.from) {  // the rise, if one comes, begins where the plateau ends
+    rise.from_step = step;
+    rise.to_step = step;
   }
 }
 

@@ -52,7 +52,7 @@ class GrowthTracker {
     bool is_loss = false;
     double lowest = 0;
   };
-  // The present rise of a learning rate: since it last fell.
+  // The present rise of a learning rate: since it last fell, or was last at that lowest value.
   struct Rise {
     double from = 0;
     double to = 0;

@@ -289,6 +289,19 @@ TEST(LossNotDecreasingTest, BlamesALearningRateThatGrows) {
   EXPECT_THAT(*findings[0].try_, HasSubstr("no further than 2.33, where the loss was lowest"));
 }
 
+TEST(LossNotDecreasingTest, ALearningRateThatWasRaisedRoseFromTheEndOfItsPlateauAndNotForLong) {
+  // Raised at step 46, when the loss has begun to rise, or long before that.
+  for (const auto& [raised, blamed] : {std::pair(46, true), std::pair(20, false)}) {
+    const int at = raised;
+    RunBuilder run = RisingRate([at](int step) { return step < at ? 0.1 : 1.0; }, 54);
+    const auto findings = FindingsOf(run, "loss_not_decreasing");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].cause, blamed ? "the learning rate grew from 0.1 to 1 between steps 45 "
+                                          "and 46 and is too high"
+                                        : "the learning rate (1) is too high");
+  }
+}
+
 TEST(LossNotDecreasingTest, AWarmUpThatIsOverDoesNotTakeTheBlame) {
   RunBuilder run = RisingRate([](int step) { return 0.1 * std::min(step, 10); }, 54);
   const auto findings = FindingsOf(run, "loss_not_decreasing");
