@@ -82,6 +82,10 @@ const RuleInfo kInfo = {
     .explained_by = kExplainedBy,
 };
 
+bool IsUnreadable(const format::GapRow& row) {
+  return row.gap.reason == format::GapReason::kUnsupported;
+}
+
 class OptimizerNoOp final : public Rule {
  public:
   explicit OptimizerNoOp(const Parameters& parameters)
@@ -90,6 +94,7 @@ class OptimizerNoOp final : public Rule {
 
   Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
     model_.Add(batch.metas);
+    unreadable_ = unreadable_ || std::any_of(batch.gaps.begin(), batch.gaps.end(), IsUnreadable);
     growth_.Add(batch, context.names());
     index_.Fill(batch);
     bool judged = false;
@@ -124,10 +129,16 @@ class OptimizerNoOp final : public Rule {
   }
 
   [[nodiscard]] std::string NothingJudged() const override {
-    return tracks_.empty() && !looked_
-               ? "no gradient was recorded, so that weights that do not move are not told from "
-                 "weights that are not meant to; capture gradients: capture.gradients=stats"
-               : "";
+    if (!tracks_.empty() || looked_) {
+      return "";
+    }
+    const std::string why =
+        "no gradient was recorded, so that weights that do not move are not told from weights that "
+        "are not meant to; ";
+    return unreadable_ ? why + "some tensors could not be read (gaps of the kind unsupported: on a "
+                               "GPU, or of a sparse layout); where these are the gradients, "
+                               "nothing can be set to change that"
+                       : why + "capture gradients: capture.gradients=stats";
   }
 
  private:
@@ -331,6 +342,7 @@ class OptimizerNoOp final : public Rule {
   GrowthTracker growth_;
   StatsIndex index_;
   GradientWatch gradients_;
+  bool unreadable_ = false;  // a tensor was of a kind that cannot be read
   bool looked_ = false;  // some step showed whether there are gradients at all
   std::unordered_map<format::NameId, Track> tracks_;
   bool moved_now_ = false;              // a parameter, at this batch

@@ -218,6 +218,22 @@ TEST(RuleEngineTest, ARuleThatFoundNothingToJudgeSaysWhatToDo) {
   EXPECT_EQ(StateOver(run, "overtraining").state, RuleState::kActive);
 }
 
+TEST(RuleEngineTest, AdvisesToCaptureGradientsOnlyWhereTheyCanBeRead) {
+  for (const bool unreadable : {false, true}) {
+    RunBuilder run;
+    run.Between(0).Gap(format::GapReason::kCorruption);
+    if (unreadable) {
+      run.Gap(format::GapReason::kUnsupported);
+    }
+    run.Step(0).Weight("fc.weight", NormalStats(0, 1));
+    const RuleStatus state = StateOver(run, "optimizer_no_op");
+    EXPECT_EQ(state.state, RuleState::kWaiting);
+    EXPECT_THAT(state.detail, HasSubstr("no gradient was recorded"));
+    EXPECT_THAT(state.detail, HasSubstr(unreadable ? "some tensors could not be read"
+                                                   : "capture.gradients=stats"));
+  }
+}
+
 // A learning rate of zero: gradients, weights at rest, and the loss where it was.
 RunBuilder ZeroRate(int64_t steps) {
   RunBuilder run;

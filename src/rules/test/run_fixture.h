@@ -76,6 +76,12 @@ class RunBuilder {
   RunBuilder& Weight(const std::string& name, const tensor::TensorStats& stats) {
     return Stats(name, stats, {"weights"});
   }
+  RunBuilder& Gap(format::GapReason reason) {
+    format::GapRow row{};
+    row.gap.reason = reason;
+    batches_.back().gaps.push_back(row);
+    return *this;
+  }
   RunBuilder& Meta(const std::string& json) {
     batches_.back().metas.push_back(json);
     return *this;
