@@ -63,7 +63,9 @@ std::string Steps(size_t count) {
 // that runs, finished, or was stopped, where the finding that stopped it says why.
 std::string HowItFailed(const trial::Trial& trial, size_t steps) {
   if (trial.state() == trial::RunState::kAbandoned) {
-    return "Killed after " + Steps(steps);  // no end was recorded, and nobody is alive
+    // No end on record, and nobody is alive: it may as well have finished, with its watcher dead.
+    return "The end was not recorded (killed, its watcher killed, or no room on disk) after " +
+           Steps(steps);
   }
   if (trial.state() != trial::RunState::kFailed) {
     return "";
@@ -108,7 +110,7 @@ Verdict WithoutFindings(trial::Trial& trial, size_t steps, const std::string& ho
                                     failed, Steps(steps)))};
   }
   if (!how.empty()) {
-    // The watcher died in the middle: it has not seen the end of the record.
+    // Without an end the watcher may not have seen all of the record.
     return {"failed", how + (trial.state() == trial::RunState::kAbandoned
                                  ? "; the rules found nothing until then."
                                  : "; the rules found nothing in what was recorded.")};
