@@ -90,8 +90,11 @@ std::optional<Divergence> LossJudge::Diverged(const LossTrack& track) {
     return Divergence{
         .from = start, .to = recent, .recovered_below = start + kRecoveredShare * std::abs(start)};
   }
-  const bool unlearned = start > 0 && track.best_median < start / 2 && recent > 0.9 * start &&
-                         recent > 0.9 * start + noise / kDeviations;
+  // A best that lies within the window is a fall, not what has been unlearned.
+  const bool best_is_past =
+      track.best_step < static_cast<int64_t>(track.steps.Newest(window).front());
+  const bool unlearned = start > 0 && track.best_median < start / 2 && best_is_past &&
+                         recent > 0.9 * start && recent > 0.9 * start + noise / kDeviations;
   if (!unlearned) {
     return std::nullopt;
   }

@@ -77,6 +77,13 @@ TEST(LossNotDecreasingTest, ReportsALossThatFallsBackToItsStart) {
   EXPECT_NEAR(static_cast<double>(findings[0].step), 300, 15);
 }
 
+TEST(LossNotDecreasingTest, ALossThatFallsAtOnceIsNotSaidToRise) {
+  std::vector<double> values(80, 2.3);
+  values.resize(160, 1.0);
+  RunBuilder run = LossEvery(1, values);
+  EXPECT_TRUE(FindingsOf(run, "loss_not_decreasing").empty());
+}
+
 TEST(LossNotDecreasingTest, ReportsALossThatNeverFalls) {
   RunBuilder run = LossEvery(1, NoisyLosses(3, 2.3, 0.01, 300));
   const auto findings = FindingsOf(run, "loss_not_decreasing");
