@@ -88,8 +88,8 @@ nlohmann::json ActionsJson(const ActionTrouble& trouble) {
           {"waiting", std::move(waiting)}};
 }
 
-// What the report knows of the run, and the actions, which it does not. Damage there leaves the rest
-// to be read.
+// What the report knows of the run, and the actions, which it does not. Damage there leaves the
+// rest to be read.
 Result<nlohmann::json> ShowJson(trial::Trial& trial) {
   WT_ASSIGN_OR_RETURN(nlohmann::json summary, report::SummaryJson(trial));
   const Result<ActionTrouble> trouble = ReadTrouble(trial.path());

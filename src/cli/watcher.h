@@ -64,8 +64,8 @@ class Watcher {
   std::unique_ptr<rules::RuleEngine> engine_;
   std::unique_ptr<trial::Trial> trial_;
   bool broken_ = false;
-  int failures_ = 0;            // in a row
-  std::set<std::string> told_;  // what was said of rules
+  int failures_ = 0;                         // in a row
+  std::set<std::string> told_;               // what was said of rules
   std::vector<rules::RuleStatus> recorded_;  // in rules.json
   TimeNs recorded_ns_ = 0;
 };

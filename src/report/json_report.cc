@@ -104,10 +104,9 @@ json RulesOf(const std::vector<rules::RuleStatus>& states) {
   json out = json::array();
   for (const rules::RuleStatus& status : states) {
     const bool looked = status.batches > 0 || status.state != rules::RuleState::kWaiting;
-    out.push_back(
-        {{"name", status.name},
-         {"state", rules::RuleStateName(status.state)},
-         {"detail", status.detail.empty() || !looked ? json() : json(status.detail)}});
+    out.push_back({{"name", status.name},
+                   {"state", rules::RuleStateName(status.state)},
+                   {"detail", status.detail.empty() || !looked ? json() : json(status.detail)}});
   }
   return out;
 }

@@ -51,8 +51,8 @@ class GradientWatch {
     int64_t moved_until = 0;  // of these, up to the last at which a weight moved
     int64_t since_step = 0;
   };
-  // Takes in what the attach says; the scalar that says an optimizer has no gradient now, of several
-  // the one of most steps.
+  // Takes in what the attach says; the scalar that says an optimizer has no gradient now, of
+  // several the one of most steps.
   std::optional<format::NameId> NoteScalars(const format::StepBatch& batch,
                                             const format::NameTable& names);
   // True when the batch has gradients and there has never been one that is not zero.

@@ -289,8 +289,7 @@ void IncidentBook::ClearHidden(const IncidentKey& key, int32_t rank) {
   for (auto& [other, incident] : incidents_) {
     const auto hidden = incident.also.find(key);
     // What a resolved finding says of others is what was so while it was open.
-    if (hidden == incident.also.end() ||
-        findings_[incident.index].state != FindingState::kOpen) {
+    if (hidden == incident.also.end() || findings_[incident.index].state != FindingState::kOpen) {
       continue;
     }
     if (ClearedOn(rank, &hidden->second.ranks)) {

@@ -9,10 +9,10 @@
 // most every kUpdateIntervalNs.
 //
 // One cause that several rules see is one finding: an observation that an open finding of another
-// rule explains (RuleInfo::explained_by) is added to that finding's `also`, and a finding that opens
-// takes over, and resolves, those that it explains. What is in `also` follows its rule: the latest
-// message, gone once the rule has been clear as long as resolves a finding. Nothing is hidden behind
-// a finding less severe.
+// rule explains (RuleInfo::explained_by) is added to that finding's `also`, and a finding that
+// opens takes over, and resolves, those that it explains. What is in `also` follows its rule: the
+// latest message, gone once the rule has been clear as long as resolves a finding. Nothing is
+// hidden behind a finding less severe.
 //
 // Single-threaded.
 #pragma once
@@ -97,10 +97,11 @@ class IncidentBook {
     std::unordered_map<std::string, Place> tensors;
     std::span<const Explanation> explained_by;
     std::map<IncidentKey, Hidden> also;
-    bool whole_model = false;         // says the latest observation
+    bool whole_model = false;        // says the latest observation
     std::set<std::string> subjects;  // parameters and modules that the tensors belong to
     bool changed = false;
-    bool announce = false;  // opened, open again, more severe, or seen by one more rule: tell at once
+    bool announce =
+        false;  // opened, open again, more severe, or seen by one more rule: tell at once
     bool reopened = false;
     TimeNs told_ns = 0;
   };

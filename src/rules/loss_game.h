@@ -4,8 +4,8 @@
 // Known by its structure, not by the curves, whose noise hides the opposition wherever each side
 // draws a batch of its own: at least two optimizers over different parameters, and a loss for each
 // of them, loss/backward and loss/backward.<label>. Where the values of these cannot be read, two
-// losses that the script logs count for them if the optimizers train models of their own: those that
-// share one model (Muon beside AdamW) minimise one loss, however many terms of it are logged.
+// losses that the script logs count for them if the optimizers train models of their own: those
+// that share one model (Muon beside AdamW) minimise one loss, however many terms of it are logged.
 #pragma once
 
 #include <cstddef>

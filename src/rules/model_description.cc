@@ -65,8 +65,7 @@ void ModelDescription::AddModule(ModuleDescription module) {
 
 void ModelDescription::AddParameter(const std::string& name, bool requires_grad) {
   const auto [slot, is_new] = parameters_.try_emplace(
-      name,
-      Parameter{.order = parameters_.size(), .requires_grad = true, .model = models_});
+      name, Parameter{.order = parameters_.size(), .requires_grad = true, .model = models_});
   slot->second.requires_grad = requires_grad;
 }
 

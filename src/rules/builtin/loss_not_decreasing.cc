@@ -33,7 +33,8 @@ namespace {
 constexpr double kSuspectGrowth = 10;
 // What one side of a game may lose to another, in times of the largest loss at the start.
 constexpr double kGameStakes = 10;
-constexpr double kLeastStakes = 1;  // a critic's loss starts near zero and takes its values from there
+constexpr double kLeastStakes =
+    1;  // a critic's loss starts near zero and takes its values from there
 
 constexpr std::array<ParameterSpec, 9> kParameters = {{
     {"collection_names", ParameterType::kText, "",
@@ -89,7 +90,8 @@ const RuleInfo kInfo = {
         "minimise "
         "a loss each, as in a GAN, unless you name the losses that are meant to fall; there, a "
         "rise to less than ten times the largest of the losses at the start, or to less than 10 "
-        "where none of them starts above 1, is no divergence while another loss falls. A divergence "
+        "where none of them starts above 1, is no divergence while another loss falls. A "
+        "divergence "
         "is an error and resolves "
         "when the loss has come back near its former level for 15 values; a flat loss is only a "
         "warning, because it may just need more time, and resolves when the loss stays below the "

@@ -113,8 +113,8 @@ class OptimizerNoOp final : public Rule {
     return {};
   }
 
-  // No step comes any more: what has waited for a late start is so, unless the optimizer has stepped
-  // since the last gradient was captured. Of a short run it says little.
+  // No step comes any more: what has waited for a late start is so, unless the optimizer has
+  // stepped since the last gradient was captured. Of a short run it says little.
   Status OnIdle(TimeNs /*now_ns*/, bool ended, RuleContext& context) override {
     if (ended) {
       for (auto& [name, observation] : held_) {
@@ -135,9 +135,10 @@ class OptimizerNoOp final : public Rule {
     const std::string why =
         "no gradient was recorded, so that weights that do not move are not told from weights that "
         "are not meant to; ";
-    return unreadable_ ? why + "some tensors could not be read (gaps of the kind unsupported: on a "
-                               "GPU, or of a sparse layout); where these are the gradients, "
-                               "nothing can be set to change that"
+    return unreadable_ ? why +
+                             "some tensors could not be read (gaps of the kind unsupported: on a "
+                             "GPU, or of a sparse layout); where these are the gradients, "
+                             "nothing can be set to change that"
                        : why + "capture gradients: capture.gradients=stats";
   }
 
@@ -250,8 +251,8 @@ class OptimizerNoOp final : public Rule {
         .severity = {},
         .since = Step{absence.since_step},
         .whole_model = !absence.alone};
-    // A reward that is zero for many episodes looks the same, weights that are not captured may move
-    // by gradients from elsewhere, and beside an optimizer that trains a task may be rare.
+    // A reward that is zero for many episodes looks the same, weights that are not captured may
+    // move by gradients from elsewhere, and beside an optimizer that trains a task may be rare.
     if (absence.zero || absence.parameters == 0 || absence.alone) {
       observation.severity = Severity::kWarning;
     }
@@ -343,11 +344,11 @@ class OptimizerNoOp final : public Rule {
   StatsIndex index_;
   GradientWatch gradients_;
   bool unreadable_ = false;  // a tensor was of a kind that cannot be read
-  bool looked_ = false;  // some step showed whether there are gradients at all
+  bool looked_ = false;      // some step showed whether there are gradients at all
   std::unordered_map<format::NameId, Track> tracks_;
-  bool moved_now_ = false;              // a parameter, at this batch
-  bool any_moved_ = false;              // so it did once: some optimizer trains
-  std::vector<Observation> found_;      // at this batch
+  bool moved_now_ = false;                      // a parameter, at this batch
+  bool any_moved_ = false;                      // so it did once: some optimizer trains
+  std::vector<Observation> found_;              // at this batch
   std::map<format::NameId, Observation> held_;  // by gradient: what a late start may still undo
 };
 

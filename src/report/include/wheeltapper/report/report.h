@@ -27,8 +27,8 @@ bool HasRecords(trial::Trial& trial, size_t steps);
 Verdict MakeVerdict(trial::Trial& trial, const std::vector<rules::Finding>& findings);
 
 // What silence of the rules does not mean, a line each: which of them failed, which had nothing to
-// judge or leave something out and what to do about it, and which run in a sandbox that is not whole. Nothing of a rule that
-// has not looked yet.
+// judge or leave something out and what to do about it, and which run in a sandbox that is not
+// whole. Nothing of a rule that has not looked yet.
 std::vector<std::string> RuleNotes(const std::vector<rules::RuleStatus>& states);
 
 // "tensors captured at 51 of them"; how many of `steps` hold tensors.

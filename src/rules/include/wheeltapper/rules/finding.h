@@ -61,7 +61,7 @@ struct Finding {
   TimeNs wall_ns = 0;               // when it was opened
   std::vector<Evidence> evidence;
   std::map<std::string, std::string> parameters;  // of the rule, as in force
-  std::vector<AlsoSeen> also;  // by rule, then by its cause
+  std::vector<AlsoSeen> also;                     // by rule, then by its cause
   // The id of the finding that has taken this one over: it has the same cause, and goes on alone.
   std::optional<std::string> part_of;
 };
