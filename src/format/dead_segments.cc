@@ -4,12 +4,17 @@
 #include <optional>
 #include <set>
 
+#include <unistd.h>
+
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/format/journal.h"
 #include "wheeltapper/format/rank_segment.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/run_reader.h"
 
+#include "file_lock.h"
 #include "nascent_segment.h"
+#include "segment_files.h"
 
 namespace wheeltapper::format {
 namespace {
@@ -21,13 +26,16 @@ struct DeadSegment {
   TimeNs heartbeat_ns = 0;
 };
 
-// Nothing for what another user owns, a living writer holds, or an earlier version made.
+// Nothing for what another user owns, whatever its mode, a living writer holds, or an earlier
+// version made. Read and not mapped: the rings of a live job are none of our memory, and a file that
+// shrinks meanwhile ends a read, but kills who has it mapped.
 std::optional<DeadSegment> LookAt(const std::string& path) {
-  const Result<std::unique_ptr<RankSegment>> segment = RankSegment::Attach(path, true);
-  if (!segment.ok() || !(*segment)->LockWriter().ok()) {
+  const Result<FileDescriptor> file = OpenOwnSegment(path);
+  RankPage page{};
+  if (!file.ok() || IsLocked(*file) || !ReadExactly(*file, 0, &page, sizeof(page)).ok() ||
+      page.magic != kRankPageMagic || page.version > kFormatVersion) {
     return std::nullopt;
   }
-  const RankPage& page = (*segment)->page();
   const size_t length = strnlen(page.run_dir, sizeof(page.run_dir));
   if (length == 0 || length == sizeof(page.run_dir)) {
     return std::nullopt;

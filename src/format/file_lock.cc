@@ -60,6 +60,14 @@ Status LockExclusively(const FileDescriptor& file) {
   return {};
 }
 
+bool IsLocked(const FileDescriptor& file) noexcept {
+  if (flock(file.get(), LOCK_SH | LOCK_NB) != 0) {
+    return true;
+  }
+  (void)flock(file.get(), LOCK_UN);
+  return false;
+}
+
 void ForgetLock(const FileDescriptor& file) noexcept {
   for (std::atomic<int>& slot : g_locked) {
     int expected = file.get() + 1;

@@ -13,6 +13,9 @@ namespace wheeltapper::format {
 // child lets go of its copies (the numbers then refer to /dev/null, so that closing them later
 // stays harmless).
 Status LockExclusively(const FileDescriptor& file);
+// Whether another open file holds that lock; also when the system does not say. Two that ask at
+// once do not see each other.
+bool IsLocked(const FileDescriptor& file) noexcept;
 // Forgets a descriptor taken by LockExclusively; call before closing it.
 void ForgetLock(const FileDescriptor& file) noexcept;
 

@@ -153,6 +153,9 @@ Status DiskJournalWriter::ReplayRings() {
 }
 
 Status DiskJournalWriter::ReplaySegment(const std::string& path) {
+  if (IsSegmentAlive(path)) {
+    return {};  // its writer lives (it may be the caller's own): its rings are not for mapping
+  }
   Result<std::unique_ptr<RankSegment>> attached = RankSegment::Attach(path, true);
   if (!attached.ok()) {
     if (attached.status().code() == StatusCode::kDataLoss) {
@@ -164,7 +167,7 @@ Status DiskJournalWriter::ReplaySegment(const std::string& path) {
   RankSegment& segment = **attached;
   if (!segment.LockWriter().ok() || segment.page().run_id != options_.run_id ||
       segment.page().rank != options_.rank.value) {
-    return {};  // its writer lives (it may be the caller's own), or it is not ours
+    return {};  // its writer came to life meanwhile, or it is not ours
   }
   WT_RETURN_IF_ERROR(ReplayRing(segment));
   return segment.Remove();

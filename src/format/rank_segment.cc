@@ -211,8 +211,8 @@ Result<std::unique_ptr<RankSegment>> RankSegment::Fill(
 Result<std::unique_ptr<RankSegment>> RankSegment::Attach(const std::string& path, bool writable) {
   std::unique_ptr<RankSegment> segment(
       new RankSegment());  // NOLINT(cppcoreguidelines-owning-memory)
-  WT_ASSIGN_OR_RETURN(segment->file_, OpenFile(path, writable ? O_RDWR : O_RDONLY));
-  WT_ASSIGN_OR_RETURN(segment->lock_, OpenFile(path, O_RDONLY));
+  WT_ASSIGN_OR_RETURN(segment->file_, OpenFile(path, (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW));
+  WT_ASSIGN_OR_RETURN(segment->lock_, OpenFile(path, O_RDONLY | O_NOFOLLOW));
   segment->path_ = path;
   WT_ASSIGN_OR_RETURN(const uint64_t file_bytes, FileSize(segment->file_));
   if (file_bytes < kPage) {

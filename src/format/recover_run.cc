@@ -28,11 +28,6 @@ Result<std::set<Rank>> AllRanks(const std::string& run_dir, uint64_t run_id) {
   return ranks;
 }
 
-bool IsSegmentAlive(const std::string& path) {
-  Result<std::unique_ptr<RankSegment>> segment = RankSegment::Attach(path, true);
-  return segment.ok() && !(*segment)->LockWriter().ok();
-}
-
 // Whether anything of the rank is left to be mended.
 Result<bool> HasLeftovers(const std::string& run_dir, uint64_t run_id, Rank rank) {
   WT_ASSIGN_OR_RETURN(const auto journals, ListJournals(run_dir));

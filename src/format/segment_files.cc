@@ -7,11 +7,15 @@
 #include <string_view>
 #include <utility>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/format/rank_segment.h"
 
+#include "file_lock.h"
 #include "nascent_segment.h"
 #include "run_names.h"
 
@@ -44,10 +48,22 @@ struct FoundSegment {
   std::string path;
 };
 
+uid_t OwnerOf(const std::string& run_dir) {
+  struct stat info{};
+  return stat(run_dir.c_str(), &info) == 0 ? info.st_uid : geteuid();
+}
+
+bool IsFileOf(const std::string& path, uid_t owner) {
+  struct stat info{};
+  return lstat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) &&
+         (info.st_uid == owner || info.st_uid == geteuid());
+}
+
 std::vector<FoundSegment> FindAll(const std::string& run_dir, uint64_t run_id) {
   std::vector<FoundSegment> found;
-  const auto collect = [&found](const std::string& folder, std::string_view prefix,
-                                std::string_view suffix) {
+  const uid_t owner = OwnerOf(run_dir);
+  const auto collect = [&found, owner](const std::string& folder, std::string_view prefix,
+                                       std::string_view suffix) {
     for (const std::string& name : ListFolder(folder, "").value_or(std::vector<std::string>{})) {
       std::string_view tail = name;
       const size_t mark = tail.find(kNascentMark);
@@ -60,7 +76,7 @@ std::vector<FoundSegment> FindAll(const std::string& run_dir, uint64_t run_id) {
       const auto parsed = ParseTail(tail);
       if (parsed && mark != std::string_view::npos) {
         RemoveAbandoned(JoinPath(folder, name));
-      } else if (parsed) {
+      } else if (parsed && IsFileOf(JoinPath(folder, name), owner)) {
         found.push_back({*parsed, JoinPath(folder, name)});
       }
     }
@@ -74,6 +90,21 @@ std::vector<FoundSegment> FindAll(const std::string& run_dir, uint64_t run_id) {
 }
 
 }  // namespace
+
+Result<FileDescriptor> OpenOwnSegment(const std::string& path) {
+  WT_ASSIGN_OR_RETURN(FileDescriptor file, OpenFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+  struct stat info{};
+  if (fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_uid != geteuid()) {
+    return FailedPreconditionError("opening rank segment: not a file of this user: \"" + path +
+                                   "\"");
+  }
+  return file;
+}
+
+bool IsSegmentAlive(const std::string& path) {
+  const Result<FileDescriptor> file = OpenFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  return file.ok() && IsLocked(*file);
+}
 
 std::vector<std::string> FindSegments(const std::string& run_dir, uint64_t run_id, Rank rank) {
   std::vector<std::string> paths;

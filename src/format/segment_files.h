@@ -5,11 +5,22 @@
 #include <string>
 #include <vector>
 
+#include "wheeltapper/core/file.h"
 #include "wheeltapper/core/ids.h"
+#include "wheeltapper/core/status.h"
 
 namespace wheeltapper::format {
 
-// Paths of all segments of a rank, in order of incarnation; live and dead ones.
+// Opens what may be a segment for a look at its page and its lock, through no link.
+// FailedPrecondition for what is no regular file of this user's: anyone may put files into
+// /dev/shm, and what they hold is believed.
+Result<FileDescriptor> OpenOwnSegment(const std::string& path);
+
+// Whether a writer lives that holds the lock of this segment.
+bool IsSegmentAlive(const std::string& path);
+
+// Paths of all segments of a rank, in order of incarnation; live and dead ones. Those in /dev/shm
+// belong to this user or to the run's.
 std::vector<std::string> FindSegments(const std::string& run_dir, uint64_t run_id, Rank rank);
 
 // Ranks that have a segment.

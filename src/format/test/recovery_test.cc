@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -360,6 +361,56 @@ TEST(DeadRunsTest, ARunInTheSameFolderIsMadeWhole) {
   EXPECT_THAT(RecoverDeadRuns(folder.path(), clock, kSegmentFolder).recovered,
               testing::ElementsAre(run));
   EXPECT_FALSE(PathExists(path));
+}
+
+// Files that look like segments of `run`, which are none: nothing of them is touched or believed.
+void ExpectLeftAlone(const ScratchFolder& folder, const std::string& path) {
+  ManualClock clock;
+  clock.Advance(2 * kForgottenNs);
+  const DeadRunsReport report = RecoverDeadRuns(folder.path(), clock, folder.path());
+  EXPECT_THAT(report.recovered, IsEmpty());
+  EXPECT_EQ(report.segments_removed, 0);
+  EXPECT_TRUE(PathExists(path));
+}
+
+TEST(DeadRunsTest, WhatIsNoFileOfThisUserIsLeftAlone) {
+  const ScratchFolder folder;
+  const ManualClock clock;
+  const std::string run = folder.file("run");
+  const std::string elsewhere = folder.file("elsewhere");
+  const std::string path = folder.file("wheeltapper-00c0ffee00c0ffee-r00000-1");
+  LeaveSegment(elsewhere, run, clock);
+  ASSERT_EQ(symlink(elsewhere.c_str(), path.c_str()), 0);
+  ExpectLeftAlone(folder, path);
+  ASSERT_TRUE(RemoveFile(path).ok());
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  ExpectLeftAlone(folder, path);
+  ASSERT_TRUE(RemoveFile(path).ok());
+  constexpr uid_t kNobody = 65534;
+  LeaveSegment(path, run, clock);
+  if (geteuid() != 0 || chown(path.c_str(), kNobody, kNobody) != 0 ||
+      chmod(path.c_str(), 0666) != 0) {
+    GTEST_SKIP() << "chown is not permitted here: another user's file was not tested";
+  }
+  ExpectLeftAlone(folder, path);
+  // Neither as part of the run that it says it is of.
+  ASSERT_TRUE(MakeTestRun(run).ok());
+  const std::string ring = SegmentPathInRun(run, Rank{0}, 1);
+  ASSERT_TRUE(RenameFile(path, ring).ok());
+  EXPECT_EQ(RecoverRun(run)->ranks_recovered, 0);
+  EXPECT_TRUE(PathExists(ring));
+}
+
+TEST(DeadRunsTest, ASegmentThatWasCutOffIsPassedOver) {
+  const ScratchFolder folder;
+  const ManualClock clock;
+  const std::string run = folder.file("run");
+  const std::string path = folder.file("wheeltapper-00c0ffee00c0ffee-r00000-1");
+  LeaveSegment(path, run, clock);
+  ASSERT_EQ(truncate(path.c_str(), 100), 0);
+  ExpectLeftAlone(folder, path);
+  ASSERT_EQ(truncate(path.c_str(), 0), 0);
+  ExpectLeftAlone(folder, path);
 }
 
 }  // namespace
