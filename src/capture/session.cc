@@ -87,10 +87,11 @@ format::RankInfo DescribeRank(const SessionOptions& options, const Clock& clock)
   return info;
 }
 
-std::string AbsolutePath(const std::string& path) {
+// Without links: ".." behind one leads elsewhere than its text says.
+std::string RealPath(const std::string& path) {
   std::error_code error;
-  const std::filesystem::path absolute = std::filesystem::absolute(path, error);
-  return error ? "" : absolute.lexically_normal().string();
+  const std::filesystem::path real = std::filesystem::canonical(path, error);
+  return error ? "" : real.string();
 }
 
 Result<std::unique_ptr<format::RankSegment>> MakeSegment(const SessionOptions& options,
@@ -98,7 +99,7 @@ Result<std::unique_ptr<format::RankSegment>> MakeSegment(const SessionOptions& o
                                                          const CapturePlan& plan, uint64_t run_id,
                                                          uint64_t incarnation) {
   format::SegmentOptions segment;
-  segment.run_dir = AbsolutePath(options.run_dir);
+  segment.run_dir = RealPath(options.run_dir);
   segment.rank = options.rank;
   segment.run_id = run_id;
   segment.incarnation = incarnation;

@@ -83,19 +83,29 @@ std::string Absolute(const std::string& path) {
   return path.front() == '/' ? path : JoinPath(CurrentFolder(), path);
 }
 
-// The folder that an absolute path lies in, spelled as the job spells it.
-std::string ParentOf(const std::string& path) {
-  return std::filesystem::path(path).lexically_normal().parent_path().string();
+// The folder that the run's own folder lies in, without links, as the job's segments name it.
+std::string FolderOf(const std::string& run_dir) {
+  std::error_code error;
+  return std::filesystem::canonical(run_dir, error).parent_path().string();
 }
 
 // What a job that was killed together with its watcher left in shared memory.
 void BringInDeadRuns(const std::string& folder, bool quiet) {
   const format::DeadRunsReport report =
       format::RecoverDeadRuns(folder, SystemClock(), format::kSegmentFolder);
+  if (quiet) {
+    return;
+  }
   for (const std::string& run : report.recovered) {
-    if (!quiet) {
-      Say("brought in what a killed job left in memory: " + run);
-    }
+    Say("brought in what a killed job left in memory: " + run);
+  }
+  for (const std::string& run : report.gone) {
+    Say("gave back the shared memory of a killed job whose run is deleted: " + run);
+  }
+  for (const std::string& run : report.missing) {
+    Say(fmt::format("{}/{}* hold what a killed job left, and its run is not at {}; bring it back and "
+                    "run `wheeltapper fsck --repair` on it, or remove them",
+                    format::kSegmentFolder, format::kSegmentNamePrefix, run));
   }
 }
 
@@ -337,7 +347,7 @@ int RunVerb(const Arguments& arguments) {
   if (!arguments.quiet) {
     Say(fmt::format("run {}, recorded in {}", BaseName(*run_dir), *run_dir));
   }
-  BringInDeadRuns(ParentOf(*run_dir), arguments.quiet);
+  BringInDeadRuns(FolderOf(*run_dir), arguments.quiet);
   return Watch(arguments, *config, *run_dir, *package_folder);
 }
 

@@ -1,9 +1,11 @@
 // Shared memory of ranks that were killed together with their watcher: it would be held until the
 // machine restarts, for nobody recovers a run that nobody asks for any more.
+#include <cerrno>
 #include <cstring>
 #include <optional>
 #include <set>
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "wheeltapper/core/file.h"
@@ -23,6 +25,7 @@ struct DeadSegment {
   std::string path;
   std::string run_dir;
   uint64_t run_id = 0;
+  uint64_t run_device = 0;
   TimeNs heartbeat_ns = 0;
 };
 
@@ -40,7 +43,7 @@ std::optional<DeadSegment> LookAt(const std::string& path) {
   if (length == 0 || length == sizeof(page.run_dir)) {
     return std::nullopt;
   }
-  return DeadSegment{path, std::string(page.run_dir, length), page.run_id,
+  return DeadSegment{path, std::string(page.run_dir, length), page.run_id, page.run_device,
                      page.heartbeat_ns.load(std::memory_order_relaxed)};
 }
 
@@ -57,14 +60,31 @@ std::vector<DeadSegment> FindDead(const std::string& folder) {
   return dead;
 }
 
-enum class Home : uint8_t { kThere, kGone, kUnreadable };
+enum class Home : uint8_t { kThere, kGone, kMissing };
+
+// Whether the folder of the run lay where this one lies.
+bool IsFolderOf(const std::string& folder, const DeadSegment& dead) {
+  struct stat info{};
+  return stat(folder.c_str(), &info) == 0 && S_ISDIR(info.st_mode) &&
+         (dead.run_device == 0 || info.st_dev == dead.run_device);
+}
 
 Home HomeOf(const DeadSegment& dead) {
   const Result<RunInfo> run = ReadRunInfo(dead.run_dir);
-  if (run.ok()) {
-    return run->run_id == dead.run_id ? Home::kThere : Home::kGone;
+  if (run.ok() && run->run_id == dead.run_id) {
+    return Home::kThere;
   }
-  return run.status().code() == StatusCode::kNotFound ? Home::kGone : Home::kUnreadable;
+  struct stat info{};
+  const bool replaced = run.ok();
+  const bool absent = lstat(dead.run_dir.c_str(), &info) != 0 && errno == ENOENT;
+  const size_t slash = dead.run_dir.find_last_of('/');
+  const std::string parent = slash == std::string::npos ? "" : dead.run_dir.substr(0, slash + 1);
+  return (replaced || absent) && IsFolderOf(parent, dead) ? Home::kGone : Home::kMissing;
+}
+
+// A heartbeat that is ahead of the clock, or was never there, is of no age.
+bool IsForgotten(const DeadSegment& dead, const Clock& clock) {
+  return dead.heartbeat_ns > 0 && clock.MonotonicNs() - dead.heartbeat_ns > kForgottenNs;
 }
 
 }  // namespace
@@ -75,9 +95,13 @@ DeadRunsReport RecoverDeadRuns(const std::string& storage, const Clock& clock,
   std::set<std::string> runs;
   for (const DeadSegment& dead : FindDead(segment_folder)) {
     const Home home = HomeOf(dead);
-    if (home == Home::kGone && clock.MonotonicNs() - dead.heartbeat_ns > kForgottenNs) {
+    if (home == Home::kGone && IsForgotten(dead, clock)) {
       RemoveAbandoned(dead.path);
-      report.segments_removed += PathExists(dead.path) ? 0 : 1;
+      if (!PathExists(dead.path)) {
+        report.gone.push_back(dead.run_dir);
+      }
+    } else if (home == Home::kMissing && IsForgotten(dead, clock)) {
+      report.missing.push_back(dead.run_dir);
     } else if (home == Home::kThere && dead.run_dir == JoinPath(storage, BaseName(dead.run_dir))) {
       runs.insert(dead.run_dir);
     }

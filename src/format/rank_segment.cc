@@ -74,8 +74,11 @@ void InitialisePage(RankPage* page, const SegmentOptions& options, uint64_t jour
   page->blob_ring_bytes = blob_bytes;
   page->pid.store(getpid(), std::memory_order_relaxed);
   page->step.store(-1, std::memory_order_relaxed);
+  page->heartbeat_ns.store(SystemClock().MonotonicNs(), std::memory_order_relaxed);
   if (options.run_dir.size() < sizeof(page->run_dir)) {
     std::copy(options.run_dir.begin(), options.run_dir.end(), page->run_dir);
+    struct stat info{};
+    page->run_device = stat(options.run_dir.c_str(), &info) == 0 ? info.st_dev : 0;
   }
   page->magic = kRankPageMagic;
 }

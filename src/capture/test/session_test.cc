@@ -552,6 +552,22 @@ TEST(SessionTest, ASessionWhoseRunWasDeletedLeavesNoSharedMemory) {
   EXPECT_FALSE(PathExists(rank->segment_path));
 }
 
+TEST(SessionTest, TheSegmentNamesItsRunWithoutLinks) {
+  const TemporaryRun run;
+  const std::string real = std::filesystem::canonical(run.dir()).string();
+  const std::string link = run.dir() + "/link";
+  std::filesystem::create_directories(run.dir() + "/deep/deeper");
+  std::filesystem::create_directory_symlink(run.dir() + "/deep/deeper", link);
+  // As text, "link/../.." is the run's parent; as a path, it is the run.
+  const auto session = StartIn(link + "/../..", EveryStep());
+  ASSERT_NE(session, nullptr);
+  const auto rank = format::ReadRankInfo(run.dir(), Rank{0});
+  const auto segment = format::RankSegment::Attach(rank->segment_path, false);
+  ASSERT_TRUE(segment.ok()) << segment.status().ToString();
+  EXPECT_EQ((*segment)->page().run_dir, real);
+  EXPECT_TRUE(session->Stop(20 * kSecond).ok());
+}
+
 TEST(SessionTest, ASessionWhoseRunWasMovedLeavesWhatRecoveryNeeds) {
   const TemporaryRun run;
   const std::string elsewhere = run.dir() + "-moved";

@@ -1,7 +1,10 @@
 // Killed at any moment: nothing that was committed is lost, nothing is there twice.
 #include <algorithm>
+#include <cstddef>
 #include <cstdlib>
+#include <filesystem>
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
@@ -326,26 +329,74 @@ void LeaveSegment(const std::string& path, const std::string& run_dir, const Clo
   (*segment)->page().heartbeat_ns.store(clock.MonotonicNs());
 }
 
-TEST(DeadRunsTest, MemoryOfRunsThatAreGoneIsGivenBackAfterADay) {
+TEST(DeadRunsTest, MemoryOfRunsThatAreDeletedIsGivenBackAfterADay) {
   const ScratchFolder folder;
   ManualClock clock;
   const std::string run = folder.file("runs/run");
   const std::string path = folder.file("wheeltapper-00c0ffee00c0ffee-r00000-1");
+  ASSERT_TRUE(MakeDirectories(folder.file("runs")).ok());
+  ASSERT_TRUE(MakeTestRun(run).ok());
   LeaveSegment(path, run, clock);
+  ASSERT_TRUE(RenameFile(run, run + "-moved").ok());
   clock.Advance(kForgottenNs);
-  EXPECT_EQ(RecoverDeadRuns("", clock, folder.path()).segments_removed, 0);  // moved, perhaps
+  EXPECT_THAT(RecoverDeadRuns("", clock, folder.path()).gone, IsEmpty());
   clock.Advance(1);
   {
     auto alive = RankSegment::Attach(path, true);
     ASSERT_TRUE((*alive)->LockWriter().ok());
-    EXPECT_EQ(RecoverDeadRuns("", clock, folder.path()).segments_removed, 0);
+    EXPECT_THAT(RecoverDeadRuns("", clock, folder.path()).gone, IsEmpty());
   }
-  ASSERT_TRUE(MakeDirectories(folder.file("runs")).ok());
-  ASSERT_TRUE(MakeTestRun(run).ok());
-  EXPECT_EQ(RecoverDeadRuns("", clock, folder.path()).segments_removed, 0);
-  ASSERT_TRUE(RemoveFile(RunInfoPath(run)).ok());
-  EXPECT_EQ(RecoverDeadRuns("", clock, folder.path()).segments_removed, 1);
+  ASSERT_TRUE(RenameFile(run + "-moved", run).ok());
+  EXPECT_THAT(RecoverDeadRuns("", clock, folder.path()).gone, IsEmpty());
+  std::filesystem::remove_all(run);
+  EXPECT_THAT(RecoverDeadRuns("", clock, folder.path()).gone, testing::ElementsAre(run));
   EXPECT_FALSE(PathExists(path));
+}
+
+TEST(DeadRunsTest, MemoryOfARunThatIsOnlyOutOfReachIsKept) {
+  const ScratchFolder folder;
+  ManualClock clock;
+  const std::string run = folder.file("disk/runs/run");
+  const std::string path = folder.file("wheeltapper-00c0ffee00c0ffee-r00000-1");
+  ASSERT_TRUE(MakeDirectories(folder.file("disk/runs")).ok());
+  ASSERT_TRUE(MakeTestRun(run).ok());
+  LeaveSegment(path, run, clock);
+  clock.Advance(2 * kForgottenNs);
+  const auto expect_kept = [&](const char* why) {
+    const DeadRunsReport report = RecoverDeadRuns("", clock, folder.path());
+    EXPECT_THAT(report.gone, IsEmpty()) << why;
+    EXPECT_THAT(report.missing, testing::ElementsAre(run)) << why;
+    EXPECT_TRUE(PathExists(path)) << why;
+  };
+  ASSERT_TRUE(RenameFile(folder.file("disk"), folder.file("unmounted")).ok());
+  expect_kept("nothing is mounted");
+  ASSERT_TRUE(MakeDirectories(folder.file("disk")).ok());
+  expect_kept("the mount point is empty");
+  ASSERT_TRUE(WriteFileAtomically(folder.file("disk/runs"), "").ok());
+  expect_kept("the folder of runs is a file");
+  ASSERT_TRUE(RemoveFile(folder.file("disk/runs")).ok());
+  ASSERT_TRUE(MakeDirectories(run).ok());
+  expect_kept("the run is an empty mount point itself");
+  std::filesystem::remove_all(run);
+  uint64_t other_device = 1;
+  const FileDescriptor segment = OpenFile(path, O_RDWR).value();
+  ASSERT_TRUE(WriteAt(segment, offsetof(RankPage, run_device),
+                      {reinterpret_cast<const uint8_t*>(&other_device), sizeof(other_device)})
+                  .ok());
+  expect_kept("the folder of runs is on another disk");
+}
+
+TEST(DeadRunsTest, AJobKilledBeforeItsFirstHeartbeatHasItsDayToo) {
+  const ScratchFolder folder;
+  const std::string path = folder.file("wheeltapper-00c0ffee00c0ffee-r00000-1");
+  SegmentOptions options;
+  options.path = path;
+  options.run_dir = folder.file("run");
+  options.journal_ring_bytes = 1 << 16;
+  ASSERT_TRUE(RankSegment::Create(options).ok());
+  EXPECT_GT(RankSegment::Attach(path, false).value()->page().heartbeat_ns.load(), 0);
+  EXPECT_THAT(RecoverDeadRuns("", SystemClock(), folder.path()).gone, IsEmpty());
+  EXPECT_TRUE(PathExists(path));
 }
 
 TEST(DeadRunsTest, ARunInTheSameFolderIsMadeWhole) {
@@ -369,7 +420,7 @@ void ExpectLeftAlone(const ScratchFolder& folder, const std::string& path) {
   clock.Advance(2 * kForgottenNs);
   const DeadRunsReport report = RecoverDeadRuns(folder.path(), clock, folder.path());
   EXPECT_THAT(report.recovered, IsEmpty());
-  EXPECT_EQ(report.segments_removed, 0);
+  EXPECT_THAT(report.gone, IsEmpty());
   EXPECT_TRUE(PathExists(path));
 }
 

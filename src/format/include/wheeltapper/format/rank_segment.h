@@ -46,17 +46,19 @@ struct RankPage {
   uint64_t journal_ring_bytes;
   uint64_t blob_ring_bytes;
   std::atomic<int64_t> pid;
-  std::atomic<int64_t> step;          // last finished global step, −1 before the first
-  std::atomic<uint32_t> phase;        // Phase
-  std::atomic<uint32_t> fuse_blown;   // 1: capture switched itself off
-  std::atomic<int64_t> heartbeat_ns;  // CLOCK_MONOTONIC of the drain's last round
+  std::atomic<int64_t> step;         // last finished global step, −1 before the first
+  std::atomic<uint32_t> phase;       // Phase
+  std::atomic<uint32_t> fuse_blown;  // 1: capture switched itself off
+  std::atomic<int64_t>
+      heartbeat_ns;  // CLOCK_MONOTONIC of the drain's last round; at first, of the making
   std::atomic<int64_t> last_step_ns;  // CLOCK_MONOTONIC of the last finished step
   std::atomic<uint64_t> drained_seq;  // last record in the journal file
   std::atomic<uint64_t> gaps;
   RingPositions journal;
   RingPositions blob;
   // Where its run is, or was; ends with a 0. Empty: the path is longer, or the writer older.
-  char run_dir[2048];  // NOLINT(*-avoid-c-arrays): shared memory
+  char run_dir[2048];   // NOLINT(*-avoid-c-arrays): shared memory
+  uint64_t run_device;  // st_dev of that folder; 0: unknown
 };
 static_assert(sizeof(RankPage) <= 4096);
 inline constexpr uint64_t kRankPageMagic = 0x3147414E4B5457ULL;
@@ -110,7 +112,7 @@ class ByteRing {
 
 struct SegmentOptions {
   std::string path;     // from SegmentPath(), or any file on a local file system
-  std::string run_dir;  // absolute; for RecoverDeadRuns
+  std::string run_dir;  // absolute, without links; for RecoverDeadRuns
   Rank rank;
   uint64_t run_id = 0;
   uint64_t incarnation = 1;

@@ -84,10 +84,12 @@ Result<RecoveryReport> RecoverRun(const std::string& run_dir);
 // Gives back the shared memory of ranks that nobody recovered: killed together with their watcher.
 struct DeadRunsReport {
   std::vector<std::string> recovered;  // runs in `storage` that were made whole
-  int segments_removed = 0;            // of runs that are gone
+  std::vector<std::string> gone;       // runs that are deleted: their segments are removed
+  std::vector<std::string> missing;    // runs that are not there, or on a disk that is not: kept
 };
 // A run that is not where it was may have been moved, and be recovered there: its segments have
-// this long.
+// this long. It is deleted only where the folder that it lay in is still there, on the same disk: a
+// container without the volume and a disk that is not mounted look much the same.
 inline constexpr TimeNs kForgottenNs = TimeNs{24} * 3600 * 1'000'000'000;
 // `storage`: the absolute path of a folder that holds runs; those elsewhere are others' business.
 // What cannot be recovered now is tried again by the next call.
