@@ -17,6 +17,7 @@
 #include "wheeltapper/format/rank_segment.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/run_reader.h"
+#include "wheeltapper/format/watcher_lock.h"
 #include "wheeltapper/report/report.h"
 #include "wheeltapper/supervisor/job.h"
 
@@ -346,6 +347,10 @@ int RunVerb(const Arguments& arguments) {
   }
   if (!arguments.quiet) {
     Say(fmt::format("run {}, recorded in {}", BaseName(*run_dir), *run_dir));
+  }
+  const Result<format::WatcherLock> lock = format::WatcherLock::Take(*run_dir);
+  if (!lock.ok()) {
+    Say("warning: " + lock.status().message() + "; other runs may recover this one");
   }
   BringInDeadRuns(FolderOf(*run_dir), arguments.quiet);
   return Watch(arguments, *config, *run_dir, *package_folder);

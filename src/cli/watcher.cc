@@ -19,6 +19,8 @@ namespace wheeltapper::cli {
 namespace {
 
 constexpr TimeNs kDeliveryNs = 10'000'000'000;
+// A rank that outlives the command by so much is no remnant that is about to go.
+constexpr TimeNs kRecoveryNs = 5'000'000'000;
 // A passing fault (a full table of files, a slow disk) is tried again at the next look.
 constexpr int kMostFailures = 50;
 constexpr TimeNs kRecordNs = 1'000'000'000;
@@ -168,14 +170,26 @@ std::vector<rules::RuleStatus> Watcher::RuleStates() const {
   return states;
 }
 
+Status Watcher::BringInLastSteps() {
+  WT_ASSIGN_OR_RETURN(const format::RecoveryReport report,
+                      format::RecoverEndedRun(options_.run_dir, clock_, kRecoveryNs));
+  if (report.ranks_alive > 0) {
+    Say(fmt::format(
+        "warning: {} still written by another process, so the last steps may be "
+        "missing; `wheeltapper fsck --repair {}` brings them in when it has ended",
+        report.ranks_alive == 1 ? "a rank is" : std::to_string(report.ranks_alive) + " ranks are",
+        options_.run_dir));
+  }
+  return {};
+}
+
 void Watcher::Finish(const std::string& state, int exit_code, const std::string& reason) {
   const auto attempt = [](const char* doing, const std::function<Status()>& body) {
     if (const Status status = Try(body); !status.ok()) {
       SayError(fmt::format("{}: {}", doing, status.message()));
     }
   };
-  attempt("bringing in the last steps",
-          [this]() -> Status { return format::RecoverRun(options_.run_dir).status(); });
+  attempt("bringing in the last steps", [this] { return BringInLastSteps(); });
   Evaluate([this]() -> Status {
     WT_RETURN_IF_ERROR(Observe());
     return engine_->Finish(*trial_);

@@ -55,6 +55,7 @@ class Watcher {
   // Brings rules.json up to date when a rule's state has changed since, at most once a second: also
   // of a run that goes on, or whose watcher is killed, it says what is so.
   void RecordRules();
+  Status BringInLastSteps();
 
   Options options_;
   const Clock& clock_;

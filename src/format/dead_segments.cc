@@ -13,6 +13,7 @@
 #include "wheeltapper/format/rank_segment.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/run_reader.h"
+#include "wheeltapper/format/watcher_lock.h"
 
 #include "file_lock.h"
 #include "nascent_segment.h"
@@ -82,6 +83,18 @@ Home HomeOf(const DeadSegment& dead) {
   return (replaced || absent) && IsFolderOf(parent, dead) ? Home::kGone : Home::kMissing;
 }
 
+enum class Turn : uint8_t { kOurs, kSoon, kTheirs };
+
+// A watcher that lives brings in what its job leaves; where its lock does not reach, the segment of a
+// job that it is just burying is young.
+Turn TurnOf(const DeadSegment& dead, const Clock& clock) {
+  const TimeNs age_ns = clock.MonotonicNs() - dead.heartbeat_ns;
+  if (age_ns < 0 || IsWatched(dead.run_dir)) {
+    return Turn::kTheirs;
+  }
+  return age_ns < kSettledNs ? Turn::kSoon : Turn::kOurs;
+}
+
 // A heartbeat that is ahead of the clock, or was never there, is of no age.
 bool IsForgotten(const DeadSegment& dead, const Clock& clock) {
   return dead.heartbeat_ns > 0 && clock.MonotonicNs() - dead.heartbeat_ns > kForgottenNs;
@@ -103,7 +116,11 @@ DeadRunsReport RecoverDeadRuns(const std::string& storage, const Clock& clock,
     } else if (home == Home::kMissing && IsForgotten(dead, clock)) {
       report.missing.push_back(dead.run_dir);
     } else if (home == Home::kThere && dead.run_dir == JoinPath(storage, BaseName(dead.run_dir))) {
-      runs.insert(dead.run_dir);
+      const Turn turn = TurnOf(dead, clock);
+      report.again = report.again || turn == Turn::kSoon;
+      if (turn == Turn::kOurs) {
+        runs.insert(dead.run_dir);
+      }
     }
   }
   for (const std::string& run : runs) {

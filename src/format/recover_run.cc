@@ -1,7 +1,11 @@
 // Makes what dead writers left whole, by opening their journals as a writer would and closing them
 // cleanly.
+#include <algorithm>
+#include <iterator>
 #include <set>
 #include <utility>
+
+#include <poll.h>
 
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/format/run_directory.h"
@@ -90,6 +94,26 @@ Result<RecoveryReport> RecoverRun(const std::string& run_dir) {
                            .WithContext("recovering rank " + std::to_string(rank.value)));
   }
   return report;
+}
+
+Result<RecoveryReport> RecoverEndedRun(const std::string& run_dir, const Clock& clock,
+                                       TimeNs patience_ns) {
+  constexpr int kRoundMs = 20;
+  const TimeNs give_up_ns = clock.MonotonicNs() + patience_ns;
+  RecoveryReport total;
+  for (;;) {
+    WT_ASSIGN_OR_RETURN(RecoveryReport round, RecoverRun(run_dir));
+    total.ranks_recovered += round.ranks_recovered;
+    total.ranks_alive = round.ranks_alive;
+    total.records_replayed += round.records_replayed;
+    total.steps_discarded += round.steps_discarded;
+    total.files_sealed += round.files_sealed;
+    std::move(round.skipped.begin(), round.skipped.end(), std::back_inserter(total.skipped));
+    if (total.ranks_alive == 0 || clock.MonotonicNs() >= give_up_ns) {
+      return total;
+    }
+    (void)poll(nullptr, 0, kRoundMs);
+  }
 }
 
 }  // namespace wheeltapper::format

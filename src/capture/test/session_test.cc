@@ -564,7 +564,7 @@ TEST(SessionTest, TheSegmentNamesItsRunWithoutLinks) {
   const auto rank = format::ReadRankInfo(run.dir(), Rank{0});
   const auto segment = format::RankSegment::Attach(rank->segment_path, false);
   ASSERT_TRUE(segment.ok()) << segment.status().ToString();
-  EXPECT_EQ((*segment)->page().run_dir, real);
+  EXPECT_EQ(std::string((*segment)->page().run_dir), real);
   EXPECT_TRUE(session->Stop(20 * kSecond).ok());
 }
 

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
+#include <random>
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -15,6 +17,7 @@
 
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/core/thread.h"
+#include "wheeltapper/format/watcher_lock.h"
 
 #include "disk_journal_writer.h"
 #include "run_names.h"
@@ -318,11 +321,12 @@ TEST(RecoveryTest, AReaderFollowsWhileOneThreadWritesAndAnotherSeals) {
 }
 
 // A segment that a killed writer of `run_dir` left at `path`, its last heartbeat at `clock`'s time.
-void LeaveSegment(const std::string& path, const std::string& run_dir, const Clock& clock) {
+void LeaveSegment(const std::string& path, const std::string& run_dir, const Clock& clock,
+                  uint64_t run_id = kTestRunId) {
   SegmentOptions options;
   options.path = path;
   options.run_dir = run_dir;
-  options.run_id = kTestRunId;
+  options.run_id = run_id;
   options.journal_ring_bytes = 1 << 16;
   auto segment = RankSegment::Create(options);
   ASSERT_TRUE(segment.ok()) << segment.status().ToString();
@@ -399,18 +403,89 @@ TEST(DeadRunsTest, AJobKilledBeforeItsFirstHeartbeatHasItsDayToo) {
   EXPECT_TRUE(PathExists(path));
 }
 
+// A run in `folder` with a number of its own, for its segments are where all builds look; its path.
+std::string MakeOwnRun(const ScratchFolder& folder, uint64_t* run_id) {
+  RunInfo info;
+  info.run_id = *run_id = std::random_device()() | uint64_t{1} << 63;
+  EXPECT_TRUE(CreateRunDirectory(folder.file("run"), info).ok());
+  return folder.file("run");
+}
+
 TEST(DeadRunsTest, ARunInTheSameFolderIsMadeWhole) {
   const ScratchFolder folder;
-  const ManualClock clock;
-  const std::string run = folder.file("run");
-  ASSERT_TRUE(MakeTestRun(run).ok());
-  const std::string path =
-      SegmentPath(run, kTestRunId, Rank{0}, static_cast<uint64_t>(getpid()), 1 << 16);
-  LeaveSegment(path, run, clock);
+  ManualClock clock;
+  uint64_t run_id = 0;
+  const std::string run = MakeOwnRun(folder, &run_id);
+  const std::string path = SegmentPath(run, run_id, Rank{0}, 1, 1 << 16);
+  LeaveSegment(path, run, clock, run_id);
+  clock.Advance(kSettledNs);
   EXPECT_THAT(RecoverDeadRuns("/somewhere/else", clock, kSegmentFolder).recovered, IsEmpty());
   EXPECT_TRUE(PathExists(path));
   EXPECT_THAT(RecoverDeadRuns(folder.path(), clock, kSegmentFolder).recovered,
               testing::ElementsAre(run));
+  EXPECT_FALSE(PathExists(path));
+}
+
+TEST(DeadRunsTest, AJobThatHasJustDiedIsLeftToItsWatcher) {
+  const ScratchFolder folder;
+  ManualClock clock;
+  uint64_t run_id = 0;
+  const std::string run = MakeOwnRun(folder, &run_id);
+  const std::string path = SegmentPath(run, run_id, Rank{0}, 1, 1 << 16);
+  LeaveSegment(path, run, clock, run_id);
+  clock.Advance(kSettledNs - 1);
+  const DeadRunsReport young = RecoverDeadRuns(folder.path(), clock, kSegmentFolder);
+  EXPECT_THAT(young.recovered, IsEmpty());
+  EXPECT_TRUE(young.again);
+  clock.Advance(kForgottenNs);
+  {
+    const auto lock = WatcherLock::Take(run);
+    ASSERT_TRUE(lock.ok()) << lock.status().ToString();
+    EXPECT_EQ(WatcherLock::Take(run).status().code(), StatusCode::kUnavailable);
+    const DeadRunsReport watched = RecoverDeadRuns(folder.path(), clock, kSegmentFolder);
+    EXPECT_THAT(watched.recovered, IsEmpty());
+    EXPECT_FALSE(watched.again);
+    EXPECT_TRUE(PathExists(path));
+  }
+  EXPECT_THAT(RecoverDeadRuns(folder.path(), clock, kSegmentFolder).recovered,
+              testing::ElementsAre(run));
+}
+
+// Moves on by a second and calls `look` whenever it is read.
+class WatchedClock final : public Clock {
+ public:
+  explicit WatchedClock(std::function<void(int)> look) : look_(std::move(look)) {}
+  [[nodiscard]] TimeNs WallNs() const override { return 0; }
+  [[nodiscard]] TimeNs MonotonicNs() const override {
+    look_(++reads_);
+    return reads_ * TimeNs{1'000'000'000};
+  }
+
+ private:
+  std::function<void(int)> look_;
+  mutable int reads_ = 0;
+};
+
+TEST(RecoveryTest, ARankWhoseLockIsHeldForAMomentIsRecoveredAtTheEndOfItsJob) {
+  constexpr TimeNs kPatienceNs = 10'000'000'000;
+  const ScratchFolder folder;
+  const std::string run = folder.file("run");
+  ASSERT_TRUE(MakeTestRun(run).ok());
+  const ManualClock clock;
+  const std::string path = SegmentPathInRun(run, Rank{0}, 1);
+  LeaveSegment(path, run, clock);
+  std::unique_ptr<RankSegment> other = RankSegment::Attach(path, true).value();
+  ASSERT_TRUE(other->LockWriter().ok());
+  const WatchedClock never([](int /*reads*/) {});
+  EXPECT_EQ(RecoverEndedRun(run, never, kPatienceNs)->ranks_alive, 1);
+  const WatchedClock in_time([&other](int reads) {
+    if (reads == 4) {
+      other.reset();
+    }
+  });
+  const Result<RecoveryReport> report = RecoverEndedRun(run, in_time, kPatienceNs);
+  EXPECT_EQ(report->ranks_alive, 0);
+  EXPECT_EQ(report->ranks_recovered, 1);
   EXPECT_FALSE(PathExists(path));
 }
 

@@ -80,13 +80,20 @@ struct RecoveryReport {
   std::vector<SkippedBytes> skipped;
 };
 Result<RecoveryReport> RecoverRun(const std::string& run_dir);
+// The same for a run whose job has ended: ranks that seem alive are tried again for `patience_ns`,
+// since whoever looks at a dead rank or recovers it holds its lock meanwhile.
+Result<RecoveryReport> RecoverEndedRun(const std::string& run_dir, const Clock& clock,
+                                       TimeNs patience_ns);
 
 // Gives back the shared memory of ranks that nobody recovered: killed together with their watcher.
 struct DeadRunsReport {
   std::vector<std::string> recovered;  // runs in `storage` that were made whole
   std::vector<std::string> gone;       // runs that are deleted: their segments are removed
   std::vector<std::string> missing;    // runs that are not there, or on a disk that is not: kept
+  bool again = false;  // a job has died within kSettledNs: a later call may bring it in
 };
+// So long a job that died is left to its own watcher.
+inline constexpr TimeNs kSettledNs = TimeNs{60} * 1'000'000'000;
 // A run that is not where it was may have been moved, and be recovered there: its segments have
 // this long. It is deleted only where the folder that it lay in is still there, on the same disk: a
 // container without the volume and a disk that is not mounted look much the same.
