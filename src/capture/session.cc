@@ -8,6 +8,7 @@
 
 #include "wheeltapper/core/env.h"
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/host.h"
 
 #include "native_session.h"
 
@@ -58,17 +59,6 @@ format::Durability DurabilityOf(const Config& config) {
     return format::Durability::kInterval;
   }
   return durability == "step" ? format::Durability::kStep : format::Durability::kProcess;
-}
-
-std::string HostName() {
-  std::array<char, 256> name{};
-  return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
-}
-
-std::string BootId() {
-  std::string id = ReadWholeFile("/proc/sys/kernel/random/boot_id", 128).value_or("");
-  id.erase(std::remove(id.begin(), id.end(), '\n'), id.end());
-  return id;
 }
 
 format::RankInfo DescribeRank(const SessionOptions& options, const Clock& clock) {

@@ -2,6 +2,7 @@
 // machine restarts, for nobody recovers a run that nobody asks for any more.
 #include <cerrno>
 #include <cstring>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/host.h"
 #include "wheeltapper/format/journal.h"
 #include "wheeltapper/format/rank_segment.h"
 #include "wheeltapper/format/run_directory.h"
@@ -17,6 +19,7 @@
 
 #include "file_lock.h"
 #include "nascent_segment.h"
+#include "recover_run.h"
 #include "segment_files.h"
 
 namespace wheeltapper::format {
@@ -27,6 +30,7 @@ struct DeadSegment {
   std::string run_dir;
   uint64_t run_id = 0;
   uint64_t run_device = 0;
+  Rank rank;
   TimeNs heartbeat_ns = 0;
 };
 
@@ -44,8 +48,12 @@ std::optional<DeadSegment> LookAt(const std::string& path) {
   if (length == 0 || length == sizeof(page.run_dir)) {
     return std::nullopt;
   }
-  return DeadSegment{path, std::string(page.run_dir, length), page.run_id, page.run_device,
-                     page.heartbeat_ns.load(std::memory_order_relaxed)};
+  return DeadSegment{.path = path,
+                     .run_dir = std::string(page.run_dir, length),
+                     .run_id = page.run_id,
+                     .run_device = page.run_device,
+                     .rank = Rank{page.rank},
+                     .heartbeat_ns = page.heartbeat_ns.load(std::memory_order_relaxed)};
 }
 
 std::vector<DeadSegment> FindDead(const std::string& folder) {
@@ -83,16 +91,29 @@ Home HomeOf(const DeadSegment& dead) {
   return (replaced || absent) && IsFolderOf(parent, dead) ? Home::kGone : Home::kMissing;
 }
 
+// A rank that has moved to another machine since may live there, where its locks are not seen from
+// here: not every network file system passes them on.
+bool WroteHere(const DeadSegment& dead) {
+  const Result<RankInfo> rank = ReadRankInfo(dead.run_dir, dead.rank);
+  return rank.ok() && rank->host == HostName() && !rank->boot_id.empty() &&
+         rank->boot_id == BootId();
+}
+
 enum class Turn : uint8_t { kOurs, kSoon, kTheirs };
 
 // A watcher that lives brings in what its job leaves; where its lock does not reach, the segment of a
 // job that it is just burying is young.
 Turn TurnOf(const DeadSegment& dead, const Clock& clock) {
   const TimeNs age_ns = clock.MonotonicNs() - dead.heartbeat_ns;
-  if (age_ns < 0 || IsWatched(dead.run_dir)) {
+  if (age_ns < 0 || IsWatched(dead.run_dir) || !WroteHere(dead)) {
     return Turn::kTheirs;
   }
   return age_ns < kSettledNs ? Turn::kSoon : Turn::kOurs;
+}
+
+Result<RecoveryReport> Recover(const std::string& run_dir, const std::set<Rank>& ranks) {
+  WT_ASSIGN_OR_RETURN(const RunInfo info, ReadRunInfo(run_dir));
+  return RecoverRanks(run_dir, info, ranks);
 }
 
 // A heartbeat that is ahead of the clock, or was never there, is of no age.
@@ -105,7 +126,7 @@ bool IsForgotten(const DeadSegment& dead, const Clock& clock) {
 DeadRunsReport RecoverDeadRuns(const std::string& storage, const Clock& clock,
                                const std::string& segment_folder) {
   DeadRunsReport report;
-  std::set<std::string> runs;
+  std::map<std::string, std::set<Rank>> runs;
   for (const DeadSegment& dead : FindDead(segment_folder)) {
     const Home home = HomeOf(dead);
     if (home == Home::kGone && IsForgotten(dead, clock)) {
@@ -119,12 +140,12 @@ DeadRunsReport RecoverDeadRuns(const std::string& storage, const Clock& clock,
       const Turn turn = TurnOf(dead, clock);
       report.again = report.again || turn == Turn::kSoon;
       if (turn == Turn::kOurs) {
-        runs.insert(dead.run_dir);
+        runs[dead.run_dir].insert(dead.rank);
       }
     }
   }
-  for (const std::string& run : runs) {
-    const Result<RecoveryReport> done = RecoverRun(run);
+  for (const auto& [run, ranks] : runs) {
+    const Result<RecoveryReport> done = Recover(run, ranks);
     if (done.ok() && done->ranks_recovered > 0) {
       report.recovered.push_back(run);
     }

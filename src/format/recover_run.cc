@@ -1,5 +1,7 @@
 // Makes what dead writers left whole, by opening their journals as a writer would and closing them
 // cleanly.
+#include "recover_run.h"
+
 #include <algorithm>
 #include <iterator>
 #include <set>
@@ -85,15 +87,20 @@ Status RecoverRank(const std::string& run_dir, uint64_t run_id, Rank rank, Recov
 
 }  // namespace
 
-Result<RecoveryReport> RecoverRun(const std::string& run_dir) {
-  WT_ASSIGN_OR_RETURN(const RunInfo info, ReadRunInfo(run_dir));
-  WT_ASSIGN_OR_RETURN(const std::set<Rank> ranks, AllRanks(run_dir, info.run_id));
+Result<RecoveryReport> RecoverRanks(const std::string& run_dir, const RunInfo& info,
+                                    const std::set<Rank>& ranks) {
   RecoveryReport report;
   for (const Rank rank : ranks) {
     WT_RETURN_IF_ERROR(RecoverRank(run_dir, info.run_id, rank, &report)
                            .WithContext("recovering rank " + std::to_string(rank.value)));
   }
   return report;
+}
+
+Result<RecoveryReport> RecoverRun(const std::string& run_dir) {
+  WT_ASSIGN_OR_RETURN(const RunInfo info, ReadRunInfo(run_dir));
+  WT_ASSIGN_OR_RETURN(const std::set<Rank> ranks, AllRanks(run_dir, info.run_id));
+  return RecoverRanks(run_dir, info, ranks);
 }
 
 Result<RecoveryReport> RecoverEndedRun(const std::string& run_dir, const Clock& clock,

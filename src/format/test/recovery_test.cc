@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/host.h"
 #include "wheeltapper/core/thread.h"
 #include "wheeltapper/format/watcher_lock.h"
 
@@ -403,11 +404,20 @@ TEST(DeadRunsTest, AJobKilledBeforeItsFirstHeartbeatHasItsDayToo) {
   EXPECT_TRUE(PathExists(path));
 }
 
+RankInfo HereIs(Rank rank) {
+  RankInfo info;
+  info.rank = rank;
+  info.host = HostName();
+  info.boot_id = BootId();
+  return info;
+}
+
 // A run in `folder` with a number of its own, for its segments are where all builds look; its path.
 std::string MakeOwnRun(const ScratchFolder& folder, uint64_t* run_id) {
   RunInfo info;
   info.run_id = *run_id = std::random_device()() | uint64_t{1} << 63;
   EXPECT_TRUE(CreateRunDirectory(folder.file("run"), info).ok());
+  EXPECT_TRUE(WriteRankInfo(folder.file("run"), HereIs(Rank{0})).ok());
   return folder.file("run");
 }
 
@@ -424,6 +434,34 @@ TEST(DeadRunsTest, ARunInTheSameFolderIsMadeWhole) {
   EXPECT_THAT(RecoverDeadRuns(folder.path(), clock, kSegmentFolder).recovered,
               testing::ElementsAre(run));
   EXPECT_FALSE(PathExists(path));
+}
+
+TEST(DeadRunsTest, RanksOfOtherMachinesAreLeftToThem) {
+  const ScratchFolder folder;
+  ManualClock clock;
+  uint64_t run_id = 0;
+  const std::string run = MakeOwnRun(folder, &run_id);
+  const std::string path = SegmentPath(run, run_id, Rank{0}, 1, 1 << 16);
+  LeaveSegment(path, run, clock, run_id);
+  clock.Advance(kSettledNs);
+  // Rank 1 writes on another machine, which holds its locks without our seeing them.
+  const std::string journal = JournalPath(run, Rank{1}, 1);
+  ASSERT_TRUE(WriteFileAtomically(journal, "live").ok());
+  // And rank 0 has come back elsewhere.
+  for (const auto& [member, value] : {std::pair{&RankInfo::host, "another"},
+                                      std::pair{&RankInfo::boot_id, "another"},
+                                      std::pair{&RankInfo::boot_id, ""}}) {
+    RankInfo moved = HereIs(Rank{0});
+    moved.*member = value;
+    ASSERT_TRUE(WriteRankInfo(run, moved).ok());
+    EXPECT_THAT(RecoverDeadRuns(folder.path(), clock, kSegmentFolder).recovered, IsEmpty());
+    EXPECT_TRUE(PathExists(path));
+  }
+  ASSERT_TRUE(WriteRankInfo(run, HereIs(Rank{0})).ok());
+  EXPECT_THAT(RecoverDeadRuns(folder.path(), clock, kSegmentFolder).recovered,
+              testing::ElementsAre(run));
+  EXPECT_FALSE(PathExists(path));
+  EXPECT_EQ(*ReadWholeFile(journal, 100), "live");
 }
 
 TEST(DeadRunsTest, AJobThatHasJustDiedIsLeftToItsWatcher) {

@@ -1,0 +1,17 @@
+// Recovery of some of a run's ranks; RecoverRun is that of all.
+#pragma once
+
+#include <functional>
+#include <set>
+#include <string>
+
+#include "wheeltapper/core/ids.h"
+#include "wheeltapper/core/status.h"
+#include "wheeltapper/format/run_reader.h"
+
+namespace wheeltapper::format {
+
+Result<RecoveryReport> RecoverRanks(const std::string& run_dir, const RunInfo& info,
+                                    const std::set<Rank>& ranks);
+
+}  // namespace wheeltapper::format
