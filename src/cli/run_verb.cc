@@ -14,7 +14,6 @@
 
 #include "wheeltapper/cli/main.h"
 #include "wheeltapper/core/file.h"
-#include "wheeltapper/format/rank_segment.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/run_reader.h"
 #include "wheeltapper/format/watcher_lock.h"
@@ -22,6 +21,7 @@
 #include "wheeltapper/supervisor/job.h"
 
 #include "context.h"
+#include "dead_runs.h"
 #include "host.h"
 #include "job_environment.h"
 #include "render.h"
@@ -88,26 +88,6 @@ std::string Absolute(const std::string& path) {
 std::string FolderOf(const std::string& run_dir) {
   std::error_code error;
   return std::filesystem::canonical(run_dir, error).parent_path().string();
-}
-
-// What a job that was killed together with its watcher left in shared memory.
-void BringInDeadRuns(const std::string& folder, bool quiet) {
-  const format::DeadRunsReport report =
-      format::RecoverDeadRuns(folder, SystemClock(), format::kSegmentFolder);
-  if (quiet) {
-    return;
-  }
-  for (const std::string& run : report.recovered) {
-    Say("brought in what a killed job left in memory: " + run);
-  }
-  for (const std::string& run : report.gone) {
-    Say("gave back the shared memory of a killed job whose run is deleted: " + run);
-  }
-  for (const std::string& run : report.missing) {
-    Say(fmt::format("{}/{}* hold what a killed job left, and its run is not at {}; bring it back and "
-                    "run `wheeltapper fsck --repair` on it, or remove them",
-                    format::kSegmentFolder, format::kSegmentNamePrefix, run));
-  }
 }
 
 // The run's folder, with run.json and config.json in it.
@@ -293,6 +273,8 @@ int Watch(const Arguments& arguments, const Config& config, const std::string& r
   }
   late_job.Set(job->get());
   AttachCheck attach(run_dir, (*job)->pid(), clock);
+  DeadRuns dead_runs(FolderOf(run_dir), arguments.quiet);
+  dead_runs.Start();
   for (;;) {
     const Result<bool> over = (*job)->Poll(kTickNs);
     (*watcher)->Advance();
@@ -305,6 +287,7 @@ int Watch(const Arguments& arguments, const Config& config, const std::string& r
     }
   }
   const TimeNs elapsed = clock.MonotonicNs() - started;
+  dead_runs.Stop();
   attach.Finish();
   const supervisor::JobExit exit = (*job)->exit();
   (*watcher)->Finish(StateOf(exit), exit.exit_code, exit.stop_reason);
@@ -352,7 +335,6 @@ int RunVerb(const Arguments& arguments) {
   if (!lock.ok()) {
     Say("warning: " + lock.status().message() + "; other runs may recover this one");
   }
-  BringInDeadRuns(FolderOf(*run_dir), arguments.quiet);
   return Watch(arguments, *config, *run_dir, *package_folder);
 }
 

@@ -35,8 +35,8 @@ struct DeadSegment {
 };
 
 // Nothing for what another user owns, whatever its mode, a living writer holds, or an earlier
-// version made. Read and not mapped: the rings of a live job are none of our memory, and a file that
-// shrinks meanwhile ends a read, but kills who has it mapped.
+// version made. Read and not mapped: the rings of a live job are none of our memory, and a file
+// that shrinks meanwhile ends a read, but kills who has it mapped.
 std::optional<DeadSegment> LookAt(const std::string& path) {
   const Result<FileDescriptor> file = OpenOwnSegment(path);
   RankPage page{};
@@ -101,8 +101,8 @@ bool WroteHere(const DeadSegment& dead) {
 
 enum class Turn : uint8_t { kOurs, kSoon, kTheirs };
 
-// A watcher that lives brings in what its job leaves; where its lock does not reach, the segment of a
-// job that it is just burying is young.
+// A watcher that lives brings in what its job leaves; where its lock does not reach, the segment of
+// a job that it is just burying is young.
 Turn TurnOf(const DeadSegment& dead, const Clock& clock) {
   const TimeNs age_ns = clock.MonotonicNs() - dead.heartbeat_ns;
   if (age_ns < 0 || IsWatched(dead.run_dir) || !WroteHere(dead)) {
@@ -111,9 +111,10 @@ Turn TurnOf(const DeadSegment& dead, const Clock& clock) {
   return age_ns < kSettledNs ? Turn::kSoon : Turn::kOurs;
 }
 
-Result<RecoveryReport> Recover(const std::string& run_dir, const std::set<Rank>& ranks) {
+Result<RecoveryReport> Recover(const std::string& run_dir, const std::set<Rank>& ranks,
+                               const std::function<bool()>& stopped) {
   WT_ASSIGN_OR_RETURN(const RunInfo info, ReadRunInfo(run_dir));
-  return RecoverRanks(run_dir, info, ranks);
+  return RecoverRanks(run_dir, info, ranks, stopped);
 }
 
 // A heartbeat that is ahead of the clock, or was never there, is of no age.
@@ -124,7 +125,8 @@ bool IsForgotten(const DeadSegment& dead, const Clock& clock) {
 }  // namespace
 
 DeadRunsReport RecoverDeadRuns(const std::string& storage, const Clock& clock,
-                               const std::string& segment_folder) {
+                               const std::string& segment_folder,
+                               const std::function<bool()>& stopped) {
   DeadRunsReport report;
   std::map<std::string, std::set<Rank>> runs;
   for (const DeadSegment& dead : FindDead(segment_folder)) {
@@ -145,8 +147,10 @@ DeadRunsReport RecoverDeadRuns(const std::string& storage, const Clock& clock,
     }
   }
   for (const auto& [run, ranks] : runs) {
-    const Result<RecoveryReport> done = Recover(run, ranks);
-    if (done.ok() && done->ranks_recovered > 0) {
+    const Result<RecoveryReport> done = Recover(run, ranks, stopped);
+    if (!done.ok()) {
+      report.failed.push_back(run + ": " + done.status().message());
+    } else if (done->ranks_recovered > 0) {
       report.recovered.push_back(run);
     }
   }

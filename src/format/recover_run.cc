@@ -50,7 +50,8 @@ Result<bool> HasLeftovers(const std::string& run_dir, uint64_t run_id, Rank rank
   return false;
 }
 
-Status RecoverRank(const std::string& run_dir, uint64_t run_id, Rank rank, RecoveryReport* report) {
+Status RecoverRank(const std::string& run_dir, uint64_t run_id, Rank rank,
+                   const std::function<bool()>& stopped, RecoveryReport* report) {
   WT_ASSIGN_OR_RETURN(const bool leftovers, HasLeftovers(run_dir, run_id, rank));
   if (!leftovers) {
     return {};
@@ -73,6 +74,12 @@ Status RecoverRank(const std::string& run_dir, uint64_t run_id, Rank rank, Recov
     return {};
   }
   WT_RETURN_IF_ERROR(writer.status());
+  for (bool more = static_cast<bool>(stopped); more;) {
+    if (stopped()) {
+      return {};  // as if killed here
+    }
+    WT_ASSIGN_OR_RETURN(more, (*writer)->SealNext());
+  }
   WT_RETURN_IF_ERROR((*writer)->Close());
   ++report->ranks_recovered;
   const OpenFindings& findings = (*writer)->findings();
@@ -88,10 +95,14 @@ Status RecoverRank(const std::string& run_dir, uint64_t run_id, Rank rank, Recov
 }  // namespace
 
 Result<RecoveryReport> RecoverRanks(const std::string& run_dir, const RunInfo& info,
-                                    const std::set<Rank>& ranks) {
+                                    const std::set<Rank>& ranks,
+                                    const std::function<bool()>& stopped) {
   RecoveryReport report;
   for (const Rank rank : ranks) {
-    WT_RETURN_IF_ERROR(RecoverRank(run_dir, info.run_id, rank, &report)
+    if (stopped && stopped()) {
+      break;
+    }
+    WT_RETURN_IF_ERROR(RecoverRank(run_dir, info.run_id, rank, stopped, &report)
                            .WithContext("recovering rank " + std::to_string(rank.value)));
   }
   return report;
@@ -100,7 +111,7 @@ Result<RecoveryReport> RecoverRanks(const std::string& run_dir, const RunInfo& i
 Result<RecoveryReport> RecoverRun(const std::string& run_dir) {
   WT_ASSIGN_OR_RETURN(const RunInfo info, ReadRunInfo(run_dir));
   WT_ASSIGN_OR_RETURN(const std::set<Rank> ranks, AllRanks(run_dir, info.run_id));
-  return RecoverRanks(run_dir, info, ranks);
+  return RecoverRanks(run_dir, info, ranks, {});
 }
 
 Result<RecoveryReport> RecoverEndedRun(const std::string& run_dir, const Clock& clock,

@@ -11,7 +11,9 @@
 
 namespace wheeltapper::format {
 
+// `stopped` (or nothing) ends it before the next rank, and before the next file that is sealed.
 Result<RecoveryReport> RecoverRanks(const std::string& run_dir, const RunInfo& info,
-                                    const std::set<Rank>& ranks);
+                                    const std::set<Rank>& ranks,
+                                    const std::function<bool()>& stopped);
 
 }  // namespace wheeltapper::format

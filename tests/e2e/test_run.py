@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from installed import QUICKSTART, TRAIN, Run, as_json, program
@@ -294,4 +296,39 @@ def test_killing_the_trainer_loses_no_committed_step(tmp_path: Path) -> None:
     assert summary["state"] in ("failed", "stopped")
     # A step is printed after optimizer.step() returned, hence after its commit.
     assert summary["last_step"] >= printed[-1]
+    assert program("fsck", str(run), cwd=tmp_path).code == 0
+
+
+def is_unlocked(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return True
+
+
+def test_what_a_job_left_that_was_killed_with_its_watcher_is_brought_in_beside_the_next(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    watcher = subprocess.Popen(
+        ["wheeltapper", "run", "-q", "--name", "killed", "--set", "capture.every=1", "--", sys.executable, str(TRAIN)]
+        + ["--steps", "100000", "--pause", "0.001", "--ready", str(ready)],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+    )
+    wait_for(ready.exists)
+    run = tmp_path / "wheeltapper-runs" / "killed"
+    rank = json.loads((run / "ranks" / "r00000.json").read_text())
+    watcher.kill()
+    os.kill(rank["pid"], signal.SIGKILL)
+    watcher.wait()
+    segment = Path(rank["segment_path"])
+    with segment.open("r+b") as page:
+        wait_for(lambda: is_unlocked(page))
+        page.seek(72)  # its last heartbeat: when the machine started
+        page.write((1).to_bytes(8, "little"))
+    waits = f"until [ ! -e {segment} ] && ! ls {run}/journal/*.wtj; do sleep 0.05; done"
+    outcome = program("run", "--name", "next", "--", "sh", "-c", waits, cwd=tmp_path)
+    assert outcome.code == 0
+    assert f"brought in what a killed job left in memory: {run}" in outcome.err
     assert program("fsck", str(run), cwd=tmp_path).code == 0

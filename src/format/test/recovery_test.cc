@@ -21,6 +21,7 @@
 #include "wheeltapper/format/watcher_lock.h"
 
 #include "disk_journal_writer.h"
+#include "recover_run.h"
 #include "run_names.h"
 #include "test/test_run.h"
 
@@ -436,6 +437,46 @@ TEST(DeadRunsTest, ARunInTheSameFolderIsMadeWhole) {
   EXPECT_FALSE(PathExists(path));
 }
 
+TEST(DeadRunsTest, ARunThatCannotBeMadeWholeIsTold) {
+  const ScratchFolder folder;
+  ManualClock clock;
+  uint64_t run_id = 0;
+  const std::string run = MakeOwnRun(folder, &run_id);
+  const std::string path = SegmentPath(run, run_id, Rank{0}, 1, 1 << 16);
+  LeaveSegment(path, run, clock, run_id);
+  clock.Advance(kSettledNs);
+  std::filesystem::remove_all(JoinPath(run, kJournalFolder));
+  ASSERT_TRUE(WriteFileAtomically(JoinPath(run, kJournalFolder), "").ok());
+  const DeadRunsReport report = RecoverDeadRuns(folder.path(), clock, kSegmentFolder);
+  EXPECT_THAT(report.recovered, IsEmpty());
+  EXPECT_THAT(report.failed, testing::ElementsAre(testing::StartsWith(run + ": ")));
+  EXPECT_TRUE(RemoveFile(path).ok());
+}
+
+TEST(DeadRunsTest, ARecoveryThatIsStoppedIsFinishedByTheNext) {
+  const ManualClock clock;
+  for (int stop = 1;; ++stop) {
+    const ScratchFolder folder;
+    const std::string run = folder.file("run");
+    ASSERT_TRUE(MakeTestRun(run).ok());
+    ASSERT_FALSE(RunKilledAt(100'000, [&] { LiveShortly(run, clock); }));
+    int asked = 0;
+    const RunInfo info = ReadRunInfo(run).value();
+    const Result<RecoveryReport> report =
+        RecoverRanks(run, info, {Rank{0}}, [&] { return ++asked >= stop; });
+    ASSERT_TRUE(report.ok()) << report.status().ToString();
+    EXPECT_EQ(report->ranks_recovered, asked < stop ? 1 : 0);
+    ExpectWholePrefix(ReadRun(run), ExpectedLines(0, 5).size());  // step 6 may be in the ring still
+    ASSERT_TRUE(RecoverRun(run).ok());
+    EXPECT_THAT(ReadRun(run).lines, ElementsAreArray(ExpectedLines(0, 6))) << "stop " << stop;
+    EXPECT_THAT(CheckRun(run)->problems, testing::SizeIs(0)) << "stop " << stop;
+    if (asked < stop) {
+      EXPECT_GT(stop, 2);
+      break;
+    }
+  }
+}
+
 TEST(DeadRunsTest, RanksOfOtherMachinesAreLeftToThem) {
   const ScratchFolder folder;
   ManualClock clock;
@@ -448,9 +489,9 @@ TEST(DeadRunsTest, RanksOfOtherMachinesAreLeftToThem) {
   const std::string journal = JournalPath(run, Rank{1}, 1);
   ASSERT_TRUE(WriteFileAtomically(journal, "live").ok());
   // And rank 0 has come back elsewhere.
-  for (const auto& [member, value] : {std::pair{&RankInfo::host, "another"},
-                                      std::pair{&RankInfo::boot_id, "another"},
-                                      std::pair{&RankInfo::boot_id, ""}}) {
+  for (const auto& [member, value] :
+       {std::pair{&RankInfo::host, "another"}, std::pair{&RankInfo::boot_id, "another"},
+        std::pair{&RankInfo::boot_id, ""}}) {
     RankInfo moved = HereIs(Rank{0});
     moved.*member = value;
     ASSERT_TRUE(WriteRankInfo(run, moved).ok());

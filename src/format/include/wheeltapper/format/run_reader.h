@@ -90,6 +90,7 @@ struct DeadRunsReport {
   std::vector<std::string> recovered;  // runs in `storage` that were made whole
   std::vector<std::string> gone;       // runs that are deleted: their segments are removed
   std::vector<std::string> missing;    // runs that are not there, or on a disk that is not: kept
+  std::vector<std::string> failed;     // "RUN: why": runs in `storage` that could not be
   bool again = false;  // a job has died within kSettledNs: a later call may bring it in
 };
 // So long a job that died is left to its own watcher.
@@ -99,9 +100,11 @@ inline constexpr TimeNs kSettledNs = TimeNs{60} * 1'000'000'000;
 // container without the volume and a disk that is not mounted look much the same.
 inline constexpr TimeNs kForgottenNs = TimeNs{24} * 3600 * 1'000'000'000;
 // `storage`: the absolute path of a folder that holds runs; those elsewhere are others' business.
-// What cannot be recovered now is tried again by the next call.
+// What cannot be recovered now is tried again by the next call. `stopped` is asked before each file
+// that is sealed: what it leaves undone is what a kill there would leave.
 DeadRunsReport RecoverDeadRuns(const std::string& storage, const Clock& clock,
-                               const std::string& segment_folder);
+                               const std::string& segment_folder,
+                               const std::function<bool()>& stopped = {});
 
 // Checks every file of a run: headers, checksums, Parquet and safetensors structure, sequence
 // continuity. Never writes.
