@@ -1,6 +1,7 @@
 #include "background.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include <fcntl.h>
@@ -48,7 +49,9 @@ Background::Background(BackgroundOptions options, std::unique_ptr<format::RankSe
       segment_(std::move(segment)),
       recorder_(std::move(recorder)),
       writer_(std::move(writer)),
-      keep_free_bytes_(std::min(options_.keep_free_bytes, options_.free_disk_bytes() / 4)) {}
+      keep_free_bytes_(std::min(
+          options_.keep_free_bytes,
+          options_.free_disk_bytes().value_or(std::numeric_limits<uint64_t>::max()) / 4)) {}
 
 Background::~Background() { ForgetForkGuard(recorder_.get()); }
 
@@ -158,8 +161,11 @@ Status Background::DrainRound() {
 // Asked only while raw tensors come: nothing else fills a disk before its time.
 bool Background::DiskIsNearlyFull() {
   const uint64_t coming = segment_->blob_ring().Readable().size();
-  return coming > 0 && recorder_->disk_room() == DiskRoom::kPlenty &&
-         options_.free_disk_bytes() < keep_free_bytes_ + coming;
+  if (coming == 0 || recorder_->disk_room() != DiskRoom::kPlenty) {
+    return false;
+  }
+  const std::optional<uint64_t> free_bytes = options_.free_disk_bytes();
+  return free_bytes && *free_bytes < keep_free_bytes_ + coming;
 }
 
 Status Background::StopRaw() {
@@ -187,7 +193,7 @@ void Background::OnDiskRoom() {
   if (room == DiskRoom::kPlenty) {
     return;
   }
-  const uint64_t free_bytes = options_.free_disk_bytes();
+  const uint64_t free_bytes = options_.free_disk_bytes().value_or(0);
   if (free_bytes >= options_.resume_raw_bytes) {
     recorder_->SetDiskRoom(DiskRoom::kPlenty);
     const MutexLock lock(mutex_);

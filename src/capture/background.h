@@ -9,6 +9,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,9 @@ namespace wheeltapper::capture {
 struct BackgroundOptions {
   std::string run_dir;
   const Clock* clock = nullptr;
-  // Free bytes of the disk (mocked in tests); raw tensors resume when this much is there.
-  std::function<uint64_t()> free_disk_bytes;
+  // Free bytes of the disk (mocked in tests); raw tensors resume when this much is there. Nothing:
+  // unknown, so that they only stop, and for good, when a write has failed.
+  std::function<std::optional<uint64_t>()> free_disk_bytes;
   uint64_t resume_raw_bytes = uint64_t{256} << 20;
   // Raw tensors stop when less than this is free, or than a quarter of what was at the start: the
   // rest is for the statistics, for the end of the run, and for the job's own files.

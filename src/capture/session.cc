@@ -106,11 +106,13 @@ Result<std::unique_ptr<format::RankSegment>> MakeSegment(const SessionOptions& o
   return format::RankSegment::Create(segment);
 }
 
-std::function<uint64_t()> FreeBytesOf(const std::string& folder) {
-  return [folder]() -> uint64_t {
+// File systems without a size of their own (ramfs, many in user space) report 0 bytes, 0 of them
+// free: that is no full disk.
+std::function<std::optional<uint64_t>()> FreeBytesOf(const std::string& folder) {
+  return [folder]() -> std::optional<uint64_t> {
     std::error_code error;
     const auto space = std::filesystem::space(folder, error);
-    return error ? 0 : space.available;
+    return error || space.capacity == 0 ? std::nullopt : std::optional<uint64_t>(space.available);
   };
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
 #include <gmock/gmock.h>
 #include <sched.h>
@@ -371,6 +372,10 @@ class FakeWriter final : public format::JournalWriter {
     std::atomic<bool> hangs{false};
     std::atomic<int> discards{0};
     std::atomic<uint64_t> free_bytes{uint64_t{1} << 40};
+    std::atomic<bool> knows_room{true};
+    std::optional<uint64_t> FreeBytes() const {
+      return knows_room.load() ? std::optional<uint64_t>(free_bytes.load()) : std::nullopt;
+    }
   };
   explicit FakeWriter(std::shared_ptr<Disk> disk) : disk_(std::move(disk)) {}
   Result<uint64_t> Drain(format::RankSegment& segment) override {
@@ -409,7 +414,7 @@ class DiskTest : public ::testing::Test {
   void SetUp() override {
     SessionOptions options;
     options.run_dir = run_.dir();
-    options.free_disk_bytes = [disk = disk_] { return disk->free_bytes.load(); };
+    options.free_disk_bytes = [disk = disk_] { return disk->FreeBytes(); };
     auto session = NativeSession::Open(options, EveryStep(), SystemClock(),
                                        std::make_unique<FakeWriter>(disk_));
     ASSERT_TRUE(session.ok()) << session.status().ToString();
@@ -465,6 +470,47 @@ TEST_F(DiskTest, RawTensorsStopBeforeTheDiskIsFull) {
   Step();
   EXPECT_EQ(session_->counters().gaps, gaps + 1);
   EXPECT_TRUE(session_->Stop(10 * kSecond).ok());
+}
+
+TEST_F(DiskTest, RawTensorsAreTakenWhereTheRoomIsUnknown) {
+  disk_->knows_room.store(false);
+  disk_->free_bytes.store(0);
+  for (int i = 0; i < 3; ++i) {
+    Step();
+    ASSERT_TRUE(session_->Flush(10 * kSecond).ok());
+  }
+  EXPECT_EQ(disk_->discards.load(), 0);
+  EXPECT_EQ(session_->counters().gaps, 0);
+}
+
+TEST(UnknownRoomTest, RawTensorsAreTakenOnAFileSystemWithoutASize) {
+  const TemporaryRun run;
+  const std::string mounted = run.dir() + "/ramfs";
+  std::filesystem::create_directories(mounted);
+  if (mount("wheeltapper-test", mounted.c_str(), "ramfs", 0, "") != 0) {
+    GTEST_SKIP() << "mounting a ramfs is not permitted here";
+  }
+  format::RunInfo info;
+  info.format_version = 1;
+  info.min_reader = 1;
+  info.run_id = std::hash<std::string>{}(mounted);
+  EXPECT_TRUE(format::CreateRunDirectory(mounted + "/run", info).ok());
+  if (const auto session = StartIn(mounted + "/run", EveryStep()); session != nullptr) {
+    const Vector x(50'000);
+    const TensorItem item = x.item(*session->RegisterTensor({.name = "a", .shape = {50'000}}));
+    (void)session->armed(Mode::kTrain);
+    session->Record({&item, 1});
+    session->FinishStep(Mode::kTrain, {});
+    EXPECT_TRUE(session->Stop(10 * kSecond).ok());
+    EXPECT_EQ(session->counters().gaps, 0);
+    size_t tensors = 0;
+    for (const format::StepBatch& batch : ReadRun(mounted + "/run")) {
+      EXPECT_TRUE(batch.gaps.empty());
+      tensors += batch.tensors.size();
+    }
+    EXPECT_EQ(tensors, 1U);
+  }
+  umount(mounted.c_str());
 }
 
 TEST_F(DiskTest, ABrokenDiskBlowsTheFuseAndTrainingGoesOn) {

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -88,9 +89,10 @@ struct SessionOptions {
   std::string run_dir;  // must hold run.json
   Rank rank;
   int32_t world_size = 1;
-  std::string framework;                                // "torch 2.13.0"
-  std::string device;                                   // "cpu"
-  std::function<uint64_t()> free_disk_bytes = nullptr;  // null: of the disk that the run is on
+  std::string framework;  // "torch 2.13.0"
+  std::string device;     // "cpu"
+  // Null: of the disk that the run is on. Nothing where the file system does not say.
+  std::function<std::optional<uint64_t>()> free_disk_bytes = nullptr;
 };
 
 // Numbers for people: shown by `show`, the report and governor tests.
