@@ -112,8 +112,7 @@ void GatherPlan::HandOver(capture::Session& session) {
 }
 
 size_t GatherPlan::Record(capture::Session& session, double scale) {
-  held_.clear();
-  items_.clear();
+  const Release release(this);
   stats_.resize(entries_.size());
   for (Entry& entry : entries_) {
     PyObject* object = Find(entry);
@@ -137,13 +136,11 @@ size_t GatherPlan::Record(capture::Session& session, double scale) {
   }
   HandOver(session);
   UpdateNorm();
-  held_.clear();
   return items_.size();
 }
 
 bool GatherPlan::RecordOne(capture::Session& session, nb::handle object, capture::CaptureId id) {
-  held_.clear();
-  items_.clear();
+  const Release release(this);
   session_ns_ = 0;
   capture::TensorItem item{.id = id, .view = {}};
   const bool readable = View(object.ptr(), &item.view);
@@ -153,7 +150,6 @@ bool GatherPlan::RecordOne(capture::Session& session, nb::handle object, capture
   } else {
     session.RecordUnsupported(id);
   }
-  held_.clear();
   return readable;
 }
 

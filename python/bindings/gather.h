@@ -56,6 +56,21 @@ class GatherPlan {
     bool is_item = false;
     bool reported = false;  // its RecordUnsupported was sent
   };
+  // Lets go of the tensors that a call has looked up, however it ends: they are the user's
+  // gradients.
+  class Release {
+   public:
+    explicit Release(GatherPlan* plan) : plan_(plan) {}
+    Release(const Release&) = delete;
+    Release& operator=(const Release&) = delete;
+    ~Release() {
+      plan_->items_.clear();
+      plan_->held_.clear();
+    }
+
+   private:
+    GatherPlan* plan_;
+  };
   // The tensor of an entry as a new reference; nullptr without an error when there is none.
   static PyObject* Find(const Entry& entry);
   [[nodiscard]] bool IsPlain(PyObject* object) const;
