@@ -78,6 +78,9 @@ int FsckVerb(const Arguments& arguments) {
     if (!report.ok()) {
       return Fail(report.status());
     }
+    if (const Status cut = format::CutTornLines(*run); !cut.ok()) {
+      return Fail(cut);
+    }
     repaired = RepairJson(*report);
   }
   const Result<format::FsckReport> report = Check(*run, arguments.quiet);

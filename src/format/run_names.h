@@ -21,6 +21,9 @@ inline constexpr std::string_view kStepsTable = "steps";
 inline constexpr std::string_view kTables[] = {"scalars", "stats", "tensors",
                                                "gaps",    "metas", kStepsTable};
 
+// Of the JSON and line files; more than a run of years writes.
+inline constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
+
 struct JournalName {
   Rank rank;
   uint64_t file_number = 0;

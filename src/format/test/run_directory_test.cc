@@ -5,6 +5,7 @@
 
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/format/run_reader.h"
+#include "wheeltapper/format/watcher_lock.h"
 
 #include "run_names.h"
 #include "support/scratch_folder.h"
@@ -150,7 +151,32 @@ TEST(RunDirectoryTest, TextThatIsNoJsonIsFoundInEveryTextFile) {
     EXPECT_THAT(problems(name, "{}\n{}\n"), ElementsAre());
     EXPECT_THAT(problems(name, "{}\n{]\n{}\n"),
                 ElementsAre(std::string(name) + ": line 2 is not JSON"));
-    EXPECT_THAT(problems(name, "{}\n{"), ElementsAre(std::string(name) + ": line 2 is cut short"));
+    EXPECT_THAT(problems(name, "{}\n" + std::string(1000, '[') + "\n"),
+                ElementsAre(std::string(name) + ": line 2 is not JSON"));
+  }
+}
+
+TEST(RunDirectoryTest, ALastLineThatWasBeingWrittenIsNoDamage) {
+  const ScratchFolder folder;
+  ASSERT_TRUE(CreateRunDirectory(folder.path(), SomeRun()).ok());
+  const auto problems = [&folder] { return CheckRun(folder.path())->problems; };
+  for (const std::string& path : {FindingsPath(folder.path()), ActionsPath(folder.path())}) {
+    ASSERT_TRUE(WriteFileAtomically(path, "{}\n{}").ok());
+    EXPECT_TRUE(problems().empty()) << "a whole line";
+    ASSERT_TRUE(CutTornLines(folder.path()).ok());
+    EXPECT_EQ(*ReadWholeFile(path, 100), "{}\n{}");
+    ASSERT_TRUE(WriteFileAtomically(path, "{}\n{\"rule\": \"dead").ok());
+    ASSERT_EQ(problems().size(), 1U);
+    EXPECT_EQ(problems()[0].what, "line 2 is cut short");
+    EXPECT_FALSE(problems()[0].data_lost);
+    {
+      const auto watcher = WatcherLock::Take(folder.path());
+      ASSERT_TRUE(CutTornLines(folder.path()).ok());
+      EXPECT_EQ(problems().size(), 1U) << "it may be written now";
+    }
+    ASSERT_TRUE(CutTornLines(folder.path()).ok());
+    EXPECT_TRUE(problems().empty());
+    EXPECT_EQ(*ReadWholeFile(path, 100), "{}\n");
   }
 }
 

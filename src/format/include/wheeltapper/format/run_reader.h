@@ -85,6 +85,10 @@ Result<RecoveryReport> RecoverRun(const std::string& run_dir);
 Result<RecoveryReport> RecoverEndedRun(const std::string& run_dir, const Clock& clock,
                                        TimeNs patience_ns);
 
+// Cuts a torn last line off findings.jsonl and actions.jsonl, as their readers do. Leaves a run
+// that is watched alone: its watcher may be appending.
+Status CutTornLines(const std::string& run_dir);
+
 // Gives back the shared memory of ranks that nobody recovered: killed together with their watcher.
 struct DeadRunsReport {
   std::vector<std::string> recovered;  // runs in `storage` that were made whole
@@ -111,7 +115,8 @@ DeadRunsReport RecoverDeadRuns(const std::string& storage, const Clock& clock,
 struct FsckProblem {
   std::string file;
   std::string what;  // "checksum mismatch at offset 4096", …
-  bool data_lost;    // false: recoverable by RecoverRun (an unsealed journal, an open blob)
+  // False: mended by RecoverRun (an unsealed journal, an open blob) or CutTornLines.
+  bool data_lost;
 };
 struct FsckReport {
   uint64_t files_checked = 0;
