@@ -275,16 +275,10 @@ int Watch(const Arguments& arguments, const Config& config, const std::string& r
   AttachCheck attach(run_dir, (*job)->pid(), clock);
   DeadRuns dead_runs(FolderOf(run_dir), arguments.quiet);
   dead_runs.Start();
-  for (;;) {
-    const Result<bool> over = (*job)->Poll(kTickNs);
+  for (bool over = false; !over;) {
+    over = (*job)->Poll(kTickNs);
     (*watcher)->Advance();
     attach.Advance();
-    if (!over.ok()) {
-      return Fail(over.status());
-    }
-    if (*over) {
-      break;
-    }
   }
   const TimeNs elapsed = clock.MonotonicNs() - started;
   dead_runs.Stop();

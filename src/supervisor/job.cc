@@ -20,6 +20,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <ctime>
 #include <utility>
 
 #include <poll.h>
@@ -77,7 +78,7 @@ class RunningJob final : public Job {
   }
 
   Status Begin();
-  Result<bool> Poll(TimeNs timeout_ns) override;
+  bool Poll(TimeNs timeout_ns) override;
   void RequestStop(const std::string& reason, const rules::Finding& finding) override;
   [[nodiscard]] const JobExit& exit() const override { return exit_; }
   [[nodiscard]] int64_t pid() const override { return pid_; }
@@ -117,6 +118,7 @@ class RunningJob final : public Job {
   bool reaped_ = false;
   bool stopping_ = false;
   bool killed_ = false;
+  bool cannot_wait_ = false;
   TimeNs kill_at_ns_ = 0;
 
   // Shared with RequestStop.
@@ -164,11 +166,21 @@ void RunningJob::Release() {
   }
 }
 
-Result<bool> RunningJob::Poll(TimeNs timeout_ns) {
+bool RunningJob::Poll(TimeNs timeout_ns) {
   if (over()) {
     return true;
   }
-  WT_RETURN_IF_ERROR(WaitForEvents(stopping_ ? std::min(timeout_ns, kGroupCheckNs) : timeout_ns));
+  if (stopping_ || cannot_wait_) {
+    timeout_ns = std::min(timeout_ns, kGroupCheckNs);
+  }
+  if (const Status waited = WaitForEvents(timeout_ns); !waited.ok()) {
+    if (!std::exchange(cannot_wait_, true)) {
+      Log(LogLevel::kWarning, waited.message() + ": it is looked at now and then instead");
+    }
+    timespec pause{};
+    pause.tv_nsec = std::min(timeout_ns, kGroupCheckNs);
+    (void)nanosleep(&pause, nullptr);
+  }
   HandleSignals();
   HandleChild();  // also without SIGCHLD: signals coalesce
   AdvanceStop();

@@ -39,8 +39,9 @@ class Job : public actions::JobControl {
   // NotFound when there is no such command, FailedPrecondition when it may not be executed.
   static Result<std::unique_ptr<Job>> Start(const JobOptions& options, const Clock& clock);
   // Waits up to `timeout_ns` for the command or a signal, forwarding signals and carrying out a
-  // stop; true when it is over.
-  virtual Result<bool> Poll(TimeNs timeout_ns) = 0;
+  // stop; true when it is over. Never fails: where the system refuses to wait for events, that is
+  // logged once and the command is looked at every few milliseconds.
+  virtual bool Poll(TimeNs timeout_ns) = 0;
   [[nodiscard]] virtual const JobExit& exit() const = 0;
   [[nodiscard]] virtual int64_t pid() const = 0;
 };
