@@ -459,10 +459,11 @@ TEST_F(DiskTest, RawTensorsStopBeforeTheDiskIsFull) {
   ASSERT_TRUE(session_->Flush(10 * kSecond).ok());
   EXPECT_EQ(disk_->discards.load(), 0);
   disk_->free_bytes.store(uint64_t{64} << 20);  // enough now, but not with what comes
+  const int64_t gaps = session_->counters().gaps;
   Step();
   ASSERT_TRUE(session_->Flush(10 * kSecond).ok());
   EXPECT_EQ(disk_->discards.load(), 1);
-  const int64_t gaps = session_->counters().gaps;
+  EXPECT_EQ(session_->counters().gaps, gaps) << "the step was taken; the writer tells what is lost";
   Step();
   EXPECT_EQ(session_->counters().gaps, gaps + 1);
   disk_->free_bytes.store(uint64_t{256} << 20);
@@ -470,6 +471,38 @@ TEST_F(DiskTest, RawTensorsStopBeforeTheDiskIsFull) {
   Step();
   EXPECT_EQ(session_->counters().gaps, gaps + 1);
   EXPECT_TRUE(session_->Stop(10 * kSecond).ok());
+}
+
+TEST(NearlyFullDiskTest, RawTensorsThatAreDiscardedBecomeAGap) {
+  const TemporaryRun run;
+  std::atomic<uint64_t> free_bytes{uint64_t{1} << 40};
+  SessionOptions options;
+  options.run_dir = run.dir();
+  options.free_disk_bytes = [&free_bytes] { return std::optional(free_bytes.load()); };
+  auto session = Session::Start(options, EveryStep(), SystemClock()).value();
+  const Vector x(50'000);
+  const TensorItem item = x.item(*session->RegisterTensor({.name = "a", .shape = {50'000}}));
+  for (int step = 0; step < 2; ++step) {
+    (void)session->armed(Mode::kTrain);
+    session->Record({&item, 1});
+    session->FinishStep(Mode::kTrain, {});
+    ASSERT_TRUE(session->Flush(10 * kSecond).ok());
+    free_bytes.store(uint64_t{64} << 20);  // enough now, but not with what comes
+  }
+  ASSERT_TRUE(session->Stop(20 * kSecond).ok());
+  std::vector<int64_t> raw;
+  std::vector<int64_t> stats;
+  std::vector<format::GapReason> gaps;
+  for (const format::StepBatch& batch : ReadRun(run.dir())) {
+    raw.insert(raw.end(), batch.tensors.size(), batch.key.step.value);
+    stats.insert(stats.end(), batch.stats.size(), batch.key.step.value);
+    for (const format::GapRow& gap : batch.gaps) {
+      gaps.push_back(gap.gap.reason);
+    }
+  }
+  EXPECT_THAT(raw, testing::ElementsAre(0));
+  EXPECT_THAT(stats, testing::ElementsAre(0, 1));
+  EXPECT_THAT(gaps, testing::ElementsAre(format::GapReason::kDiskFull));
 }
 
 TEST_F(DiskTest, RawTensorsAreTakenWhereTheRoomIsUnknown) {
