@@ -248,10 +248,9 @@ void Background::WriteNotes() {
 }
 
 void Background::BuryFuse() {
-  if (fuse_buried_ || recorder_->live() || !recorder_->fuse().blown()) {
-    return;
+  if (!recorder_->live() && recorder_->fuse().blown()) {
+    recorder_->RecordFuse(kBuryDeadlineNs).IgnoreError("the next round tries again");
   }
-  fuse_buried_ = recorder_->RecordFuse(kBuryDeadlineNs).ok();  // else the next round tries again
 }
 
 std::vector<std::string> Background::TakeNotes() {

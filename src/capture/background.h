@@ -98,7 +98,6 @@ class Background : public std::enable_shared_from_this<Background> {
   // Drain thread's.
   TimeNs pause_ns_ = 0;
   int64_t noted_multiplier_ = 1;
-  bool fuse_buried_ = false;
 
   mutable Mutex mutex_;
   CondVar wake_;                                     // the threads wait here

@@ -68,8 +68,8 @@ class Recorder {
   Status AddOverheadScalars(TimeNs deadline_ns);
   Status Change(CaptureId id, const TensorSpec& spec, TimeNs deadline_ns);
   Status Meta(const std::string& json, TimeNs deadline_ns);
-  // After the fuse has blown: what is lost from now on, and why, as the last records. Close does it
-  // where nobody has.
+  // After the fuse has blown: what is lost from now on, and why, as the last records; once, however
+  // often it is called. Close does it where nobody has.
   Status RecordFuse(TimeNs deadline_ns);
 
   // --- hot path, as in session.h ---
@@ -262,7 +262,7 @@ class Recorder {
   uint64_t need_fired_ = 0;
   size_t need_mode_ = kModes;  // kModes: need_ is stale
   bool give_up_blocking_ = false;
-  bool fuse_buried_ = false;
+  std::atomic<bool> fuse_buried_ = false;  // written while busy_ is held
   // Records of a dropped step were published already (a Log came in between): no COMMIT lists them,
   // so they stay invisible, but a file must not end in the middle of a transaction.
   bool orphans_ = false;

@@ -147,10 +147,9 @@ Status Recorder::Meta(const std::string& json, TimeNs deadline_ns) {
 }
 
 void Recorder::BuryFuse() {
-  if (fuse_buried_) {
+  if (fuse_buried_.exchange(true, std::memory_order_relaxed)) {
     return;
   }
-  fuse_buried_ = true;
   DropStep(format::GapReason::kFuse);
   staged_scalars_.clear();
   open_ = Transaction{};
@@ -160,6 +159,9 @@ void Recorder::BuryFuse() {
 }
 
 Status Recorder::RecordFuse(TimeNs deadline_ns) {
+  if (fuse_buried_.load(std::memory_order_relaxed)) {
+    return Status::Ok();
+  }
   int64_t rounds = RoundsIn(deadline_ns);
   const Hold hold(this, &rounds);
   if (!hold.held()) {
