@@ -1,0 +1,44 @@
+#include "wheeltapper/core/process.h"
+
+#include <array>
+
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "wheeltapper/core/host.h"
+
+namespace wheeltapper {
+namespace {
+
+TEST(ProcessTest, AChildThatHasExitedCanStillBeWaitedFor) {
+  std::array<int, 2> hold{};
+  ASSERT_EQ(pipe(hold.data()), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    close(hold[1]);
+    char end = 0;
+    (void)!read(hold[0], &end, 1);
+    _exit(7);
+  }
+  close(hold[0]);
+  EXPECT_FALSE(HasExited(child));
+  close(hold[1]);
+  while (!HasExited(child)) {
+    sched_yield();
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), 7);
+  EXPECT_TRUE(HasExited(child));
+}
+
+TEST(HostTest, TheMachineAndItsStartHaveNames) {
+  EXPECT_FALSE(HostName().empty());
+  EXPECT_EQ(BootId(), BootId());
+  EXPECT_EQ(BootId().find('\n'), std::string::npos);
+}
+
+}  // namespace
+}  // namespace wheeltapper
