@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/process.h"
 
 #include "delivery.h"
 
@@ -95,11 +96,11 @@ class CommandDelivery final : public Delivery {
   Status Await(pid_t pid) {
     const FileDescriptor handle(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
     const TimeNs deadline = clock_.MonotonicNs() + options_.timeout_ns;
-    while (!HasEnded(pid) && clock_.MonotonicNs() < deadline) {
+    while (!HasExited(pid) && clock_.MonotonicNs() < deadline) {
       WaitForExit(handle, RemainingMs(deadline));
     }
     // It may have ended since the last look; what counts is whether it had to be killed.
-    const bool timed_out = !HasEnded(pid);
+    const bool timed_out = !HasExited(pid);
     if (timed_out) {
       kill(-pid, SIGKILL);
     }
@@ -128,13 +129,6 @@ class CommandDelivery final : public Delivery {
     return WIFEXITED(status) && WEXITSTATUS(status) == kTemporaryFailure
                ? UnavailableError("running the command: " + text)
                : FailedPreconditionError("running the command: " + text);
-  }
-
-  // Leaves the exit status where it is.
-  static bool HasEnded(pid_t pid) {
-    siginfo_t info = {};
-    const int asked = waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT);
-    return asked == 0 ? info.si_pid != 0 : errno == ECHILD;
   }
 
   // Returns early. Without a pidfd (kernels before 5.3, seccomp profiles that do not know it) the

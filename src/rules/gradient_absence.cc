@@ -1,5 +1,6 @@
 #include "gradient_absence.h"
 
+#include <limits>
 #include <string_view>
 
 namespace wheeltapper::rules {
@@ -56,8 +57,12 @@ bool GradientWatch::AllZero(const format::StepBatch& batch, const format::NameTa
 }
 
 bool GradientWatch::NoteWeights(const format::StepBatch& batch, const StatsIndex& index,
-                                const format::NameTable& names, GradientAbsence* absence) {
+                                const format::NameTable& names, const ModelDescription& model,
+                                GradientAbsence* absence) {
   bool moved = false;
+  // Rows come in the order of recording while a run is live, and sealed ones sorted by name.
+  constexpr size_t kNone = std::numeric_limits<size_t>::max();
+  size_t first = kNone;
   for (const format::StatsRow& row : batch.stats) {
     const TensorRole& role = roles_.Of(names, row.name);
     if (role.kind != TensorKind::kParameter && role.kind != TensorKind::kUpdate) {
@@ -71,7 +76,11 @@ bool GradientWatch::NoteWeights(const format::StepBatch& batch, const StatsIndex
       moved = moved || row.stats.abs_max > 0;
       continue;
     }
-    absence->tensor = absence->parameters == 0 ? role.subject : absence->tensor;
+    const size_t order = model.OrderOfParameter(role.subject).value_or(kNone - 1);
+    if (order < first) {
+      first = order;
+      absence->tensor = role.subject;
+    }
     ++absence->parameters;
     const auto [slot, is_new] = weights_.try_emplace(row.name, row.stats);
     moved = moved || (!is_new && !SameStats(slot->second, row.stats));
@@ -82,7 +91,8 @@ bool GradientWatch::NoteWeights(const format::StepBatch& batch, const StatsIndex
 
 std::optional<GradientAbsence> GradientWatch::Add(const format::StepBatch& batch,
                                                   const StatsIndex& index,
-                                                  const format::NameTable& names) {
+                                                  const format::NameTable& names,
+                                                  const ModelDescription& model) {
   const std::optional<format::NameId> without = NoteScalars(batch, names);
   const bool zero = AllZero(batch, names);
   if (!without && !zero) {
@@ -98,7 +108,7 @@ std::optional<GradientAbsence> GradientWatch::Add(const format::StepBatch& batch
     ++count.steps;
     absence.zero = true;
   }
-  if (NoteWeights(batch, index, names, &absence)) {
+  if (NoteWeights(batch, index, names, model, &absence)) {
     count.moved_until = count.steps;
     count.since_step = batch.key.step.value;
   }

@@ -16,6 +16,7 @@
 
 #include "wheeltapper/format/rows.h"
 
+#include "model_description.h"
 #include "stats_index.h"
 #include "tensor_names.h"
 
@@ -29,7 +30,8 @@ struct GradientAbsence {
   bool alone = false;      // other parameters have had gradients
   int64_t steps = 0;       // captured ones like this one, weights at rest
   int64_t since_step = 0;  // the first of them
-  std::string tensor;      // the first parameter concerned; "" when none is captured
+  std::string
+      tensor;  // the first parameter of the model that is concerned; "" when none is captured
   int64_t parameters = 0;  // how many of them are captured
 };
 
@@ -37,7 +39,7 @@ class GradientWatch {
  public:
   // What the batch shows; nothing where something has a gradient, or nobody looked.
   std::optional<GradientAbsence> Add(const format::StepBatch& batch, const StatsIndex& index,
-                                     const format::NameTable& names);
+                                     const format::NameTable& names, const ModelDescription& model);
   // True once a gradient has come and no optimizer is known to be without.
   [[nodiscard]] bool present() const { return any_gradient_ && without_.empty(); }
   [[nodiscard]] bool any_gradient() const { return any_gradient_; }
@@ -59,7 +61,8 @@ class GradientWatch {
   bool AllZero(const format::StepBatch& batch, const format::NameTable& names);
   // True when a parameter without a gradient moved since the last call; notes the parameters.
   bool NoteWeights(const format::StepBatch& batch, const StatsIndex& index,
-                   const format::NameTable& names, GradientAbsence* absence);
+                   const format::NameTable& names, const ModelDescription& model,
+                   GradientAbsence* absence);
 
   TensorRoles roles_;
   std::unordered_map<format::NameId, Count> without_;  // by the scalar

@@ -20,6 +20,7 @@
 #include "wheeltapper/core/env.h"
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/core/json.h"
+#include "wheeltapper/core/process.h"
 #include "wheeltapper/rules/python_rules.h"
 
 #include "sandbox.h"
@@ -354,15 +355,8 @@ class SandboxedRule final : public PythonRule {
   void WaitForExit() const {
     constexpr int kTries = 100;
     constexpr int kTryMs = 5;
-    for (int i = 0; process_.pid > 0 && i < kTries; ++i) {
-      siginfo_t info = {};
-      const int asked =
-          waitid(P_PID, static_cast<id_t>(process_.pid), &info, WEXITED | WNOHANG | WNOWAIT);
-      if (asked == 0 && info.si_pid == 0) {
-        (void)poll(nullptr, 0, kTryMs);
-      } else if (asked == 0 || errno != EINTR) {
-        return;
-      }
+    for (int i = 0; process_.pid > 0 && !HasExited(process_.pid) && i < kTries; ++i) {
+      (void)poll(nullptr, 0, kTryMs);
     }
   }
 

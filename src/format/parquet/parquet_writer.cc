@@ -19,7 +19,6 @@ namespace wheeltapper::format {
 namespace parquet {
 namespace {
 
-
 // A file under a temporary name, so that readers see all of it or nothing. Removed unless finished.
 class FileSink {
  public:

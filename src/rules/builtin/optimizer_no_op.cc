@@ -212,7 +212,8 @@ class OptimizerNoOp final : public Rule {
   }
 
   void JudgeGradients(const format::StepBatch& batch, RuleContext& context) {
-    const std::optional<GradientAbsence> absence = gradients_.Add(batch, index_, context.names());
+    const std::optional<GradientAbsence> absence =
+        gradients_.Add(batch, index_, context.names(), model_);
     looked_ = looked_ || absence;
     // Beside others that have theirs its turn may come: a task, or a stage of the training.
     const bool early =
