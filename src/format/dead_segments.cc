@@ -122,31 +122,42 @@ bool IsForgotten(const DeadSegment& dead, const Clock& clock) {
   return dead.heartbeat_ns > 0 && clock.MonotonicNs() - dead.heartbeat_ns > kForgottenNs;
 }
 
+using RanksByRun = std::map<std::string, std::set<Rank>>;
+
+// Into the report, or among what is to be recovered.
+void Sort(const DeadSegment& dead, const std::string& storage, const Clock& clock,
+          DeadRunsReport* report, RanksByRun* ours) {
+  const Home home = HomeOf(dead);
+  if (home == Home::kThere) {
+    if (dead.run_dir != JoinPath(storage, BaseName(dead.run_dir))) {
+      return;
+    }
+    const Turn turn = TurnOf(dead, clock);
+    report->again = report->again || turn == Turn::kSoon;
+    if (turn == Turn::kOurs) {
+      (*ours)[dead.run_dir].insert(dead.rank);
+    }
+  } else if (IsForgotten(dead, clock) && home == Home::kMissing) {
+    report->missing.push_back(dead.run_dir);
+  } else if (IsForgotten(dead, clock)) {
+    RemoveAbandoned(dead.path);
+    if (!PathExists(dead.path)) {
+      report->gone.push_back(dead.run_dir);
+    }
+  }
+}
+
 }  // namespace
 
 DeadRunsReport RecoverDeadRuns(const std::string& storage, const Clock& clock,
                                const std::string& segment_folder,
                                const std::function<bool()>& stopped) {
   DeadRunsReport report;
-  std::map<std::string, std::set<Rank>> runs;
+  RanksByRun ours;
   for (const DeadSegment& dead : FindDead(segment_folder)) {
-    const Home home = HomeOf(dead);
-    if (home == Home::kGone && IsForgotten(dead, clock)) {
-      RemoveAbandoned(dead.path);
-      if (!PathExists(dead.path)) {
-        report.gone.push_back(dead.run_dir);
-      }
-    } else if (home == Home::kMissing && IsForgotten(dead, clock)) {
-      report.missing.push_back(dead.run_dir);
-    } else if (home == Home::kThere && dead.run_dir == JoinPath(storage, BaseName(dead.run_dir))) {
-      const Turn turn = TurnOf(dead, clock);
-      report.again = report.again || turn == Turn::kSoon;
-      if (turn == Turn::kOurs) {
-        runs[dead.run_dir].insert(dead.rank);
-      }
-    }
+    Sort(dead, storage, clock, &report, &ours);
   }
-  for (const auto& [run, ranks] : runs) {
+  for (const auto& [run, ranks] : ours) {
     const Result<RecoveryReport> done = Recover(run, ranks, stopped);
     if (!done.ok()) {
       report.failed.push_back(run + ": " + done.status().message());

@@ -310,9 +310,9 @@ def is_unlocked(file: BinaryIO) -> bool:
 
 def test_what_a_job_left_that_was_killed_with_its_watcher_is_brought_in_beside_the_next(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
+    training = [sys.executable, str(TRAIN), "--steps", "100000", "--pause", "0.001", "--ready", str(ready)]
     watcher = subprocess.Popen(
-        ["wheeltapper", "run", "-q", "--name", "killed", "--set", "capture.every=1", "--", sys.executable, str(TRAIN)]
-        + ["--steps", "100000", "--pause", "0.001", "--ready", str(ready)],
+        ["wheeltapper", "run", "-q", "--name", "killed", "--set", "capture.every=1", "--", *training],
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
     )
