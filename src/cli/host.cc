@@ -57,12 +57,6 @@ std::string GitCommit(std::string folder) {
 
 }  // namespace
 
-std::string HostName() {
-  std::array<char, HOST_NAME_MAX + 1> name{};
-  gethostname(name.data(), name.size() - 1);
-  return name.data();
-}
-
 std::string CurrentFolder() {
   std::array<char, PATH_MAX> path{};
   return getcwd(path.data(), path.size()) == nullptr ? "" : path.data();

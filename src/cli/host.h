@@ -7,7 +7,6 @@
 
 namespace wheeltapper::cli {
 
-std::string HostName();
 std::string CurrentFolder();
 uint64_t RandomBits();
 // "cpu" → "AMD EPYC …", "cores", "memory_gib", "kernel", "git_commit" (of the working folder),

@@ -14,6 +14,7 @@
 
 #include "wheeltapper/cli/main.h"
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/host.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/run_reader.h"
 #include "wheeltapper/format/watcher_lock.h"

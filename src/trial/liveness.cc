@@ -8,6 +8,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "wheeltapper/core/host.h"
+
 namespace wheeltapper::trial {
 namespace {
 
@@ -36,16 +38,6 @@ bool IsLocked(const std::string& path) {
   }
   (void)flock(file->get(), LOCK_UN);
   return false;
-}
-
-// Which boot of which machine this is; segments of another one say nothing here.
-std::string BootId() {
-  Result<std::string> text = ReadWholeFile("/proc/sys/kernel/random/boot_id", 256);
-  std::string id = text.ok() ? *text : "";
-  while (!id.empty() && (id.back() == '\n' || id.back() == ' ')) {
-    id.pop_back();
-  }
-  return id;
 }
 
 std::optional<TimeNs> ModifiedNs(const std::string& path) {

@@ -31,7 +31,7 @@ tidy_step() {
   shift 2
   (($# > 0)) || return 0
   say "./dev: clang-tidy on $# files"
-  lint_step "$name" xargs -a <(printf '%s\n' "$@") -P 2 -n 4 clang-tidy --quiet "--checks=$checks" -p build/debug
+  lint_step "$name" xargs -a <(printf '%s\n' "$@") -P 2 -n 4 clang-tidy --quiet "--checks=$checks" -p build/tidy
 }
 
 run_tidy() {
@@ -45,8 +45,8 @@ run_tidy() {
     say "./dev: no changed C++ file for clang-tidy"
     return
   fi
-  # The commands of the clang build: clang-tidy does not know GCC's warnings.
-  configure_clang || { add_counts tidy 0 0 1 0; return; }
+  # The commands of the clang build, file by file: clang-tidy does not know GCC's warnings.
+  configure_clang tidy -DCMAKE_UNITY_BUILD=OFF || { add_counts tidy 0 0 1 0; return; }
   mapfile -t tests < <(printf '%s\n' "${files[@]}" | grep -E '/(test|fuzz|bench)/')
   mapfile -t files < <(printf '%s\n' "${files[@]}" | grep -vE '/(test|fuzz|bench)/')
   tidy_step tidy '' "${files[@]}"

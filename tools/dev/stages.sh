@@ -37,11 +37,12 @@ configure() {
   quietly "configure-$preset" cmake -S "$WT_ROOT" --preset "$preset" "$@"
 }
 
-# configure_clang: build/debug, the one that clang compiles.
+# configure_clang FOLDER ARGUMENTS…: build/FOLDER, for what clang compiles or clang-tidy reads.
 configure_clang() {
-  local clang
+  local folder=$1 clang
+  shift
   clang=$(find_clang)
-  configure debug -DCMAKE_CXX_COMPILER="$clang" -DCMAKE_C_COMPILER="${clang/clang++/clang}"
+  configure debug -B "$WT_ROOT/build/$folder" -DCMAKE_CXX_COMPILER="$clang" -DCMAKE_C_COMPILER="${clang/clang++/clang}" "$@"
 }
 
 # ctest_stage NAME LABELS REGEX: runs what matches in build/NAME.
@@ -106,7 +107,7 @@ stage_wheel() {
 # clang: thread-safety annotations and interface headers that stand alone. Builds, runs nothing.
 stage_debug() {
   local start=$SECONDS
-  if configure_clang &&
+  if configure_clang debug -DCMAKE_UNITY_BUILD=ON &&
     quietly build-debug cmake --build "$WT_ROOT/build/debug" -j "$(jobs_count)" --target wheeltapper_libraries &&
     quietly build-headers cmake --build "$WT_ROOT/build/debug" -j "$(jobs_count)" --target all_verify_interface_header_sets; then
     add_counts debug $((SECONDS - start)) 2 0 0
