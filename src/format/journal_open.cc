@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/format/rank_segment.h"
 #include "wheeltapper/format/run_directory.h"
 
 #include "disk_journal_writer.h"

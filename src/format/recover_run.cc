@@ -10,6 +10,7 @@
 #include <poll.h>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/format/rank_segment.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/run_reader.h"
 

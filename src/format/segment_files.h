@@ -16,9 +16,6 @@ namespace wheeltapper::format {
 // /dev/shm, and what they hold is believed.
 Result<FileDescriptor> OpenOwnSegment(const std::string& path);
 
-// Whether a writer lives that holds the lock of this segment.
-bool IsSegmentAlive(const std::string& path);
-
 // Paths of all segments of a rank, in order of incarnation; live and dead ones. Those in /dev/shm
 // belong to this user or to the run's.
 std::vector<std::string> FindSegments(const std::string& run_dir, uint64_t run_id, Rank rank);

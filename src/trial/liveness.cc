@@ -4,8 +4,6 @@
 #include <optional>
 #include <utility>
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "wheeltapper/core/host.h"
@@ -23,21 +21,6 @@ const format::RankPage* PageOf(const MappedFile& segment) {
   }
   const auto* page = reinterpret_cast<const format::RankPage*>(segment.bytes().data());
   return page->magic == format::kRankPageMagic ? page : nullptr;
-}
-
-// True when somebody holds the writer's lock. A shared lock is asked for and given back at once:
-// it disturbs nobody but a writer that starts on this very file at this very moment, and writers
-// lock a segment before it gets its name.
-bool IsLocked(const std::string& path) {
-  Result<FileDescriptor> file = OpenFile(path, O_RDONLY);
-  if (!file.ok()) {
-    return false;
-  }
-  if (flock(file->get(), LOCK_SH | LOCK_NB) != 0) {
-    return true;
-  }
-  (void)flock(file->get(), LOCK_UN);
-  return false;
 }
 
 std::optional<TimeNs> ModifiedNs(const std::string& path) {
@@ -78,7 +61,7 @@ void Liveness::LookAt(Rank rank, RankLife* life) {
   }
   const TimeNs age = clock_.MonotonicNs() - page->heartbeat_ns.load(std::memory_order_acquire);
   const bool surely_alive = age >= 0 && age < kSurelyAliveNs;
-  life->writing = surely_alive || IsLocked(life->segment_path);
+  life->writing = surely_alive || format::IsSegmentAlive(life->segment_path);
   life->live = life->writing || (age >= 0 && age < kLivenessTimeoutNs);
 }
 

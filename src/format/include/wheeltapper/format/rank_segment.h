@@ -174,4 +174,9 @@ std::string SegmentPath(const std::string& run_dir, uint64_t run_id, Rank rank,
 // The second of these, for when the first turned out to be full.
 std::string SegmentPathInRun(const std::string& run_dir, Rank rank, uint64_t incarnation);
 
+// Whether a writer lives that holds the lock of this segment. A shared lock is asked for and given
+// back at once: it disturbs nobody but a writer that starts on this very file at this very moment,
+// and writers lock a segment before it gets its name.
+bool IsSegmentAlive(const std::string& path);
+
 }  // namespace wheeltapper::format
