@@ -1,6 +1,5 @@
 // The extension module wheeltapper._native: capture, trial and tensor reductions for Python. It
 // links no framework.
-#include <array>
 #include <cstdint>
 #include <map>
 #include <random>
@@ -17,6 +16,7 @@
 #include "wheeltapper/core/clock.h"
 #include "wheeltapper/core/config.h"
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/host.h"
 #include "wheeltapper/format/journal.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/run_reader.h"
@@ -34,11 +34,6 @@ namespace wheeltapper::python {
 namespace {
 
 namespace nb = nanobind;
-
-std::string HostName() {
-  std::array<char, 256> name{};
-  return gethostname(name.data(), name.size() - 1) == 0 ? std::string(name.data()) : std::string();
-}
 
 uint64_t RandomId() {
   std::random_device device;
@@ -63,7 +58,15 @@ void CreateRun(const std::string& run_dir, const std::string& name,
     info.wheeltapper_version = WT_VERSION;
     info.environment = environment;
     WT_RETURN_IF_ERROR(format::CreateRunDirectory(run_dir, info));
-    return WriteFileAtomically(format::ConfigPath(run_dir), config.ToJson());
+    // As `wheeltapper run` does: addresses of actions may be secrets.
+    return WriteFileAtomically(format::ConfigPath(run_dir), config.Without("actions").ToJson());
+  }));
+}
+
+std::string StoragePath() {
+  return Unwrap(WithoutGil([]() -> Result<std::string> {
+    WT_ASSIGN_OR_RETURN(const Config config, Config::Load(ConfigSources::Current()));
+    return config.GetText("storage.path");
   }));
 }
 
@@ -129,6 +132,7 @@ nb::dict Fsck(const std::string& run_dir) {
 }
 
 void BindRuns(nb::module_& m) {
+  m.def("storage_path", &StoragePath, "The configured folder that holds the run directories.");
   m.def("create_run", &CreateRun, nb::arg("run_dir"), nb::kw_only(), nb::arg("name") = "",
         nb::arg("argv") = std::vector<std::string>(), nb::arg("cwd") = "",
         nb::arg("environment") = std::map<std::string, std::string>(),

@@ -15,6 +15,7 @@ PLAIN_LOOP = """
     from wheeltapper import _session
     from wheeltapper._fuse import FUSE
     from wheeltapper.torch.capture import CAPTURE
+    from torch._dynamo.utils import unpatched_nn_module_call_impl
     FUSE.strict = False
     model = torch.nn.Linear(4, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -27,7 +28,7 @@ PLAIN_LOOP = """
         optimizer.step()
     while not len(wheeltapper.open(_session.running().run_dir).gaps()):
         time.sleep(0.01)
-    print(FUSE.blown)
+    print(FUSE.blown, torch.nn.Module._call_impl is unpatched_nn_module_call_impl)
 """
 
 
@@ -119,7 +120,7 @@ def test_a_mistake_in_the_configuration_is_raised_to_who_asked(tmp_path, call):
 
 def test_without_a_watcher_the_first_error_and_the_end_of_recording_are_on_stderr(tmp_path):
     done = alone(tmp_path, PLAIN_LOOP.format(attach="wheeltapper.attach(model, optimizer)"))
-    assert (done.returncode, done.stdout) == (0, "True\n")
+    assert (done.returncode, done.stdout) == (0, "True True\n")
     first, last = done.stderr.splitlines()
     assert first.startswith("wheeltapper: an error of Wheeltapper's own, the job goes on: TypeError: ")
     assert last.startswith("wheeltapper: recording ended at step 2 after 8 errors, the job goes on: TypeError: ")
@@ -127,7 +128,17 @@ def test_without_a_watcher_the_first_error_and_the_end_of_recording_are_on_stder
 
 def test_under_a_watcher_they_are_noted_for_it(script):
     done = script.run(PLAIN_LOOP.format(attach=""))
-    assert (done.stdout, done.stderr) == (b"True\n", b"")
+    assert (done.stdout, done.stderr) == (b"True True\n", b"")
     notes = script.notes()
     assert "an error of Wheeltapper's own, the job goes on: TypeError" in notes
     assert "recording ended at step 2 after 8 errors" in notes
+
+
+def test_a_run_without_a_watcher_lies_where_the_configuration_says_and_holds_no_address(tmp_path):
+    settings = '[storage]\npath = "kept/runs"\n[actions.webhook]\nurl = "https://example.invalid/secret"\n'
+    (tmp_path / "wheeltapper.toml").write_text(settings)
+    done = alone(tmp_path, "import wheeltapper; wheeltapper.log('a', 1)")
+    assert (done.returncode, done.stderr) == (0, "")
+    (run,) = (tmp_path / "kept" / "runs").glob("mine-*")
+    assert wheeltapper.open(run).scalars("a").value.tolist() == [1.0]
+    assert "secret" not in (run / "config.json").read_text()

@@ -138,12 +138,15 @@ def test_loss_modules_are_recorded_for_training_and_evaluation(job):
     assert evaluation.step.tolist() == [1]
 
 
-def test_a_watched_loss_module_can_be_pickled_and_copied():
-    from wheeltapper.torch.losses import LossBook, watch_loss
+def test_a_hooked_loss_module_can_be_pickled_and_copied():
+    from wheeltapper.torch.losses import LossBook, LossModules
 
+    modules = LossModules(LossBook(), lambda *_: None)
     criterion = nn.MSELoss()
-    watch_loss(criterion, LossBook())
-    watch_loss(criterion, LossBook())
+    modules.add(criterion)
+    assert len(criterion._forward_hooks) == 0
+    modules.on_compile()
+    modules.add(criterion)
     assert len(criterion._forward_hooks) == 1
     data = pickle.dumps(criterion)
     assert b"wheeltapper" not in data
@@ -166,19 +169,96 @@ def test_activations_and_learning_rate(job):
     assert trial.scalars("learning_rate.group1").value.tolist() == [0.5, 0.5]
 
 
-def test_no_hook_stays_while_a_step_is_not_armed(job):
+def test_modules_are_called_as_ever_while_a_step_is_not_armed(job):
     def loop():
-        from torch.nn.modules import module
+        from torch._dynamo.utils import unpatched_nn_module_call_impl as plain
 
         model = Net()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         train(model, optimizer, 1)
-        assert len(module._global_forward_hooks) == 0
+        assert nn.Module._call_impl is plain
         train(model, optimizer, 3)
-        assert len(module._global_forward_hooks) == 1
+        assert nn.Module._call_impl is not plain
 
     trial = job(loop, WHEELTAPPER_CAPTURE_EVERY="4")
     assert trial.tensor("output/first").steps() == [0]
+
+
+def test_inputs_by_keyword_are_named_after_their_keywords(job):
+    class Scaled(Net):
+        def forward(self, x, *, scale, more=None):
+            return super().forward(x) * scale
+
+    def loop():
+        model = Scaled()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x, y = batch()
+        nn.functional.cross_entropy(model(x, scale=torch.full((1,), 2.0), more=3), y).backward()
+        optimizer.step()
+
+    trial = job(loop, WHEELTAPPER_CAPTURE_INPUTS="stats")
+    assert trial.tensor_names(collection="inputs") == ["input/Scaled", "input/Scaled:scale"]
+    assert trial.tensor("input/Scaled:scale").reduction_value(0, "max") == 2.0
+
+
+def test_a_loss_module_inside_the_model_is_a_loss_and_an_output(job):
+    class Whole(Net):
+        def __init__(self):
+            super().__init__()
+            self.criterion = nn.CrossEntropyLoss()
+
+        def forward(self, x, y):
+            return self.criterion(super().forward(x), y)
+
+    def loop():
+        model = Whole()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        model(*batch()).backward()
+        optimizer.step()
+
+    trial = job(loop)
+    assert "output/criterion" in trial.tensor_names()
+    assert len(trial.scalars("loss/CrossEntropyLoss").value) == 1
+
+
+def test_a_tap_that_somebody_has_wrapped_is_left_inside_and_tells_nothing():
+    from wheeltapper.torch.calls import ModuleCalls
+
+    class Part(nn.Linear):
+        pass
+
+    called = []
+    calls = ModuleCalls(Part, lambda *call: called.append(call))
+    calls.put()
+    tapped = Part._call_impl
+
+    def wrapper(self, x):
+        return tapped(self, x)
+
+    Part._call_impl = wrapper
+    part, x = Part(2, 2), torch.ones(1, 2)
+    part(x)
+    assert [(module, args, kwargs) for module, args, kwargs, _ in called] == [(part, (x,), {})]
+    calls.take_away()
+    part(x)
+    assert len(called) == 1
+    assert Part._call_impl is wrapper
+    calls.put()
+    part(x)
+    assert len(called) == 2
+
+
+def test_a_class_without_a_call_of_its_own_has_none_after_the_tap():
+    from wheeltapper.torch.calls import ModuleCalls
+
+    class Part(nn.Linear):
+        pass
+
+    calls = ModuleCalls(Part, lambda *_: None)
+    calls.put()
+    assert "_call_impl" in vars(Part)
+    calls.take_away()
+    assert "_call_impl" not in vars(Part)
 
 
 def test_closures_are_captured_after_the_step(job, tmp_path):

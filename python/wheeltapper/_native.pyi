@@ -260,6 +260,9 @@ def histogram(array: object) -> dict:
 def kernel_target() -> str:
     """The instruction set the kernels run on."""
 
+def storage_path() -> str:
+    """The configured folder that holds the run directories."""
+
 def create_run(run_dir: str, *, name: str = '', argv: Sequence[str] = [], cwd: str = '', environment: Mapping[str, str] = {}) -> None:
     """Makes a run directory with run.json and the resolved configuration."""
 

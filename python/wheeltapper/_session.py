@@ -1,7 +1,7 @@
 """The capture session of this process: at most one, for one rank, started when first needed.
 
 `wheeltapper run` names the run directory in WHEELTAPPER_RUN_DIR; a job that uses the package
-without it gets a run directory of its own under `./wheeltapper-runs/`. DataLoader workers and
+without it gets a run directory of its own under `storage.path`. DataLoader workers and
 forked children of a captured process have no session.
 """
 
@@ -84,11 +84,11 @@ class RankSession:
         self.on_closing: Callable[[], None] | None = None
         self._scalars: dict[str, int] = {}
 
-    def scalar_id(self, name: str, role: str) -> int:
-        """The id of a scalar, registered when it is new."""
+    def scalar_id(self, name: str) -> int:
+        """The id of a scalar, registered when it is new under the role that its name tells."""
         known = self._scalars.get(name)
         if known is None:
-            known = self._scalars[name] = self.native.register_scalar(name, role)
+            known = self._scalars[name] = self.native.register_scalar(name, role_of_scalar(name))
         return known
 
     def enter_mode(self, mode: int | None) -> None:
@@ -119,8 +119,7 @@ class RankSession:
         if not self.native.log_known(values, self._scalars, at, which):
             numbers = dict(numbers_of(values))
             for name in numbers:
-                if name not in self._scalars:
-                    self.scalar_id(name, role_of_scalar(name))
+                self.scalar_id(name)
             self.native.log_known(numbers, self._scalars, at, which)
 
     def meta(self, kind: str, **fields: Any) -> None:
@@ -278,7 +277,7 @@ def _make_run(world_size: int) -> str:
     """A run directory of this job's own; all ranks of one launcher share it."""
     from wheeltapper import _native
 
-    runs = Path("wheeltapper-runs")
+    runs = Path(_native.storage_path())
     script = Path(sys.argv[0]).stem if sys.argv and sys.argv[0] not in {"", "-c", "-m"} else "session"
     if world_size > 1:
         suffix = f"{os.getppid()}-{os.environ.get('MASTER_PORT', '0')}"
@@ -328,6 +327,8 @@ def _tell_blown(text: str) -> None:
     step = 0 if session is None else session.native.global_step
     note(f"recording ended at step {step} after {MAX_ERRORS} errors, the job goes on: {text.splitlines()[-1]}")
     if session is not None:
+        if session.on_finished is not None:
+            session.on_finished(False)  # nobody closes the step that is armed now
         session.meta("fuse", step=step, message=text)
         session.native.disable()
 

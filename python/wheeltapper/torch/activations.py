@@ -1,12 +1,11 @@
 """Outputs of leaf modules, and inputs and outputs of the whole model, on armed steps only.
 
-One global forward hook exists while the open step is armed, and none otherwise. Each tensor is
-taken once per step, from the first training forward that gradients flow through: later
-micro-batches, evaluation, and the recomputation of checkpointed blocks add nothing.
+Module calls are watched while the open step is armed, and not otherwise. Each tensor is taken once
+per step, from the first training forward that gradients flow through: later micro-batches,
+evaluation, and the recomputation of checkpointed blocks add nothing.
 
-torch.compile and hooks that come and go do not mix (each change recompiles, and a compiled module
-warns of global hooks): the hook is removed for good when a module is wrapped by torch.compile or a
-compilation starts, before anything is traced, and a gap says so.
+torch.compile traces what a module's call runs into: the watching ends for good when a module is
+wrapped by torch.compile or a compilation starts, before anything is traced, and a gap says so.
 """
 
 from __future__ import annotations
@@ -15,20 +14,17 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 from torch.compiler import is_compiling
-from torch.nn.modules.module import register_module_forward_hook
 
 from wheeltapper import _native, _session
 from wheeltapper._fuse import FUSE
+from wheeltapper.torch.calls import ModuleCalls
 from wheeltapper.torch.names import Model, walk
 from wheeltapper.torch.tensors import PLAIN_TYPES, dtype_name, plain, shape_of
-
-if TYPE_CHECKING:
-    from torch.utils.hooks import RemovableHandle
 
 _NOT_TAKEN = -1
 
@@ -59,8 +55,15 @@ def _tensors(prefix: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
             yield (f"{prefix}:{index}" if len(tensors) > 1 else prefix), part
 
 
+def _inputs(prefix: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
+    """(name, tensor) of what a module was called with; keyword arguments under their keywords."""
+    yield from _tensors(prefix, args)
+    for keyword, value in kwargs.items():
+        yield from _tensors(f"{prefix}:{keyword}", value)
+
+
 class Activations:
-    """The forward hook and what it knows about modules."""
+    """What is taken when a module was called, and what is known about modules."""
 
     def __init__(
         self,
@@ -72,7 +75,7 @@ class Activations:
         # Starts the session: the first training forward is the first sign of a training job.
         self._start = start
         self._watched: dict[int, _Watched | None] = {}
-        self._handle: RemovableHandle | None = None
+        self._calls = ModuleCalls(nn.Module, self.on_call)
         self._gather = _native.GatherPlan(PLAIN_TYPES, plain)
         self.compiled = False
 
@@ -90,19 +93,18 @@ class Activations:
 
     def arm(self, armed: bool) -> None:
         """The open step is (not) to be captured."""
-        if armed and self._handle is None and not self.compiled:
-            self._handle = register_module_forward_hook(self._hook)
-        elif not armed and self._handle is not None:
-            self._handle.remove()
-            self._handle = None
+        if armed and not self.compiled:
+            self._calls.put()
+        else:
+            self._calls.take_away()
 
     def on_compile(self) -> None:
-        """Something is being compiled: no hook may be there while it traces, nor come later."""
+        """Something is being compiled: no tap may be there while it traces, nor come later."""
         first = not self.compiled
         self.compiled = True
         self.arm(False)
         session = _session.running()
-        if first and session is not None:
+        if first and session is not None and not FUSE.blown:
             self._record_gap(session)
 
     def report_compiled(self, session: _session.RankSession) -> None:
@@ -121,15 +123,16 @@ class Activations:
             message="outputs of modules are not captured: the job uses torch.compile",
         )
 
-    def _hook(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        if is_compiling() or FUSE.blown:
+    def on_call(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """A module was called. Does nothing on steps that are not armed."""
+        if not self._calls.present or is_compiling() or FUSE.blown:
             return
         try:
-            self._take(module, inputs, output)
+            self._take(module, args, kwargs, output)
         except Exception as error:  # noqa: BLE001 - the observed must never be hurt
             FUSE.report(error)
 
-    def _take(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def _take(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         started = time.perf_counter_ns()
         if not torch.is_grad_enabled():
             return
@@ -153,7 +156,7 @@ class Activations:
         for name, tensor in _tensors(f"output/{watched.path}", output):
             inside += self._record(session, watched, name, tensor, "output")
         if watched.is_root:
-            for name, tensor in _tensors(f"input/{watched.path}", inputs):
+            for name, tensor in _inputs(f"input/{watched.path}", args, kwargs):
                 inside += self._record(session, watched, name, tensor, "input")
         session.hooks_ns += time.perf_counter_ns() - started - inside
 

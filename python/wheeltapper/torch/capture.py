@@ -34,7 +34,8 @@ class TorchCapture:
         self.names = Names()
         self.losses = losses.LossBook()
         self.activations = Activations(self._find_model_of_module, self.session)
-        self.registry = ModuleRegistry(self.activations.on_compile)
+        self.loss_modules = losses.LossModules(self.losses, self.activations.on_call)
+        self.registry = ModuleRegistry(self.on_compile)
         self.scaler = amp.ScalerWatch()
         self.data_wait = DataWait()
         self.rounds = StepRounds()
@@ -58,6 +59,7 @@ class TorchCapture:
         session.on_closing = self._on_closing
         for model in self.names.models:
             self._introduce(session, model)
+        self.activations.arm(session.armed)
         return session
 
     def _in_eval(self) -> bool:
@@ -242,7 +244,7 @@ class TorchCapture:
 
     def _write(self, session: _session.RankSession, values: dict[str, float]) -> None:
         if values:
-            ids = [session.scalar_id(name, _session.role_of_scalar(name)) for name in values]
+            ids = [session.scalar_id(name) for name in values]
             session.native.record_scalars(ids, list(values.values()))
 
     def _record_evaluation(self, session: _session.RankSession) -> None:
@@ -264,6 +266,21 @@ class TorchCapture:
         session.log(bad | self.scaler.scalars(), mode=_session.TRAIN, step=session.native.global_step)
 
     # --- taps ---
+
+    def after_optimizer_init(self, _none: Any, optimizer: Optimizer, *_args: Any, **_kwargs: Any) -> None:
+        """An optimizer was constructed: what is called from now on may be training.
+
+        Not earlier: the constructor imports torch's compiler, which keeps the method by which modules
+        are called, and compares with it ever after.
+        """
+        self.optimizers.add(optimizer)
+        if self._session is None and _session.under_watcher():
+            self.activations.arm(True)
+
+    def on_compile(self) -> None:
+        """Something is being compiled; nothing has been traced yet."""
+        self.loss_modules.on_compile()
+        self.activations.on_compile()
 
     def before_backward(self, tensors: Any, grad_tensors: Any = None, *_args: Any, **kwargs: Any) -> None:
         """torch.autograd.backward is called, also by Tensor.backward."""

@@ -18,9 +18,8 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from wheeltapper import _native, _session
+from wheeltapper import _native
 from wheeltapper._fuse import FUSE, fused_hook
-from wheeltapper.torch import losses
 from wheeltapper.torch.capture import CAPTURE, TorchCapture
 from wheeltapper.torch.names import unwrap
 
@@ -37,10 +36,9 @@ def install() -> None:
     registry = capture.registry
     _INSTALLED.append(nn_module.register_module_module_registration_hook(fused_hook(registry.on_module)))
     _INSTALLED.append(nn_module.register_module_parameter_registration_hook(fused_hook(registry.on_parameter)))
+    capture.loss_modules.begin()
     _install_taps(capture)
     watch_compiler()
-    if _session.under_watcher():
-        capture.activations.arm(True)
 
 
 def _tap(owner: Any, name: str, *, before: Any = None, after: Any = None) -> None:
@@ -51,9 +49,11 @@ def _tap(owner: Any, name: str, *, before: Any = None, after: Any = None) -> Non
 
 def _install_taps(capture: TorchCapture) -> None:
     _tap(torch.autograd, "backward", before=fused_hook(capture.before_backward))
-    _tap(Optimizer, "__init__", after=fused_hook(lambda _none, self, *_a, **_k: capture.optimizers.add(self)))
-    watch = fused_hook(lambda _none, self, *_a, **_k: losses.watch_loss(self, capture.losses))
+    _tap(Optimizer, "__init__", after=fused_hook(capture.after_optimizer_init))
+    watch = fused_hook(lambda _none, self, *_a, **_k: capture.loss_modules.add(self))
     _tap(torch.nn.modules.loss._Loss, "__init__", after=watch)
+    # Module.compile keeps the method that it finds.
+    _tap(torch.nn.Module, "compile", before=fused_hook(_on_compile))
     loader = torch.utils.data.dataloader._BaseDataLoaderIter
     _tap(
         loader,
@@ -73,7 +73,7 @@ def _install_taps(capture: TorchCapture) -> None:
 
 
 def watch_compiler() -> None:
-    """Has the activation hook taken away before torch.compile traces anything.
+    """Has the taps on module calls taken away before torch.compile traces anything.
 
     Called again by the shim once `torch._dynamo` has been imported; importing it here would cost
     every job a second.
@@ -85,9 +85,12 @@ def watch_compiler() -> None:
     handler.register_start_callback(_on_compile)
 
 
-def _on_compile(_args: Any = None) -> None:
-    if not FUSE.blown:
-        CAPTURE.activations.on_compile()
+def _on_compile(*_args: Any, **_kwargs: Any) -> None:
+    # Not a fused hook: the taps have to go also when the fuse has blown.
+    try:
+        CAPTURE.on_compile()
+    except Exception as error:  # noqa: BLE001 - the observed must never be hurt
+        FUSE.report(error)
 
 
 def _has_compiled_module() -> bool:
@@ -102,12 +105,10 @@ def attach(models: list[Any], optimizers: list[Any], *, loss: Any, name: str) ->
     """What `wheeltapper.attach` does once it has looked at its arguments."""
     install()
     if _has_compiled_module():
-        CAPTURE.activations.on_compile()
+        _on_compile()
     for model in models:
         CAPTURE.add_model(unwrap(model), prefix=name)
     CAPTURE.optimizers.update(optimizers)
     if loss is not None:
-        losses.watch_loss(loss, CAPTURE.losses)
-    session = CAPTURE.session()
-    if session is not None:
-        CAPTURE.activations.arm(session.armed)
+        CAPTURE.loss_modules.add(loss)
+    CAPTURE.session()

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.compiler import is_compiling
+from torch.nn.modules.loss import _Loss
 
 from wheeltapper import _session
 from wheeltapper._fuse import FUSE
+from wheeltapper.torch.calls import ModuleCalls
 from wheeltapper.torch.tensors import number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class LossBook:
@@ -52,7 +58,7 @@ class LossBook:
             return remembered[1]
         return number(loss)
 
-    def add_module(self, module: torch.nn.Module, output: Any, *, training: bool) -> None:
+    def add_module(self, module: nn.Module, output: Any, *, training: bool) -> None:
         """A loss module has returned."""
         value = number(output) if isinstance(output, torch.Tensor) else None
         if value is not None:
@@ -90,7 +96,7 @@ class LossHook:
     def __init__(self, book: LossBook) -> None:
         self._book = book
 
-    def __call__(self, module: torch.nn.Module, _inputs: Any, output: Any) -> None:
+    def __call__(self, module: nn.Module, _inputs: Any, output: Any) -> None:
         """Adds the output to the book; invisible to torch.compile."""
         if is_compiling():
             return
@@ -115,8 +121,45 @@ class LossHook:
         return self
 
 
-def watch_loss(module: Any, book: LossBook) -> None:
-    """Hooks a loss module, once."""
-    hooks = getattr(module, "_forward_hooks", None)
-    if hooks is not None and not any(isinstance(hook, LossHook) for hook in hooks.values()):
-        module.register_forward_hook(LossHook(book))
+class LossModules:
+    """Watches loss modules: torch.nn's by a tap on their class, the job's own by a hook each.
+
+    Once the job compiles anything, the tap gives way to hooks as well: torch.compile traces through
+    a hook, but would have to break its graph at the tap.
+    """
+
+    def __init__(self, book: LossBook, on_call: Callable[[nn.Module, Any, Any, Any], None]) -> None:
+        """Adds losses to `book`, and tells `on_call` of calls, which no tap on torch.nn.Module sees."""
+        self._hook = LossHook(book)
+        self._on_call = on_call
+        self._calls = ModuleCalls(_Loss, self._called)
+        self._known: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self._compiled = False
+
+    def begin(self) -> None:
+        """Watches torch.nn's loss modules. Idempotent."""
+        if not self._compiled:
+            self._calls.put()
+
+    def add(self, module: Any) -> None:
+        """Watches one loss module, once. Anything else is left alone."""
+        if not isinstance(module, nn.Module):
+            return
+        self._known.add(module)
+        if self._compiled or not isinstance(module, _Loss):
+            self._add_hook(module)
+
+    def on_compile(self) -> None:
+        """Something is being compiled: hooks take over."""
+        self._compiled = True
+        self._calls.take_away()
+        for module in list(self._known):
+            self._add_hook(module)
+
+    def _add_hook(self, module: nn.Module) -> None:
+        if not any(isinstance(hook, LossHook) for hook in module._forward_hooks.values()):
+            module.register_forward_hook(self._hook)
+
+    def _called(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        self._hook(module, args, output)
+        self._on_call(module, args, kwargs, output)

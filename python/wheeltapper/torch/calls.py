@@ -1,0 +1,62 @@
+"""Tells of module calls without a forward hook.
+
+While any forward hook exists, torch calls modules through two more frames of its own, which the
+traceback of an exception in a forward would show: the script's output would not be what it is
+without us. A tap on the class's `_call_impl` leaves no trace.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from wheeltapper import _native
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+_CALL = "_call_impl"
+
+
+class ModuleCalls:
+    """A tap on the calls of one class of modules and of its subclasses; put and taken away at will."""
+
+    def __init__(self, owner: type[nn.Module], hook: Callable[[nn.Module, Any, Any, Any], None]) -> None:
+        """Calls hook(module, args, kwargs, output) after each call that returned."""
+        self._owner = owner
+        self._hook = hook
+        # The tap that tells. One that had to be left inside somebody's wrapper tells nothing any more.
+        self._tap: object | None = None
+        self._number = 0
+        # What the class had for itself before; None when it inherits.
+        self._own: object | None = None
+
+    @property
+    def present(self) -> bool:
+        """True between `put` and `take_away`."""
+        return self._tap is not None
+
+    def put(self) -> None:
+        """Begins to tell of calls."""
+        if self._tap is not None:
+            return
+        self._own = vars(self._owner).get(_CALL)
+        self._number += 1
+        self._tap = _native.tap(getattr(self._owner, _CALL), None, partial(self._called, self._number))
+        setattr(self._owner, _CALL, self._tap)
+
+    def take_away(self) -> None:
+        """Ends it. Where somebody else has wrapped the tap by now, it stays inside and tells nothing."""
+        tap, self._tap = self._tap, None
+        if tap is None or vars(self._owner).get(_CALL) is not tap:
+            return
+        if self._own is None:
+            delattr(self._owner, _CALL)
+        else:
+            setattr(self._owner, _CALL, self._own)
+
+    def _called(self, number: int, output: Any, module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
+        if self._tap is not None and number == self._number:
+            self._hook(module, args, kwargs, output)
