@@ -5,8 +5,8 @@
 # PRIVATE_LIBS third-party targets. Configuring stops when a module depends on its own layer or a higher one; an include
 # of an undeclared module does not compile, because each module brings only its own include directory.
 # HEADERS are compiled alone (target all_verify_interface_header_sets).
-# The sanitizer builds compile several sources as one (half the time); APART names those whose file-local names others
-# of the module use as well.
+# The builds with sanitizers or clang compile several sources as one (half the time); APART names those whose file-local
+# names others of the module use as well.
 function(wheeltapper_module name)
   cmake_parse_arguments(M "" "LAYER" "HEADERS;SOURCES;DEPS;PRIVATE_DEPS;LIBS;PRIVATE_LIBS;TESTS;BENCHES;FUZZERS;APART" ${ARGN})
   if(M_UNPARSED_ARGUMENTS)
@@ -15,6 +15,11 @@ function(wheeltapper_module name)
   if(NOT DEFINED M_LAYER)
     message(FATAL_ERROR "module '${name}' declares no LAYER")
   endif()
+  foreach(source IN LISTS M_APART)
+    if(NOT source IN_LIST M_SOURCES AND NOT source IN_LIST M_TESTS)
+      message(FATAL_ERROR "module '${name}': APART names '${source}', which is none of its sources")
+    endif()
+  endforeach()
   set_source_files_properties(${M_APART} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   set(target wheeltapper_${name})
   add_library(${target} STATIC ${M_SOURCES})

@@ -106,6 +106,10 @@ class LayersTest(unittest.TestCase):
         self.write("src/tensor/CMakeLists.txt", "wheeltapper_module(tensor LAYER 1 DEP core SOURCES shape.cc)")
         self.assert_refused(self.configure(), "unknown arguments: DEP;core")
 
+    def test_a_file_set_apart_that_is_none_of_the_module_stops_configuring(self) -> None:
+        self.write("src/tensor/CMakeLists.txt", TENSOR.format(deps="DEPS core APART shapes.cc"))
+        self.assert_refused(self.configure(), "module 'tensor': APART names 'shapes.cc', which is none of its sources")
+
     def test_module_without_layer_stops_configuring(self) -> None:
         self.write("src/tensor/CMakeLists.txt", "wheeltapper_module(tensor SOURCES shape.cc)")
         self.assert_refused(self.configure(), "declares no LAYER")

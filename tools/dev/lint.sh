@@ -13,44 +13,81 @@ lint_step() {
   fi
 }
 
-# Sources that differ from the last commit, or, in a clean tree, that the last commit changed.
-changed_sources() {
+# changed_files PATTERN…: what differs from the last commit, or, in a clean tree, what the last commit changed.
+# Fails where there is nothing to compare with.
+changed_files() {
   local base=HEAD
   [[ -n $(git -C "$WT_ROOT" status --porcelain -- src python) ]] || base=HEAD~1
-  { git -C "$WT_ROOT" diff --name-only --diff-filter=d "$base" -- 'src/*.cc' 'python/*.cc' 2>/dev/null || true
-    git -C "$WT_ROOT" ls-files -o --exclude-standard -- 'src/*.cc' 'python/*.cc'; } | sort -u
+  git -C "$WT_ROOT" rev-parse --quiet --verify "$base^{commit}" >/dev/null || return
+  { git -C "$WT_ROOT" diff --name-only --diff-filter=d "$base" -- "$@"
+    git -C "$WT_ROOT" ls-files -o --exclude-standard -- "$@"; } | sort -u
+}
+
+# source_of HEADER: a source whose check shows what is wrong in the header: its own, else one that includes it.
+source_of() {
+  local module stem own
+  module=$(cut -d/ -f1,2 <<<"$1") stem=$(basename "$1" .h)
+  own=$(git -C "$WT_ROOT" ls-files -co --exclude-standard -- "$module/$stem.cc" "$module/*/$stem.cc" | head -n 1)
+  if [[ -n $own ]]; then
+    echo "$own"
+  else
+    git -C "$WT_ROOT" grep -lE "#include \"([^\"]*/)?$stem[.]h\"" -- 'src/*.cc' 'python/*.cc' | head -n 1
+  fi
+}
+
+# Sources that clang-tidy has to look at for what was changed.
+changed_sources() {
+  local headers header
+  changed_files 'src/*.cc' 'python/*.cc' || return
+  mapfile -t headers < <(changed_files 'src/*.h' 'python/*.h')
+  for header in "${headers[@]}"; do
+    source_of "$header"
+  done
 }
 
 # What a test may do and a module may not: call exit, drop a Status on purpose, declare its fixture's
 # members protected, own by pointer.
 readonly WT_TIDY_NOT_IN_TESTS='-concurrency-mt-unsafe,-bugprone-unused-return-value,-modernize-use-equals-delete,-cppcoreguidelines-virtual-class-destructor,-cppcoreguidelines-owning-memory,-readability-function-*'
 
-# tidy_step NAME CHECKS FILES…: CHECKS are added to .clang-tidy's.
+# tidy_step NAME FOLDER CHECKS FILES…: with the commands of build/FOLDER; CHECKS are added to .clang-tidy's.
 tidy_step() {
-  local name=$1 checks=$2
-  shift 2
+  local name=$1 folder=$2 checks=$3
+  shift 3
   (($# > 0)) || return 0
   say "./dev: clang-tidy on $# files"
-  lint_step "$name" xargs -a <(printf '%s\n' "$@") -P 2 -n 4 clang-tidy --quiet "--checks=$checks" -p build/tidy
+  lint_step "$name" xargs -a <(printf '%s\n' "$@") -P 2 -n 4 clang-tidy --quiet "--checks=$checks" \
+    --extra-arg=-Wno-unknown-warning-option -p "build/$folder"
+}
+
+# tidy_files --all|changed: what clang-tidy looks at.
+tidy_files() {
+  if [[ $1 == --all ]]; then
+    git -C "$WT_ROOT" ls-files -co --exclude-standard -- 'src/*.cc' 'python/*.cc'
+  else
+    changed_sources
+  fi
 }
 
 run_tidy() {
-  local files tests
-  if [[ $1 == --all ]]; then
-    mapfile -t files < <(git -C "$WT_ROOT" ls-files -co --exclude-standard -- 'src/*.cc')
-  else
-    mapfile -t files < <(changed_sources)
-  fi
-  if ((${#files[@]} == 0)); then
+  local list files tests bindings
+  list=$(tidy_files "$1") || {
+    say "./dev: clang-tidy is left out: the clone does not hold the commit before, to tell what was changed"
+    add_counts tidy 0 0 0 1
+    return
+  }
+  mapfile -t bindings < <(grep '^python/' <<<"$list" | sort -u)
+  mapfile -t tests < <(grep -E '^src/.*/(test|fuzz|bench)/' <<<"$list" | sort -u)
+  mapfile -t files < <(grep '^src/' <<<"$list" | grep -vE '/(test|fuzz|bench)/' | sort -u)
+  if [[ -z $list ]]; then
     say "./dev: no changed C++ file for clang-tidy"
     return
   fi
-  # The commands of the clang build, file by file: clang-tidy does not know GCC's warnings.
+  # The commands of the clang build, file by file; only the package's build knows the bindings.
   configure_clang tidy -DCMAKE_UNITY_BUILD=OFF || { add_counts tidy 0 0 1 0; return; }
-  mapfile -t tests < <(printf '%s\n' "${files[@]}" | grep -E '/(test|fuzz|bench)/')
-  mapfile -t files < <(printf '%s\n' "${files[@]}" | grep -vE '/(test|fuzz|bench)/')
-  tidy_step tidy '' "${files[@]}"
-  tidy_step tidy-tests "$WT_TIDY_NOT_IN_TESTS" "${tests[@]}"
+  ((${#bindings[@]} == 0)) || (prepare_package) || { add_counts tidy 0 0 1 0; return; }
+  tidy_step tidy tidy '' "${files[@]}"
+  tidy_step tidy-tests tidy "$WT_TIDY_NOT_IN_TESTS" "${tests[@]}"
+  tidy_step tidy-python package '' "${bindings[@]}"
 }
 
 run_lint() {

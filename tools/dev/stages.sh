@@ -41,7 +41,7 @@ configure() {
 configure_clang() {
   local folder=$1 clang
   shift
-  clang=$(find_clang)
+  clang=$(find_clang) || return
   configure debug -B "$WT_ROOT/build/$folder" -DCMAKE_CXX_COMPILER="$clang" -DCMAKE_C_COMPILER="${clang/clang++/clang}" "$@"
 }
 
@@ -107,7 +107,7 @@ stage_wheel() {
 # clang: thread-safety annotations and interface headers that stand alone. Builds, runs nothing.
 stage_debug() {
   local start=$SECONDS
-  if configure_clang debug -DCMAKE_UNITY_BUILD=ON &&
+  if configure_clang debug &&
     quietly build-debug cmake --build "$WT_ROOT/build/debug" -j "$(jobs_count)" --target wheeltapper_libraries &&
     quietly build-headers cmake --build "$WT_ROOT/build/debug" -j "$(jobs_count)" --target all_verify_interface_header_sets; then
     add_counts debug $((SECONDS - start)) 2 0 0
