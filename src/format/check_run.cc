@@ -16,6 +16,7 @@
 
 #include "journal_scanner.h"
 #include "run_names.h"
+#include "safetensors/header_checksum.h"
 #include "sealed_sets.h"
 #include "sealed_tables.h"
 
@@ -238,8 +239,10 @@ class RunChecker {
         Report(shown, mapped.status().message(), true);
         continue;
       }
-      if (const auto index = ParseSafetensors(mapped->bytes()); !index.ok()) {
-        Report(shown, index.status().message(), true);
+      Status status = ParseSafetensors(mapped->bytes()).status();
+      status = status.ok() ? safetensors::CheckHeader(mapped->bytes()) : status;
+      if (!status.ok()) {
+        Report(shown, status.message(), true);
       }
     }
     return {};

@@ -20,6 +20,7 @@
 #include "journal_scanner.h"
 #include "parquet/utf8.h"
 #include "run_names.h"
+#include "safetensors/header_checksum.h"
 #include "sealed_tables.h"
 
 namespace wheeltapper::format {
@@ -137,7 +138,9 @@ class JournalSealer {
             {"run_id", fmt::format("{:016x}", request_.run_id)},
             {"rank", std::to_string(request_.rank.value)},
             {"first_step", std::to_string(first)},
-            {"last_step", std::to_string(last)}};
+            {"last_step", std::to_string(last)},
+            {std::string(safetensors::kWriterKey), std::string(safetensors::kWriter)},
+            {std::string(safetensors::kChecksumKey), std::string(safetensors::kNoChecksum)}};
   }
 
   // The header, or one without entries when these cannot be written: the tensors table names the

@@ -181,10 +181,11 @@ def test_addresses_of_webhooks_are_not_written_into_the_run(tmp_path: Path) -> N
             assert b"T000/B000" not in path.read_bytes(), path
 
 
-def test_fsck_finds_a_flipped_bit_in_every_kind_of_file(run: Run, tmp_path: Path) -> None:
-    files = [path for folder in ("scalars", "stats", "tensors", "blobs") for path in (run.path / folder).iterdir()]
-    assert len(files) >= 4
-    for victim in files:
+def test_fsck_finds_a_flipped_bit_in_every_table_and_in_raw_tensors(run: Run, tmp_path: Path) -> None:
+    folders = ("scalars", "stats", "tensors", "steps", "metas", "blobs")
+    files = {folder: list((run.path / folder).iterdir()) for folder in folders}
+    assert all(files.values())
+    for victim in (path for paths in files.values() for path in paths):
         copy = tmp_path / victim.parent.name
         shutil.copytree(run.path, copy)
         target = copy / victim.relative_to(run.path)

@@ -9,6 +9,7 @@
 #include "wheeltapper/format/safetensors.h"
 
 #include "parquet/utf8.h"
+#include "safetensors/header_checksum.h"
 #include "safetensors/safetensors_format.h"
 
 namespace wheeltapper::format {
@@ -174,6 +175,7 @@ Result<std::string> BuildSafetensorsHeader(const std::vector<SafetensorsEntry>& 
   std::string bytes(reinterpret_cast<const char*>(&room), sizeof(room));
   bytes += json;
   bytes.resize(reserve, ' ');
+  safetensors::SealHeader(&bytes);
   return bytes;
 }
 

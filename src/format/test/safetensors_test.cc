@@ -7,6 +7,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "safetensors/header_checksum.h"
+
 namespace wheeltapper::format {
 namespace {
 
@@ -43,6 +45,27 @@ const std::vector<SafetensorsEntry>& Sample() {
       {"empty", DType::kI64, {0, 7}, 4096 + 100, 4096 + 100},
   };
   return entries;
+}
+
+TEST(SafetensorsTest, EveryFlippedBitOfAHeaderIsFoundByItsChecksum) {
+  const std::vector<SafetensorsEntry> entries = {
+      {R"(quoting "wheeltapper.crc32c":"00000000")", DType::kF32, {4}, 4096, 4112}};
+  std::string file = *BuildSafetensorsHeader(
+      entries, {{"wheeltapper.crc32c", "00000000"}, {"wheeltapper.writer", "1.1.0"}}, 4096, 4112);
+  file.resize(4112);
+  EXPECT_TRUE(safetensors::CheckHeader(AsBytes(file)).ok());
+  EXPECT_EQ(Parse(file), StatusCode::kOk);
+  for (size_t at = 0; at < size_t{8} * 4096; ++at) {
+    const auto flip = static_cast<char>(1 << at % 8);
+    file[at / 8] = static_cast<char>(file[at / 8] ^ flip);
+    EXPECT_EQ(safetensors::CheckHeader(AsBytes(file)).code(), StatusCode::kDataLoss) << at;
+    file[at / 8] = static_cast<char>(file[at / 8] ^ flip);
+  }
+}
+
+TEST(SafetensorsTest, AHeaderWhoseWriterLeftNoChecksumIsTakenAsItIs) {
+  EXPECT_TRUE(safetensors::CheckHeader(AsBytes(FileOf(Sample(), 4096, 4096 + 300))).ok());
+  EXPECT_EQ(safetensors::CheckHeader({}).code(), StatusCode::kDataLoss);
 }
 
 TEST(SafetensorsTest, EntriesComeBackInFileOrderWithoutPads) {

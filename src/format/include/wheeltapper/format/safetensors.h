@@ -30,7 +30,8 @@ uint64_t SafetensorsHeaderReserve(uint64_t tensors, uint64_t name_bytes);
 // `file_bytes`: every gap between entries becomes a U8 tensor "__pad__/k", the JSON is padded with
 // spaces to fill the reserve. safetensors has no C128: such a tensor becomes F64 with one more
 // dimension, of 2. Empty tensors are placed at the start of the data. Names that are not UTF-8 get
-// U+FFFD. InvalidArgument when entries overlap, lie outside the data, disagree with their shape, or
+// U+FFFD. A metadata key "wheeltapper.crc32c" with the value "00000000" gets the header's checksum.
+// InvalidArgument when entries overlap, lie outside the data, disagree with their shape, or
 // share or reserve a name; ResourceExhausted when the header does not fit.
 Result<std::string> BuildSafetensorsHeader(const std::vector<SafetensorsEntry>& entries,
                                            const std::map<std::string, std::string>& metadata,
