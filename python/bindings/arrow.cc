@@ -274,12 +274,13 @@ nb::object ExportStream(const NativeTable& self, const nb::object& /*requested_s
              .get_last_error = &StreamError,
              .release = &ReleaseStream,
              .private_data = owner.release()};
-  PyObject* capsule = PyCapsule_New(stream.get(), kStreamCapsule, &FreeCapsule);
+  ArrowArrayStream* const for_capsule = stream.release();
+  PyObject* capsule = PyCapsule_New(for_capsule, kStreamCapsule, &FreeCapsule);
   if (capsule == nullptr) {
+    stream.reset(for_capsule);
     stream->release(stream.get());
     throw nb::python_error();
   }
-  static_cast<void>(stream.release());  // the capsule's
   return nb::steal(capsule);
 }
 

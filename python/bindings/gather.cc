@@ -31,7 +31,7 @@ int GatherClear(PyObject* self) {
 
 }  // namespace
 
-GatherPlan::GatherPlan(nb::tuple plain_types, nb::callable resolve)
+GatherPlan::GatherPlan(const nb::tuple& plain_types, nb::callable resolve)
     : resolve_(std::move(resolve)), norm_(kNan) {
   for (nb::handle type : plain_types) {
     if (!PyType_Check(type.ptr())) {
@@ -192,7 +192,7 @@ void BindGather(nb::module_& m) {
       PyType_Slot{Py_tp_clear, reinterpret_cast<void*>(&GatherClear)}, PyType_Slot{0, nullptr}};
   nb::class_<GatherPlan>(m, "GatherPlan", nb::type_slots(slots.data()),
                          "Tensors to record, found anew at every step, in one call.")
-      .def(nb::init<nb::tuple, nb::callable>(), nb::arg("plain_types"), nb::arg("resolve"),
+      .def(nb::init<const nb::tuple&, nb::callable>(), nb::arg("plain_types"), nb::arg("resolve"),
            "`plain_types` are read directly; any other object goes to resolve(object) first.")
       .def("add_object", &GatherPlan::AddObject, nb::arg("object"), nb::arg("id"),
            "Records the object itself.")

@@ -25,7 +25,7 @@ class GatherPlan {
   // `plain_types`: exact types whose exchange interface may be used at once; every other object,
   // and every tensor it refuses, goes to resolve(object) first, which returns a plain tensor or
   // None for "cannot be read" (a DTensor's pointer must never be touched).
-  GatherPlan(nanobind::tuple plain_types, nanobind::callable resolve);
+  GatherPlan(const nanobind::tuple& plain_types, nanobind::callable resolve);
 
   void AddObject(nanobind::object object, capture::CaptureId id);
   void AddAttribute(nanobind::object owner, nanobind::str name, capture::CaptureId id);

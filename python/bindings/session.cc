@@ -175,6 +175,7 @@ bool RecordArray(NativeSession& self, CaptureId id, nb::handle object) {
   return true;
 }
 
+// NOLINTNEXTLINE(readability-function-size): what Python calls by keyword
 CaptureId RegisterTensor(NativeSession& self, const std::string& name, std::string_view role,
                          std::string_view dtype, const nb::object& shape, bool root,
                          const std::string& collection) {

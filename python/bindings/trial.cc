@@ -329,8 +329,11 @@ void BindSeries(nb::class_<Trial>& type) {
       .def(
           "values", &ValuesOf, nb::arg("name"), nb::arg("mode") = 0, nb::arg("rank") = 0,
           "All raw values without a copy: (steps, array of one more dimension) for each stretch of "
-          "values that are alike.")
-      .def(
+          "values that are alike.");
+}
+
+void BindRunData(nb::class_<Trial>& type) {
+  type.def(
           "step_times",
           [](Trial& self, const OptionalMode& mode, const OptionalRank& rank) {
             return StepTimes(self, QueryOf(mode, rank, std::nullopt, std::nullopt));
@@ -367,6 +370,7 @@ void BindTrial(nb::module_& m) {
   nb::class_<Trial> type(m, "Trial", "Read view over one run; see trial/trial.h.");
   BindIndex(type);
   BindSeries(type);
+  BindRunData(type);
 }
 
 }  // namespace wheeltapper::python

@@ -44,6 +44,7 @@ int main(int /*argc*/, char** argv) {
   std::fprintf(stderr,
                "wheeltapper: cannot start its program: %s: \"%s\"; reinstall the package "
                "(pip install --force-reinstall wheeltapper)\n",
-               std::strerror(errno), program.data());
+               std::strerror(errno),  // NOLINT(concurrency-mt-unsafe): the only thread
+               program.data());
   return 6;
 }
