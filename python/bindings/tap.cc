@@ -20,7 +20,20 @@ struct Tap {
 
 Tap* AsTap(PyObject* self) { return reinterpret_cast<Tap*>(self); }
 
-// Calls after(result, *args, **kwargs) and drops what it returns; false with an error set.
+// Calls `callable` unless it is None and drops what it returns; false with an error set. It may be
+// silenced meanwhile, by itself even: the call has a reference of its own.
+bool CallAside(PyObject* callable, PyObject* args, PyObject* kwargs) {
+  if (callable == Py_None) {
+    return true;
+  }
+  Py_INCREF(callable);
+  PyObject* returned = PyObject_Call(callable, args, kwargs);
+  Py_DECREF(callable);
+  Py_XDECREF(returned);
+  return returned != nullptr;
+}
+
+// Calls after(result, *args, **kwargs).
 bool CallAfter(PyObject* after, PyObject* result, PyObject* args, PyObject* kwargs) {
   const Py_ssize_t count = PyTuple_GET_SIZE(args);
   PyObject* extended = PyTuple_New(count + 1);
@@ -31,20 +44,15 @@ bool CallAfter(PyObject* after, PyObject* result, PyObject* args, PyObject* kwar
   for (Py_ssize_t i = 0; i < count; ++i) {
     PyTuple_SET_ITEM(extended, i + 1, Py_NewRef(PyTuple_GET_ITEM(args, i)));
   }
-  PyObject* returned = PyObject_Call(after, extended, kwargs);
+  const bool called = CallAside(after, extended, kwargs);
   Py_DECREF(extended);
-  Py_XDECREF(returned);
-  return returned != nullptr;
+  return called;
 }
 
 PyObject* TapCall(PyObject* self, PyObject* args, PyObject* kwargs) {
   Tap* tap = AsTap(self);
-  if (tap->before != Py_None) {
-    PyObject* returned = PyObject_Call(tap->before, args, kwargs);
-    if (returned == nullptr) {
-      return nullptr;
-    }
-    Py_DECREF(returned);
+  if (!CallAside(tap->before, args, kwargs)) {
+    return nullptr;
   }
   PyObject* result = PyObject_Call(tap->original, args, kwargs);
   if (result != nullptr && tap->after != Py_None && !CallAfter(tap->after, result, args, kwargs)) {
@@ -92,12 +100,22 @@ PyObject* TapReduce(PyObject* self, PyObject* /*unused*/) {
   return PyObject_GetAttrString(self, "__qualname__");
 }
 
+// Calls neither before nor after from now on, also in calls that are under way.
+PyObject* TapSilence(PyObject* self, PyObject* /*unused*/) {
+  Tap* tap = AsTap(self);
+  Py_SETREF(tap->before, Py_NewRef(Py_None));
+  Py_SETREF(tap->after, Py_NewRef(Py_None));
+  Py_RETURN_NONE;
+}
+
 PyTypeObject* MakeTapType() {
   static std::array<PyMemberDef, 2> members = {
       PyMemberDef{"__dictoffset__", T_PYSSIZET, offsetof(Tap, dict), READONLY, nullptr},
       PyMemberDef{nullptr, 0, 0, 0, nullptr}};
-  static std::array<PyMethodDef, 2> methods = {
+  static std::array<PyMethodDef, 3> methods = {
       PyMethodDef{"__reduce__", &TapReduce, METH_NOARGS, nullptr},
+      PyMethodDef{"silence", &TapSilence, METH_NOARGS,
+                  "Calls neither before nor after from now on, also in calls that are under way."},
       PyMethodDef{nullptr, nullptr, 0, nullptr}};
   static std::array<PyType_Slot, 10> slots = {
       PyType_Slot{Py_tp_call, reinterpret_cast<void*>(&TapCall)},
@@ -149,7 +167,8 @@ void BindTap(nb::module_& m) {
   m.def("tap", &MakeTap, nb::arg("original"), nb::arg("before").none() = nb::none(),
         nb::arg("after").none() = nb::none(),
         "A stand-in for `original` that calls before(*args, **kwargs) first and\n"
-        "after(result, *args, **kwargs) when it returned. It leaves no frame in tracebacks.");
+        "after(result, *args, **kwargs) when it returned, until its silence() is called. It\n"
+        "leaves no frame in tracebacks.");
 }
 
 }  // namespace wheeltapper::python

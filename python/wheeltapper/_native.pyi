@@ -36,7 +36,8 @@ class Table:
 def tap(original: object, before: object | None = None, after: object | None = None) -> object:
     """
     A stand-in for `original` that calls before(*args, **kwargs) first and
-    after(result, *args, **kwargs) when it returned. It leaves no frame in tracebacks.
+    after(result, *args, **kwargs) when it returned, until its silence() is called. It
+    leaves no frame in tracebacks.
     """
 
 class Session:

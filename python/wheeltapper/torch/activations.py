@@ -24,7 +24,7 @@ from wheeltapper import _native, _session
 from wheeltapper._fuse import FUSE
 from wheeltapper.torch.calls import ModuleCalls
 from wheeltapper.torch.names import Model, walk
-from wheeltapper.torch.tensors import PLAIN_TYPES, dtype_name, plain, shape_of
+from wheeltapper.torch.tensors import PLAIN_TYPES, dtype_name, is_transformed, plain, shape_of
 
 _NOT_TAKEN = -1
 
@@ -182,6 +182,9 @@ class Activations:
                 known = _NOT_TAKEN
             watched.ids[name] = known
         if known == _NOT_TAKEN:
+            return 0
+        if is_transformed(tensor):
+            session.native.unsupported(known)
             return 0
         self._gather.record_one(session.native, tensor, known)
         return self._gather.session_ns

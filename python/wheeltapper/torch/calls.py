@@ -7,7 +7,6 @@ without us. A tap on the class's `_call_impl` leaves no trace.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from wheeltapper import _native
@@ -27,9 +26,7 @@ class ModuleCalls:
         """Calls hook(module, args, kwargs, output) after each call that returned."""
         self._owner = owner
         self._hook = hook
-        # The tap that tells. One that had to be left inside somebody's wrapper tells nothing any more.
-        self._tap: object | None = None
-        self._number = 0
+        self._tap: Any = None
         # What the class had for itself before; None when it inherits.
         self._own: object | None = None
 
@@ -43,20 +40,24 @@ class ModuleCalls:
         if self._tap is not None:
             return
         self._own = vars(self._owner).get(_CALL)
-        self._number += 1
-        self._tap = _native.tap(getattr(self._owner, _CALL), None, partial(self._called, self._number))
+        original = getattr(self._owner, _CALL)
+        self._tap = _native.tap(original, None, self._called)
+        # torch.compile wraps the method of a class that it is given, if it has code.
+        self._tap.__code__ = original.__code__
         setattr(self._owner, _CALL, self._tap)
 
     def take_away(self) -> None:
-        """Ends it. Where somebody else has wrapped the tap by now, it stays inside and tells nothing."""
+        """Ends it. Where somebody has taken the tap for the method by now, it stays there and is none any more."""
         tap, self._tap = self._tap, None
-        if tap is None or vars(self._owner).get(_CALL) is not tap:
+        if tap is None:
+            return
+        tap.silence()
+        if vars(self._owner).get(_CALL) is not tap:
             return
         if self._own is None:
             delattr(self._owner, _CALL)
         else:
             setattr(self._owner, _CALL, self._own)
 
-    def _called(self, number: int, output: Any, module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
-        if self._tap is not None and number == self._number:
-            self._hook(module, args, kwargs, output)
+    def _called(self, output: Any, module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
+        self._hook(module, args, kwargs, output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch._C._functorch import is_functorch_wrapped_tensor as is_transformed  # in vmap, grad, jvp: has no elements
 
 # Exact types whose C exchange interface is used at once. Everything else is looked at first: the
 # pointer of a DTensor is an offset, and to dereference it crashes.
@@ -29,7 +30,8 @@ def plain(value: Any) -> torch.Tensor | None:
 
     A DTensor gives its local shard; a sparse tensor the values that it stores, coalesced, so that
     counts are over these; a conjugated or negated view is resolved. Tensors on other devices are
-    not read: that would wait for the device.
+    not read: that would wait for the device. Inside vmap and its like a tensor stands for many, or for
+    one that is still being differentiated.
     """
     if not isinstance(value, torch.Tensor):
         return None
@@ -37,7 +39,7 @@ def plain(value: Any) -> torch.Tensor | None:
     if local is not None:
         return plain(local)
     value = value.detach()
-    if value.device.type != "cpu" or value.is_quantized:
+    if value.device.type != "cpu" or value.is_quantized or is_transformed(value):
         return None
     if value.layout is torch.sparse_coo:
         value = value.coalesce().values()

@@ -1,0 +1,57 @@
+"""What people do to models beside training them comes out the same with and without Wheeltapper."""
+
+import textwrap
+
+import pytest
+
+TRAINED = """
+import copy, pickle, torch
+from torch import nn
+torch.manual_seed(0)
+torch.set_num_threads(1)
+model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+criterion = nn.CrossEntropyLoss()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+x, y = torch.randn(4, 8), torch.tensor([0, 1, 2, 0])
+def train():
+    optimizer.zero_grad()
+    loss = criterion(model(x), y)
+    loss.backward()
+    optimizer.step()
+    print(loss.item().hex())
+train()
+"""
+
+# Each runs while the open step is armed.
+TRANSFORMS = {
+    "script": "print(torch.jit.script(model).code, torch.jit.script(model)(x).sum().item().hex())",
+    "trace": "print(torch.jit.trace(model, x).graph, torch.jit.trace(model, x)(x).sum().item().hex())",
+    "fx": "g = torch.fx.symbolic_trace(model); print(g.code, g(x).sum().item().hex())",
+    "export": "e = torch.export.export(model, (x,)); print(e, e.module()(x).sum().item().hex())",
+    "loss module": "print(torch.jit.script(criterion).code, torch.fx.symbolic_trace(criterion).code)",
+    "copies": """
+        for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), pickle.loads(pickle.dumps(criterion))):
+            print(other, list(other._forward_hooks), sorted(vars(other)))""",
+    "functional": """
+        from torch.func import functional_call, grad, vmap
+        state = dict(model.named_parameters())
+        per_sample = vmap(grad(lambda p, x, y: criterion(functional_call(model, p, (x[None],)), y[None])), (None, 0, 0))
+        print({name: value.sum().item().hex() for name, value in per_sample(state, x, y).items()})""",
+    "names": "print(nn.Module._call_impl.__qualname__, nn.Module.compile.__doc__[:20], nn.Module.__call__.__name__)",
+    "compiled class": """
+        @torch.compile(backend="eager")
+        class Part(nn.Linear):
+            pass
+        from torch._dynamo.utils import counters
+        print(Part(8, 2)(x).sum().item().hex(), dict(counters["graph_break"]))""",
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_a_transformed_model_is_the_same(script, name):
+    text = TRAINED + textwrap.dedent(TRANSFORMS[name]).strip() + "\ntrain()\n"
+    plain = script.run(text, attached=False)
+    attached = script.run(text)
+    assert attached.stdout == plain.stdout
+    assert attached.stderr == plain.stderr
+    assert script.trial().steps() == [0, 1]
