@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch._C._functorch import is_functorch_wrapped_tensor as is_transformed  # in vmap, grad, jvp: has no elements
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 # Exact types whose C exchange interface is used at once. Everything else is looked at first: the
 # pointer of a DTensor is an offset, and to dereference it crashes.
@@ -23,6 +23,11 @@ def shape_of(tensor: torch.Tensor) -> tuple[int, ...]:
         return tuple(int(extent) for extent in tensor.shape)
     except RuntimeError:
         return ()
+
+
+def is_transformed(value: torch.Tensor) -> bool:
+    """True inside vmap, grad and their like, where a tensor has no elements to read."""
+    return bool(is_functorch_wrapped_tensor(value))
 
 
 def plain(value: Any) -> torch.Tensor | None:
