@@ -55,3 +55,58 @@ def test_a_transformed_model_is_the_same(script, name):
     assert attached.stdout == plain.stdout
     assert attached.stderr == plain.stderr
     assert script.trial().steps() == [0, 1]
+
+
+# Who looks on at training, without Wheeltapper's own operators among what is seen.
+ONLOOKERS = {
+    "dispatch mode": """
+        from torch.utils._python_dispatch import TorchDispatchMode
+        seen = []
+        class Log(TorchDispatchMode):
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+                seen.append(str(func))
+                return func(*args, **(kwargs or {}))
+        with Log():
+            train()
+        print(seen)""",
+    "function mode": """
+        from torch.overrides import TorchFunctionMode
+        seen = []
+        class Log(TorchFunctionMode):
+            def __torch_function__(self, func, types, args=(), kwargs=None):
+                seen.append(getattr(func, "__name__", str(func)))
+                return func(*args, **(kwargs or {}))
+        with Log():
+            train()
+        print(seen)""",
+    "profiler": """
+        from torch.autograd.profiler import profile
+        with profile(use_kineto=False) as seen:
+            train()
+        print(sorted((event.key, event.count) for event in seen.key_averages()))""",
+    "fake tensors": """
+        from torch._subclasses.fake_tensor import FakeTensorMode
+        with FakeTensorMode():
+            model = nn.Linear(8, 3)
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            criterion(model(torch.randn(4, 8)), torch.tensor([0, 1, 2, 0])).backward()
+            optimizer.step()""",
+    "compiled step": """
+        from torch._dynamo.utils import counters
+        step = torch.compile(optimizer.step, backend="eager")
+        for _ in range(3):
+            criterion(model(x), y).backward()
+            step()
+        print(model[0].weight.sum().item().hex(), dict(counters["graph_break"]), dict(counters["frames"]))""",
+}
+
+
+@pytest.mark.parametrize("name", ONLOOKERS)
+def test_an_onlooker_sees_the_same(script, name):
+    text = TRAINED + textwrap.dedent(ONLOOKERS[name]).strip() + "\n"
+    plain = script.run(text, attached=False)
+    attached = script.run(text)
+    assert attached.stdout == plain.stdout
+    if name != "compiled step":  # it warns, with the time of day
+        assert attached.stderr == plain.stderr
+    assert 0 in script.trial().steps()

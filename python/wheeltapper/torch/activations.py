@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.compiler import is_compiling
 
 from wheeltapper import _native, _session
 from wheeltapper._fuse import FUSE
@@ -125,16 +124,8 @@ class Activations:
 
     def on_call(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """A module was called. Does nothing on steps that are not armed."""
-        if not self._calls.present or is_compiling() or FUSE.blown:
-            return
-        try:
-            self._take(module, args, kwargs, output)
-        except Exception as error:  # noqa: BLE001 - the observed must never be hurt
-            FUSE.report(error)
-
-    def _take(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         started = time.perf_counter_ns()
-        if not torch.is_grad_enabled():
+        if not self._calls.present or not torch.is_grad_enabled():
             return
         session = _session.running()
         if session is None:

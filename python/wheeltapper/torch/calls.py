@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wheeltapper import _native
+from wheeltapper.torch.guard import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ class ModuleCalls:
         """Calls hook(module, args, kwargs, output) after each call that returned."""
         self._owner = owner
         self._hook = hook
+        self._after = guarded(self._called)
         self._tap: Any = None
         # What the class had for itself before; None when it inherits.
         self._own: object | None = None
@@ -41,7 +43,7 @@ class ModuleCalls:
             return
         self._own = vars(self._owner).get(_CALL)
         original = getattr(self._owner, _CALL)
-        self._tap = _native.tap(original, None, self._called)
+        self._tap = _native.tap(original, None, self._after)
         # torch.compile wraps the method of a class that it is given, if it has code.
         self._tap.__code__ = original.__code__
         setattr(self._owner, _CALL, self._tap)

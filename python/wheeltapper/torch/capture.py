@@ -11,7 +11,6 @@ import weakref
 from typing import Any
 
 import torch
-from torch.compiler import is_compiling
 from torch.optim.optimizer import Optimizer
 
 from wheeltapper import _session
@@ -168,7 +167,7 @@ class TorchCapture:
         """An optimizer is about to step."""
         started = time.perf_counter_ns()
         session = self.session()
-        if session is None or is_compiling():
+        if session is None:
             return
         session.native.set_phase(_session.PHASE_OPTIMIZER)
         plan = self.plan(optimizer, session)
@@ -192,7 +191,7 @@ class TorchCapture:
         started = time.perf_counter_ns()
         session = self._session if _session.running() is not None else None
         plan = self._plans.get(id(optimizer))
-        if session is None or plan is None or is_compiling():
+        if session is None or plan is None:
             return
         if plan.skips:
             self.skipped(session)
@@ -284,8 +283,6 @@ class TorchCapture:
 
     def before_backward(self, tensors: Any, grad_tensors: Any = None, *_args: Any, **kwargs: Any) -> None:
         """torch.autograd.backward is called, also by Tensor.backward."""
-        if is_compiling():
-            return
         session = self.session()
         if session is None:
             return

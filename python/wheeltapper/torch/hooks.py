@@ -19,8 +19,9 @@ from torch.optim.optimizer import (
 )
 
 from wheeltapper import _native
-from wheeltapper._fuse import FUSE, fused_hook
+from wheeltapper._fuse import FUSE
 from wheeltapper.torch.capture import CAPTURE, TorchCapture
+from wheeltapper.torch.guard import guarded
 from wheeltapper.torch.names import unwrap
 
 _INSTALLED: list[object] = []
@@ -31,11 +32,11 @@ def install() -> None:
     if _INSTALLED:
         return
     capture = CAPTURE
-    _INSTALLED.append(register_optimizer_step_pre_hook(fused_hook(capture.before_step)))
-    _INSTALLED.append(register_optimizer_step_post_hook(fused_hook(capture.after_step)))
+    _INSTALLED.append(register_optimizer_step_pre_hook(guarded(capture.before_step)))
+    _INSTALLED.append(register_optimizer_step_post_hook(guarded(capture.after_step)))
     registry = capture.registry
-    _INSTALLED.append(nn_module.register_module_module_registration_hook(fused_hook(registry.on_module)))
-    _INSTALLED.append(nn_module.register_module_parameter_registration_hook(fused_hook(registry.on_parameter)))
+    _INSTALLED.append(nn_module.register_module_module_registration_hook(guarded(registry.on_module)))
+    _INSTALLED.append(nn_module.register_module_parameter_registration_hook(guarded(registry.on_parameter)))
     capture.loss_modules.begin()
     _install_taps(capture)
     watch_compiler()
@@ -48,27 +49,27 @@ def _tap(owner: Any, name: str, *, before: Any = None, after: Any = None) -> Non
 
 
 def _install_taps(capture: TorchCapture) -> None:
-    _tap(torch.autograd, "backward", before=fused_hook(capture.before_backward))
-    _tap(Optimizer, "__init__", after=fused_hook(capture.after_optimizer_init))
-    watch = fused_hook(lambda _none, self, *_a, **_k: capture.loss_modules.add(self))
+    _tap(torch.autograd, "backward", before=guarded(capture.before_backward))
+    _tap(Optimizer, "__init__", after=guarded(capture.after_optimizer_init))
+    watch = guarded(lambda _none, self, *_a, **_k: capture.loss_modules.add(self))
     _tap(torch.nn.modules.loss._Loss, "__init__", after=watch)
     # Module.compile keeps the method that it finds.
-    _tap(torch.nn.Module, "compile", before=fused_hook(_on_compile))
+    _tap(torch.nn.Module, "compile", before=_on_compile)
     loader = torch.utils.data.dataloader._BaseDataLoaderIter
     _tap(
         loader,
         "__next__",
-        before=fused_hook(capture.data_wait.before_next),
-        after=fused_hook(capture.data_wait.after_next),
+        before=guarded(capture.data_wait.before_next),
+        after=guarded(capture.data_wait.after_next),
     )
     scaler = getattr(torch.amp, "GradScaler", None)
     if scaler is not None:
-        _tap(scaler, "scale", after=fused_hook(capture.after_scale))
+        _tap(scaler, "scale", after=guarded(capture.after_scale))
         _tap(
             scaler,
             "step",
-            before=fused_hook(capture.before_scaler_step),
-            after=fused_hook(capture.after_scaler_step),
+            before=guarded(capture.before_scaler_step),
+            after=guarded(capture.after_scaler_step),
         )
 
 
@@ -86,7 +87,7 @@ def watch_compiler() -> None:
 
 
 def _on_compile(*_args: Any, **_kwargs: Any) -> None:
-    # Not a fused hook: the taps have to go also when the fuse has blown.
+    # Not guarded: the taps have to go also when the fuse has blown, and while something is compiled.
     try:
         CAPTURE.on_compile()
     except Exception as error:  # noqa: BLE001 - the observed must never be hurt

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.compiler import is_compiling
 from torch.nn.modules.loss import _Loss
 
 from wheeltapper import _session
-from wheeltapper._fuse import FUSE
 from wheeltapper.torch.calls import ModuleCalls
+from wheeltapper.torch.guard import guarded
 from wheeltapper.torch.tensors import number
 
 if TYPE_CHECKING:
@@ -95,22 +94,22 @@ class LossHook:
 
     def __init__(self, book: LossBook) -> None:
         self._book = book
+        self._guarded = guarded(self.note)
 
     def __call__(self, module: nn.Module, _inputs: Any, output: Any) -> None:
-        """Adds the output to the book; invisible to torch.compile."""
-        if is_compiling():
+        """Called by torch; invisible to torch.compile."""
+        self._guarded(module, output)
+
+    def note(self, module: nn.Module, output: Any) -> None:
+        """Adds the output to the book."""
+        session = _session.running()
+        if session is None:
             return
-        try:
-            session = _session.running()
-            if session is None:
-                return
-            mode = session.mode
-            if mode is None:
-                trains = isinstance(output, torch.Tensor) and output.requires_grad
-                mode = _session.TRAIN if trains else _session.EVAL
-            self._book.add_module(module, output, training=mode == _session.TRAIN)
-        except Exception as error:  # noqa: BLE001 - the observed must never be hurt
-            FUSE.report(error)
+        mode = session.mode
+        if mode is None:
+            trains = isinstance(output, torch.Tensor) and output.requires_grad
+            mode = _session.TRAIN if trains else _session.EVAL
+        self._book.add_module(module, output, training=mode == _session.TRAIN)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles as a function of the standard library that does nothing."""
@@ -161,5 +160,5 @@ class LossModules:
             module.register_forward_hook(self._hook)
 
     def _called(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        self._hook(module, args, output)
+        self._hook.note(module, output)
         self._on_call(module, args, kwargs, output)

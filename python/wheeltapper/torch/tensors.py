@@ -43,8 +43,11 @@ def plain(value: Any) -> torch.Tensor | None:
     local = getattr(value, "_local_tensor", None)
     if local is not None:
         return plain(local)
+    # With a dispatch of its own a tensor is a wrapper, or stands for one (FakeTensor): it has no elements itself.
+    if type(value).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__ or is_transformed(value):
+        return None
     value = value.detach()
-    if value.device.type != "cpu" or value.is_quantized or is_transformed(value):
+    if value.device.type != "cpu" or value.is_quantized:
         return None
     if value.layout is torch.sparse_coo:
         value = value.coalesce().values()

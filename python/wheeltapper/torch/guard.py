@@ -1,0 +1,62 @@
+"""What stands around everything of ours that torch calls while a job trains.
+
+No exception of ours gets out, and nobody who looks on sees us: torch.compile neither traces our
+functions nor breaks its graph at them, and modes of the job (a `TorchDispatchMode` that counts
+operators, say) and its profiler do not meet the operators that we use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch._C import _len_torch_dispatch_stack, _len_torch_function_stack
+from torch._C._dynamo import eval_frame
+from torch.compiler import is_compiling
+from torch.utils._python_dispatch import _pop_mode, _push_mode
+
+from wheeltapper._fuse import fused_hook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def guarded(function: Callable[..., object]) -> Callable[..., None]:
+    """A function that torch may call as a hook, or a tap at any time; returns None."""
+    fused = fused_hook(function)
+
+    def called(*args: Any, **kwargs: Any) -> None:
+        if is_compiling():  # what is traced runs without us
+            return
+        if _is_watched():
+            with _unseen():
+                fused(*args, **kwargs)
+        else:
+            fused(*args, **kwargs)
+
+    # For all functions that this makes: they share the code. Where it is called between two graphs,
+    # it and what it calls run as they are.
+    skip = eval_frame._FrameAction.SKIP
+    eval_frame.set_code_exec_strategy(called.__code__, eval_frame._FrameExecStrategy(skip, skip))
+    return called
+
+
+def _is_watched() -> bool:
+    return bool(_len_torch_function_stack() or _len_torch_dispatch_stack() or torch.autograd._profiler_enabled())
+
+
+@contextlib.contextmanager
+def _unseen() -> Iterator[None]:
+    profiled = torch.autograd._profiler_enabled()
+    modes = [_pop_mode() for _ in range(_len_torch_dispatch_stack())]
+    if profiled:
+        torch.autograd._enable_record_function(False)
+    try:
+        with torch._C.DisableTorchFunction():
+            yield
+    finally:
+        if profiled:
+            torch.autograd._enable_record_function(True)
+        for mode in reversed(modes):
+            _push_mode(mode)
