@@ -40,12 +40,36 @@ std::set<std::string> SubjectsOf(const Observation& observation) {
   return subjects;
 }
 
-bool Meet(const std::set<std::string>& some, const std::set<std::string>& others) {
-  return std::any_of(some.begin(), some.end(),
-                     [&](const std::string& subject) { return others.contains(subject); });
+}  // namespace
+
+void IncidentBook::RankReach::Take(const Observation& observation) {
+  if (sightings == 0 || observation.key.step.value != step) {
+    ++sightings;
+    std::erase_if(subjects, [this](const auto& subject) {
+      return sightings - subject.second >= kClearsToResolve;
+    });
+  }
+  step = observation.key.step.value;
+  whole_model = observation.whole_model;
+  for (const std::string& subject : SubjectsOf(observation)) {
+    subjects.insert_or_assign(subject, sightings);
+  }
 }
 
-}  // namespace
+bool IncidentBook::Incident::ReachesWholeModel() const {
+  return std::none_of(ranks.begin(), ranks.end(), [this](const auto& entry) {
+    return entry.second.open && !reach.at(entry.first).whole_model;
+  });
+}
+
+bool IncidentBook::Incident::Reaches(const std::set<std::string>& place) const {
+  return std::any_of(ranks.begin(), ranks.end(), [&](const auto& entry) {
+    const auto& [rank, state] = entry;
+    return state.open && std::any_of(place.begin(), place.end(), [&](const std::string& name) {
+             return reach.at(rank).subjects.contains(name);
+           });
+  });
+}
 
 int64_t IncidentBook::CountOf(const std::string& rule) const {
   const auto found = opened_.find(rule);
@@ -137,8 +161,6 @@ void IncidentBook::Add(const FindingSource& source, const Observation& observati
   ++finding.count;
   finding.last_step = std::max(finding.last_step, step);
   incident.changed = true;
-  incident.whole_model = observation.whole_model;
-  incident.subjects.merge(SubjectsOf(observation));
   if (observation.tensor) {
     const auto [slot, is_new] = incident.tensors.try_emplace(*observation.tensor, place);
     slot->second = std::min(slot->second, place);
@@ -157,7 +179,13 @@ void IncidentBook::Add(const FindingSource& source, const Observation& observati
     incident.reopened = true;
     incident.also.clear();
   }
-  incident.ranks[place.rank] = {.open = true, .clears = 0};
+  RankState& rank = incident.ranks[place.rank];
+  RankReach& reach = incident.reach[place.rank];
+  if (!rank.open) {
+    reach = {};  // where it was before says nothing of where it is now
+  }
+  rank = {.open = true, .clears = 0};
+  reach.Take(observation);
   if (incident.announce) {
     Unhide({source.rule, observation.cause_key});
   }
@@ -200,11 +228,10 @@ bool IncidentBook::Explains(const IncidentKey& other, const std::string& cause_k
     return same_cause;
   }
   const Incident& incident = incidents_.at(other);
-  return incident.whole_model ||
+  return incident.ReachesWholeModel() ||
          (explanation.reach == Reach::kSamePlace &&
-          std::all_of(places.begin(), places.end(), [&](const std::set<std::string>& place) {
-            return Meet(place, incident.subjects);
-          }));
+          std::all_of(places.begin(), places.end(),
+                      [&](const std::set<std::string>& place) { return incident.Reaches(place); }));
 }
 
 bool IncidentBook::ExplainsAll(const IncidentKey& other, const IncidentKey& key) const {

@@ -81,6 +81,16 @@ class IncidentBook {
     bool open = false;
     int clears = 0;
   };
+  // How far the cause reaches on one rank, as of its latest steps.
+  struct RankReach {
+    bool whole_model = false;  // says the latest observation
+    int64_t step = 0;          // of that observation
+    int64_t sightings = 0;     // steps that showed the cause
+    // Parameters and modules concerned, by the sighting that showed them last; those that the
+    // latest kClearsToResolve sightings did not show are forgotten.
+    std::map<std::string, int64_t> subjects;
+    void Take(const Observation& observation);
+  };
   // What another rule sees of an incident's cause.
   struct Hidden {
     Severity severity = Severity::kInfo;
@@ -94,16 +104,19 @@ class IncidentBook {
     Place first;          // of the observation that the texts come from
     std::string message;  // of that observation, before the other tensors are counted
     std::map<int32_t, RankState> ranks;
+    std::map<int32_t, RankReach> reach;
     std::unordered_map<std::string, Place> tensors;
     std::span<const Explanation> explained_by;
     std::map<IncidentKey, Hidden> also;
-    bool whole_model = false;        // says the latest observation
-    std::set<std::string> subjects;  // parameters and modules that the tensors belong to
     bool changed = false;
     bool announce =
         false;  // opened, open again, more severe, or seen by one more rule: tell at once
     bool reopened = false;
     TimeNs told_ns = 0;
+    // On every rank that shows it: those that do not agree have several causes.
+    [[nodiscard]] bool ReachesWholeModel() const;
+    // One of the names a place goes by, on some rank that shows it.
+    [[nodiscard]] bool Reaches(const std::set<std::string>& place) const;
   };
 
   Incident& IncidentOf(const FindingSource& source, const Observation& observation, TimeNs wall_ns);

@@ -1,0 +1,119 @@
+#include "incidents.h"
+
+#include <array>
+#include <optional>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace wheeltapper::rules {
+namespace {
+
+using testing::ElementsAre;
+
+constexpr std::array<Explanation, 2> kByTheOptimizer = {{
+    {"small", "optimizer_no_op", kAnyCause, Reach::kSamePlace},
+    {"flat", "optimizer_no_op", kAnyCause, Reach::kWholeModel},
+}};
+
+// Feeds a book as the engine does: what one rule says of one step.
+class IncidentBookTest : public testing::Test {
+ protected:
+  static format::StepKey At(int64_t step, int32_t rank) {
+    return {.rank = Rank{rank}, .step = Step{step}, .mode = Mode::kTrain, .mode_step = step};
+  }
+  static Observation Seen(const std::string& cause, const std::string& tensor) {
+    return {.cause_key = cause,
+            .tensor = tensor,
+            .module = {},
+            .key = {},
+            .message = {},
+            .cause = {},
+            .try_ = {},
+            .evidence = {},
+            .severity = {}};
+  }
+  void Apply(const FindingSource& source, int64_t step, int32_t rank,
+             std::vector<Observation> observations) {
+    Verdicts verdicts;
+    for (Observation& observation : observations) {
+      observation.key = At(step, rank);
+      observation.message = *observation.tensor + " at step " + std::to_string(step);
+      verdicts.observations.push_back(std::move(observation));
+    }
+    book_->Apply(source, verdicts, 0);
+  }
+  void Idle(int64_t step, const std::vector<std::string>& parameters, bool whole_model,
+            int32_t rank = 0) {
+    std::vector<Observation> observations;
+    for (const std::string& parameter : parameters) {
+      observations.push_back(Seen("", parameter));
+      observations.back().whole_model = whole_model;
+    }
+    Apply(optimizer_, step, rank, std::move(observations));
+  }
+  void Moves(int64_t step) {
+    book_->Apply(optimizer_,
+                 {.observations = {}, .cleared = {{.cause_key = "", .key = At(step, 0)}}}, 0);
+  }
+  void Vanishes(int64_t step, const std::string& parameter) {
+    Apply(gradient_, step, 0, {Seen("small", "gradient/" + parameter)});
+  }
+  void IsFlat(int64_t step, int32_t rank = 0) { Apply(loss_, step, rank, {Seen("flat", "loss")}); }
+
+  // The rules whose findings are open, in order of opening.
+  [[nodiscard]] std::vector<std::string> OpenRules() const {
+    std::vector<std::string> rules;
+    for (const Finding& finding : book_->findings()) {
+      if (finding.state == FindingState::kOpen) {
+        rules.push_back(finding.rule);
+      }
+    }
+    return rules;
+  }
+
+  const FindingSource optimizer_ = {.rule = "optimizer_no_op", .severity = Severity::kError};
+  const FindingSource gradient_ = {.rule = "vanishing_gradient", .explained_by = kByTheOptimizer};
+  const FindingSource loss_ = {.rule = "loss_not_decreasing", .explained_by = kByTheOptimizer};
+  ManualClock clock_;
+  std::optional<IncidentBook> book_{clock_};
+};
+
+TEST_F(IncidentBookTest, AFindingThatOpensAgainExplainsOnlyWhereItIsNow) {
+  Idle(0, {"body.weight", "head.bias"}, true);
+  for (int64_t step = 1; step <= kClearsToResolve; ++step) {
+    Moves(step);
+  }
+  Idle(10, {"head.bias"}, false);
+  Vanishes(10, "body.weight");
+  EXPECT_THAT(OpenRules(), ElementsAre("optimizer_no_op", "vanishing_gradient"));
+}
+
+TEST_F(IncidentBookTest, AFindingThatLeavesAPartOfTheModelSoonExplainsNothingThere) {
+  Idle(0, {"body.weight", "head.bias"}, true);
+  for (int64_t step = 1; step < kClearsToResolve; ++step) {
+    Idle(step, {"head.bias"}, false);
+    Vanishes(step, "body.weight");
+    EXPECT_THAT(OpenRules(), ElementsAre("optimizer_no_op")) << step;  // it may be there again
+  }
+  Idle(kClearsToResolve, {"head.bias"}, false);
+  Vanishes(kClearsToResolve, "head.bias");
+  EXPECT_THAT(OpenRules(), ElementsAre("optimizer_no_op"));
+  Vanishes(kClearsToResolve, "body.weight");
+  EXPECT_THAT(OpenRules(), ElementsAre("optimizer_no_op", "vanishing_gradient"));
+}
+
+TEST_F(IncidentBookTest, AFlatLossIsExplainedWhereEveryRankThatShowsTheCauseIsWhollyIdle) {
+  for (const bool partly : {false, true}) {
+    for (const int32_t last : {0, 1}) {  // in whatever order the ranks are read
+      book_.emplace(clock_);
+      Idle(0, {"head.bias"}, last == 0 ? !partly : true, 1 - last);
+      Idle(0, {"head.bias"}, last == 0 ? true : !partly, last);
+      IsFlat(100);
+      EXPECT_EQ(OpenRules().size(), partly ? 2U : 1U) << "read last: rank " << last;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace wheeltapper::rules
