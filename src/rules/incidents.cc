@@ -17,22 +17,11 @@ Severity SeverityOf(const FindingSource& source, const Observation& observation)
                                        : observation.severity.value_or(source.severity);
 }
 
-// "gradient/fc.weight", "update/fc.weight" → "fc.weight"; "output/fc:1" → "fc".
-std::string SubjectOf(const std::string& tensor) {
-  std::string subject = tensor;
-  for (const char* prefix : {"gradient/", "update/", "output/", "input/"}) {
-    if (tensor.starts_with(prefix)) {
-      subject.erase(0, std::string_view(prefix).size());
-    }
-  }
-  return subject.substr(0, subject.rfind(':'));
-}
-
 // Where an observation was made.
 std::set<std::string> SubjectsOf(const Observation& observation) {
   std::set<std::string> subjects;
   if (observation.tensor) {
-    subjects.insert(SubjectOf(*observation.tensor));
+    subjects.insert(SubjectOfName(*observation.tensor));
   }
   if (observation.module && !observation.module->empty()) {
     subjects.insert(*observation.module);
@@ -53,6 +42,16 @@ void IncidentBook::RankReach::Take(const Observation& observation) {
   whole_model = observation.whole_model;
   for (const std::string& subject : SubjectsOf(observation)) {
     subjects.insert_or_assign(subject, sightings);
+  }
+}
+
+void IncidentBook::Latest::Take(const Observation& observation) {
+  const int64_t its_step = observation.key.step.value;
+  const int32_t its_rank = observation.key.rank.value;
+  if (!step || its_step > *step || (its_step == *step && its_rank < rank)) {
+    step = its_step;
+    rank = its_rank;
+    message = observation.message;
   }
 }
 
@@ -161,6 +160,7 @@ void IncidentBook::Add(const FindingSource& source, const Observation& observati
   ++finding.count;
   finding.last_step = std::max(finding.last_step, step);
   incident.changed = true;
+  incident.latest.Take(observation);
   if (observation.tensor) {
     const auto [slot, is_new] = incident.tensors.try_emplace(*observation.tensor, place);
     slot->second = std::min(slot->second, place);
@@ -195,19 +195,13 @@ void IncidentBook::Hide(const IncidentKey& key, const Observation& observation, 
                         Incident* explainer) {
   const auto [slot, is_new] = explainer->also.try_emplace(key);
   Hidden& hidden = slot->second;
-  const int64_t step = observation.key.step.value;
-  const int32_t rank = observation.key.rank.value;
   explainer->changed = true;
   if (is_new || severity > hidden.severity) {
     hidden.severity = severity;
     explainer->announce = true;
   }
-  if (is_new || step > hidden.step || (step == hidden.step && rank < hidden.rank)) {
-    hidden.message = observation.message;
-    hidden.step = step;
-    hidden.rank = rank;
-  }
-  hidden.ranks[rank] = {.open = true, .clears = 0};
+  hidden.latest.Take(observation);
+  hidden.ranks[observation.key.rank.value] = {.open = true, .clears = 0};
 }
 
 void IncidentBook::Unhide(const IncidentKey& key) {
@@ -238,7 +232,7 @@ bool IncidentBook::ExplainsAll(const IncidentKey& other, const IncidentKey& key)
   const Incident& explained = incidents_.at(key);
   std::vector<std::set<std::string>> places;
   for (const auto& [tensor, place] : explained.tensors) {
-    const std::string subject = SubjectOf(tensor);
+    const std::string subject = SubjectOfName(tensor);
     places.push_back({subject, ModuleOfParameter(subject)});
   }
   return std::any_of(explained.explained_by.begin(), explained.explained_by.end(),
@@ -281,11 +275,9 @@ void IncidentBook::TakeOver(const IncidentKey& by) {
         !ExplainsAll(by, key) || ExplainsAll(key, by)) {
       continue;
     }
-    explainer.also.insert_or_assign(key, Hidden{.severity = finding.severity,
-                                                .message = incident.message,
-                                                .step = finding.last_step,
-                                                .rank = incident.first.rank,
-                                                .ranks = incident.ranks});
+    explainer.also.insert_or_assign(
+        key,
+        Hidden{.severity = finding.severity, .latest = incident.latest, .ranks = incident.ranks});
     for (auto& [rank, state] : incident.ranks) {
       state.open = false;
     }
@@ -357,7 +349,7 @@ void IncidentBook::Compose(Incident* incident) {
   finding.also.clear();
   for (const auto& [key, hidden] : incident->also) {
     finding.also.push_back(
-        {.rule = key.first, .severity = hidden.severity, .message = hidden.message});
+        {.rule = key.first, .severity = hidden.severity, .message = hidden.latest.message});
   }
   const size_t others = ordered.empty() ? 0 : ordered.size() - 1;
   finding.message = incident->message;

@@ -20,6 +20,7 @@
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -91,18 +92,24 @@ class IncidentBook {
     std::map<std::string, int64_t> subjects;
     void Take(const Observation& observation);
   };
+  // What the latest observation says, by step, then the lowest rank.
+  struct Latest {
+    std::optional<int64_t> step;
+    int32_t rank = 0;
+    std::string message;
+    void Take(const Observation& observation);
+  };
   // What another rule sees of an incident's cause.
   struct Hidden {
     Severity severity = Severity::kInfo;
-    std::string message;  // of the latest observation (by step, then the lowest rank)
-    int64_t step = 0;     // of that observation
-    int32_t rank = 0;
+    Latest latest;
     std::map<int32_t, RankState> ranks;
   };
   struct Incident {
     size_t index = 0;     // in findings_
     Place first;          // of the observation that the texts come from
     std::string message;  // of that observation, before the other tensors are counted
+    Latest latest;
     std::map<int32_t, RankState> ranks;
     std::map<int32_t, RankReach> reach;
     std::unordered_map<std::string, Place> tensors;

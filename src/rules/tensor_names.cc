@@ -33,12 +33,20 @@ std::string SubjectOf(TensorKind kind, std::string_view rest) {
   return std::string(rest);
 }
 
-TensorRole Classify(const format::NameTable& names, const format::NameInfo& info) {
+// What the prefix says; kOther without one.
+TensorRole RoleByPrefix(std::string_view name) {
   for (const auto& [prefix, kind] : kPrefixes) {
-    if (std::string_view(info.name).starts_with(prefix)) {
-      return {.kind = kind,
-              .subject = SubjectOf(kind, std::string_view(info.name).substr(prefix.size()))};
+    if (name.starts_with(prefix)) {
+      return {.kind = kind, .subject = SubjectOf(kind, name.substr(prefix.size()))};
     }
+  }
+  return {.kind = TensorKind::kOther, .subject = std::string(name)};
+}
+
+TensorRole Classify(const format::NameTable& names, const format::NameInfo& info) {
+  TensorRole by_prefix = RoleByPrefix(info.name);
+  if (by_prefix.kind != TensorKind::kOther) {
+    return by_prefix;
   }
   if (InCollection(info, "weights") || InCollection(info, "biases") ||
       names.Find("gradient/" + info.name) != nullptr) {
@@ -91,6 +99,8 @@ const TensorRole& TensorRoles::Of(const format::NameTable& names, format::NameId
   }
   return *role;
 }
+
+std::string SubjectOfName(std::string_view name) { return RoleByPrefix(name).subject; }
 
 std::string ModuleOfParameter(std::string_view parameter) {
   const size_t dot = parameter.rfind('.');

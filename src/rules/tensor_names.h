@@ -39,6 +39,10 @@ class TensorRoles {
   std::vector<std::optional<TensorRole>> roles_;
 };
 
+// TensorRole::subject by the prefix alone, for whom no names are at hand; a name without one is its
+// own subject.
+std::string SubjectOfName(std::string_view name);
+
 // "conv1.weight" → "conv1"; the root module's own parameter → "".
 std::string ModuleOfParameter(std::string_view parameter);
 // The module a finding about this tensor points to, where there is one.

@@ -115,5 +115,20 @@ TEST_F(IncidentBookTest, AFlatLossIsExplainedWhereEveryRankThatShowsTheCauseIsWh
   }
 }
 
+TEST_F(IncidentBookTest, AFindingThatTakesAnotherOverTellsTheLatestOfIt) {
+  Vanishes(5, "head.bias");
+  Vanishes(6, "head.bias");
+  Idle(7, {"head.bias"}, false);
+  ASSERT_THAT(OpenRules(), ElementsAre("optimizer_no_op"));
+  ASSERT_EQ(book_->findings()[1].also.size(), 1U);
+  EXPECT_EQ(book_->findings()[1].also[0].message, "gradient/head.bias at step 6");
+}
+
+TEST_F(IncidentBookTest, TheStateOfAnOptimizerIsWhereItsParameterIs) {
+  Idle(0, {"head.bias"}, false);
+  Apply(gradient_, 0, 0, {Seen("small", "optimizer/head.bias/exp_avg")});
+  EXPECT_THAT(OpenRules(), ElementsAre("optimizer_no_op"));
+}
+
 }  // namespace
 }  // namespace wheeltapper::rules
