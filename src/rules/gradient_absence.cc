@@ -1,5 +1,6 @@
 #include "gradient_absence.h"
 
+#include <algorithm>
 #include <limits>
 #include <string_view>
 
@@ -8,38 +9,62 @@ namespace {
 
 constexpr std::string_view kWithout = "wheeltapper/steps_without_gradient";
 
+// "…/steps_without_gradient.head" → "head"; "" without a label.
+std::string LabelIn(const std::string& scalar) {
+  return scalar.size() > kWithout.size() ? scalar.substr(kWithout.size() + 1) : "";
+}
+
 bool IsThere(const tensor::TensorStats& gradient) {
   return gradient.abs_max > 0 || gradient.nonfinite_count() > 0;
 }
 
 }  // namespace
 
-std::optional<format::NameId> GradientWatch::NoteScalars(const format::StepBatch& batch,
-                                                         const format::NameTable& names) {
-  std::optional<format::NameId> without;
+bool GradientWatch::IsGone(const Count& count) {
+  return count.silent > std::max(kGoneAfter, 2 * count.longest_pause);
+}
+
+bool GradientWatch::present() const {
+  return any_gradient_ && std::all_of(without_.begin(), without_.end(),
+                                      [](const auto& entry) { return IsGone(entry.second); });
+}
+
+bool GradientWatch::Lacks(const std::string& optimizer) const {
+  const auto found = without_.find(optimizer);
+  return found != without_.end() && !IsGone(found->second);
+}
+
+std::optional<std::string> GradientWatch::NoteScalars(const format::StepBatch& batch,
+                                                      const format::NameTable& names) {
+  std::optional<std::string> without;
   if (batch.is_step && !batch.stats.empty()) {
-    for (auto& [name, count] : without_) {
+    for (auto& [optimizer, count] : without_) {
       ++count.silent;
     }
-    std::erase_if(without_, [](const auto& entry) { return entry.second.silent > kGoneAfter; });
   }
   for (const format::ScalarRow& row : batch.scalars) {
-    const std::string_view name = names.info(row.name).name;
+    const std::string& name = names.info(row.name).name;
     backward_seen_ = backward_seen_ || name.starts_with("loss/backward");
     if (!name.starts_with(kWithout)) {
       continue;
     }
+    const std::string optimizer = LabelIn(name);
     if (!(row.value > 0)) {
-      without_.erase(row.name);
+      without_.erase(optimizer);
       any_gradient_ = true;
       continue;
     }
-    Count& count = without_[row.name];
+    Count& count = without_[optimizer];
+    const auto steps = static_cast<int64_t>(row.value);
+    if (steps < count.steps) {
+      count = {};  // another one of this label
+    }
     count.since_step = count.steps == 0 ? batch.key.step.value : count.since_step;
-    count.steps = static_cast<int64_t>(row.value);
+    count.steps = steps;
+    count.longest_pause = std::max(count.longest_pause, count.silent);
     count.silent = 0;
     if (!without || count.steps > without_[*without].steps) {
-      without = row.name;
+      without = optimizer;
     }
   }
   return without;
@@ -93,7 +118,7 @@ std::optional<GradientAbsence> GradientWatch::Add(const format::StepBatch& batch
                                                   const StatsIndex& index,
                                                   const format::NameTable& names,
                                                   const ModelDescription& model) {
-  const std::optional<format::NameId> without = NoteScalars(batch, names);
+  const std::optional<std::string> without = NoteScalars(batch, names);
   const bool zero = AllZero(batch, names);
   if (!without && !zero) {
     return std::nullopt;
@@ -101,8 +126,7 @@ std::optional<GradientAbsence> GradientWatch::Add(const format::StepBatch& batch
   GradientAbsence absence;
   Count& count = without ? without_[*without] : zeros_;
   if (without) {
-    const std::string& name = names.info(*without).name;
-    absence.optimizer = name.size() > kWithout.size() ? name.substr(kWithout.size() + 1) : "";
+    absence.optimizer = *without;
   } else {
     count.since_step = count.steps == 0 ? batch.key.step.value : count.since_step;
     ++count.steps;

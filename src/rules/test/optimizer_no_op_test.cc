@@ -1,0 +1,265 @@
+// Steps that change nothing: runs that have them, and runs that do not.
+#include <functional>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "run_fixture.h"
+
+namespace wheeltapper::rules {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(OptimizerNoOpTest, ReportsParametersThatAreInNoOptimizer) {
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["fc.weight"]})");
+  for (int64_t step = 0; step < 8; ++step) {
+    run.Step(step).Weight("fc.weight", NormalStats(0, 1 + 0.01 * static_cast<double>(step)));
+    run.Weight("conv1.weight", NormalStats(0, 1));
+    run.Stats("gradient/fc.weight", NormalStats(0, 1));
+    run.Stats("gradient/conv1.weight", NormalStats(0, 1 + 0.1 * static_cast<double>(step)));
+  }
+  const auto findings = FindingsOf(run, "optimizer_no_op");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].tensor, "conv1.weight");
+  EXPECT_EQ(findings[0].cause, "it belongs to no optimizer");
+  EXPECT_EQ(findings[0].step, 5);
+}
+
+TEST(OptimizerNoOpTest, ReportsALearningRateOfZeroAndUpdatesOfZero) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 8; ++step) {
+    run.Step(step).Scalar("lr", 0).Stats("update/w", ZeroStats());
+    run.Stats("gradient/w", NormalStats(0, 1));
+  }
+  const auto findings = FindingsOf(run, "optimizer_no_op");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].cause, "the learning rate is 0");
+}
+
+TEST(OptimizerNoOpTest, StaysSilentForFrozenParametersAndZeroGradients) {
+  RunBuilder run;
+  run.Between(0).Meta(
+      R"({"kind":"model","modules":[],"parameters":[{"name":"a","requires_grad":false}]})");
+  for (int64_t step = 0; step < 20; ++step) {
+    run.Step(step).Weight("a", NormalStats(0, 1)).Weight("b", NormalStats(0, 1));
+    run.Stats("gradient/a", NormalStats(0, 1)).Stats("gradient/b", ZeroStats());
+  }
+  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+}
+
+constexpr const char* kWithoutGradient = "wheeltapper/steps_without_gradient";
+
+// As the attach records a script that forgets backward(): losses and weights, and no gradient.
+RunBuilder WithoutBackward(int64_t steps, const std::function<double(int64_t)>& weight) {
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["fc.weight"]})");
+  for (int64_t step = 0; step < steps; ++step) {
+    run.Step(step).Scalar("loss/ce", 2.3).Scalar(kWithoutGradient, static_cast<double>(step + 1));
+    run.Weight("fc.weight", NormalStats(0, weight(step)));
+    run.Stats("update/fc.weight",
+              weight(step) == weight(step - 1) ? ZeroStats() : NormalStats(0, 1));
+  }
+  return run;
+}
+
+TEST(OptimizerNoOpTest, ReportsStepsWithoutAnyGradient) {
+  RunBuilder run = WithoutBackward(8, [](int64_t) { return 1.0; });
+  const auto findings = FindingsOf(run, "optimizer_no_op");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].severity, Severity::kError);
+  EXPECT_EQ(findings[0].tensor, "fc.weight");
+  EXPECT_EQ(findings[0].step, 0);
+  EXPECT_THAT(findings[0].message,
+              HasSubstr("changes nothing: none of its parameters (fc.weight) has had"));
+  EXPECT_THAT(*findings[0].cause, HasSubstr("backward() is not called"));
+}
+
+// Sealed rows are sorted by name, those of a live run are not: the finding is the same.
+TEST(OptimizerNoOpTest, NamesTheModelsFirstParameterWhateverTheOrderOfRows) {
+  for (const bool sorted : {false, true}) {
+    RunBuilder run;
+    run.Between(0).Meta(
+        R"({"kind":"model","modules":[],"parameters":[{"name":"fc.weight"},{"name":"fc.bias"}]})");
+    for (int64_t step = 0; step < 8; ++step) {
+      run.Step(step).Scalar(kWithoutGradient, static_cast<double>(step + 1));
+      run.Weight(sorted ? "fc.bias" : "fc.weight", NormalStats(0, 1));
+      run.Weight(sorted ? "fc.weight" : "fc.bias", NormalStats(0, 1));
+    }
+    const auto findings = FindingsOf(run, "optimizer_no_op");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].tensor, "fc.weight") << sorted;
+  }
+}
+
+TEST(OptimizerNoOpTest, BlamesZeroGradWhereBackwardWasCalled) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 8; ++step) {
+    run.Step(step).Scalar("loss/backward", 2.3);
+    run.Scalar(kWithoutGradient, static_cast<double>(step + 1)).Weight("w", NormalStats(0, 1));
+  }
+  const auto findings = FindingsOf(run, "optimizer_no_op");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, HasSubstr("zero_grad() is called between backward() and step()"));
+}
+
+TEST(OptimizerNoOpTest, ReportsGradientsThatAreAllZeroFromTheFirstStepOn) {
+  for (const bool learns : {false, true}) {
+    RunBuilder run;
+    for (int64_t step = 0; step < 20; ++step) {
+      run.Step(step).Weight("a", NormalStats(0, 1)).Weight("b", NormalStats(0, 1));
+      run.Stats("gradient/a", ZeroStats());
+      run.Stats("gradient/b", learns && step == 3 ? NormalStats(0, 1) : ZeroStats());
+    }
+    const auto findings = FindingsOf(run, "optimizer_no_op");
+    ASSERT_EQ(findings.size(), learns ? 0U : 1U);
+    if (!learns) {
+      EXPECT_EQ(findings[0].severity, Severity::kWarning);
+      EXPECT_THAT(findings[0].message, HasSubstr("has had a gradient other than zero"));
+    }
+  }
+}
+
+TEST(OptimizerNoOpTest, StaysSilentWhereWeightsMoveWithoutGradientsOfTheirOwn) {
+  RunBuilder run =
+      WithoutBackward(30, [](int64_t step) { return 1.0 + 0.1 * static_cast<double>(step); });
+  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+}
+
+TEST(OptimizerNoOpTest, StaysSilentWhereNothingSaysThatGradientsAreMissing) {
+  // Gradients not captured by configuration: weights alone, at rest or not.
+  RunBuilder run;
+  for (int64_t step = 0; step < 30; ++step) {
+    run.Step(step).Weight("fc.weight", NormalStats(0, 1)).Scalar("loss/backward", 2.3);
+  }
+  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+}
+
+// Two heads with an optimizer each; the task of the second is not drawn before `first_step`.
+RunBuilder TwoHeads(int64_t steps, int64_t first_step, int64_t deleted) {
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["a.weight"]})");
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["b.weight"]})");
+  for (int64_t step = 0; step < steps; ++step) {
+    const double moving = 1 + 0.01 * static_cast<double>(step);
+    run.Step(step).Weight("a.weight", NormalStats(0, moving));
+    run.Stats("gradient/a.weight", NormalStats(0, moving));
+    if (step >= deleted) {
+      continue;
+    }
+    run.Weight("b.weight", NormalStats(0, step < first_step ? 1 : moving));
+    if (step < first_step) {
+      run.Scalar("wheeltapper/steps_without_gradient.b", static_cast<double>(step + 1));
+    } else if (step == first_step) {
+      run.Scalar("wheeltapper/steps_without_gradient.b", 0);
+    }
+  }
+  return run;
+}
+
+TEST(OptimizerNoOpTest, StaysSilentOnATaskThatIsDrawnLate) {
+  RunBuilder run = TwoHeads(200, 60, 200);
+  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+}
+
+TEST(OptimizerNoOpTest, WarnsOfAnOptimizerWithoutAGradientBesideOneThatTrains) {
+  RunBuilder run = TwoHeads(150, 150, 150);
+  const auto findings = FindingsOf(run, "optimizer_no_op");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].severity, Severity::kWarning);
+  EXPECT_EQ(findings[0].tensor, "b.weight");
+  EXPECT_THAT(findings[0].message, HasSubstr("optimizer.step() of b changes nothing"));
+}
+
+TEST(OptimizerNoOpTest, StepsWithoutAGradientResolveOnceTheOptimizerIsGone) {
+  RunBuilder run = TwoHeads(200, 200, 130);
+  EXPECT_EQ(EventsOf(run, "optimizer_no_op"),
+            (std::vector<std::string>{"opened optimizer_no_op-1", "resolved optimizer_no_op-1"}));
+}
+
+TEST(OptimizerNoOpTest, WarnsOnceOfATaskWithoutAGradientThatIsDrawnRarely) {
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["body.weight"]})");
+  int64_t turns = 0;
+  for (int64_t step = 0; step < 400; ++step) {
+    const double moving = 1 + 0.01 * static_cast<double>(step);
+    run.Step(step).Weight("body.weight", NormalStats(0, moving));
+    run.Stats("gradient/body.weight", NormalStats(0, moving));
+    if (step % 30 == 7) {
+      run.Weight("head.weight", NormalStats(0, 1));
+      run.Scalar("wheeltapper/steps_without_gradient.head", static_cast<double>(++turns));
+    }
+  }
+  EXPECT_EQ(EventsOf(run, "optimizer_no_op"), std::vector<std::string>{"opened optimizer_no_op-1"});
+  const auto findings = FindingsOf(run, "optimizer_no_op");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].severity, Severity::kWarning);
+  EXPECT_EQ(findings[0].step, 7);
+}
+
+TEST(OptimizerNoOpTest, StepsWithoutAGradientResolveOnceOneHasCome) {
+  RunBuilder run = WithoutBackward(8, [](int64_t) { return 1.0; });
+  for (int64_t step = 8; step < 14; ++step) {
+    run.Step(step).Weight("fc.weight", NormalStats(0, 1 + 0.1 * static_cast<double>(step)));
+    run.Stats("gradient/fc.weight", NormalStats(0, 1));
+    if (step == 8) {
+      run.Scalar(kWithoutGradient, 0);
+    }
+  }
+  EXPECT_EQ(EventsOf(run, "optimizer_no_op"),
+            (std::vector<std::string>{"opened optimizer_no_op-1", "resolved optimizer_no_op-1"}));
+}
+
+// A head whose optimizer is there and steps from `first_step` on; captured at ten steps, then every
+// tenth.
+RunBuilder LateHead(int64_t steps, int64_t first_step) {
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["body.weight"]})");
+  run.Between(1).Meta(R"({"kind":"idle_optimizer","type":"Adam","parameters":["head.weight"]})");
+  for (int64_t step = 1; step < steps; ++step) {
+    run.Step(step);
+    if (step >= 10 && step % 10 != 0) {
+      continue;
+    }
+    const double moving = 1 + 0.01 * static_cast<double>(step);
+    run.Weight("body.weight", NormalStats(0, moving));
+    run.Weight("head.weight", NormalStats(0, step < first_step ? 1 : moving));
+    run.Stats("gradient/body.weight", NormalStats(0, moving));
+    run.Stats("gradient/head.weight", NormalStats(0, moving));
+  }
+  return run;
+}
+
+TEST(OptimizerNoOpTest, ReportsAnOptimizerThatIsNeverStepped) {
+  for (const int64_t steps : {30, 300}) {
+    RunBuilder run = LateHead(steps, steps);
+    const auto findings = FindingsOf(run, "optimizer_no_op");
+    ASSERT_EQ(findings.size(), 1U) << steps;
+    EXPECT_EQ(findings[0].tensors, std::vector<std::string>{"head.weight"});
+    EXPECT_EQ(findings[0].cause, "its optimizer (Adam) is never stepped");
+  }
+}
+
+TEST(OptimizerNoOpTest, StaysSilentOnASecondOptimizerThatStartsLate) {
+  RunBuilder run = LateHead(300, 60);
+  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+}
+
+TEST(OptimizerNoOpTest, StaysSilentWhereTheRunEndsBeforeTheStepsOfALateOptimizerAreCaptured) {
+  RunBuilder run = LateHead(46, 46);
+  run.Between(45).Meta(R"({"kind":"optimizer","parameters":["head.weight"]})");
+  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+}
+
+TEST(OptimizerNoOpTest, ASecondOptimizerThatHasNotSteppedIsNoErrorWhileAnotherOneTrains) {
+  for (const int64_t steps : {30, 300}) {
+    RunBuilder run = LateHead(steps, steps);
+    const auto findings = FindingsOf(run, "optimizer_no_op");
+    ASSERT_EQ(findings.size(), 1U) << steps;
+    EXPECT_EQ(findings[0].severity, Severity::kWarning) << steps;
+  }
+}
+
+}  // namespace
+}  // namespace wheeltapper::rules
