@@ -34,9 +34,9 @@ constexpr std::array<ParameterSpec, 2> kParameters = {{
      "least 1.",
      kOurs},
     {"late_start_steps", ParameterType::kInteger, "100",
-     "Steps of training within which an optimizer that is there may make its first step (at the "
-     "end of the run it is reported whatever their number), or, beside others that train, may get "
-     "its first gradient.",
+     "Steps of training within which an optimizer that is there may make its first step, or, "
+     "beside others that train, may get its first gradient. At the end of the run it is reported "
+     "whatever their number.",
      kOurs},
 }};
 
@@ -66,11 +66,13 @@ const RuleInfo kInfo = {
         "weights do not move, because backward() was not called, zero_grad() came between "
         "backward() and step(), or the loss is detached from the parameters. When the weights are "
         "not captured, or there are gradients but all have been exactly zero, it is a warning; so "
-        "it is, after `late_start_steps` steps, where other optimizers have had gradients.",
+        "it is, after `late_start_steps` steps or at the end of the run, where other optimizers "
+        "have had gradients.",
     .false_alarms =
         "Parameters left out of the optimizer on purpose while requires_grad is still true: the "
         "gradient is computed for nothing; set requires_grad = False. A second optimizer that "
-        "makes its first step later than `late_start_steps`. Steps of a schedule whose learning "
+        "makes its first step later than `late_start_steps`, or has not had its turn when a run "
+        "ends. Steps of a schedule whose learning "
         "rate is zero. A reward that is zero for many episodes.",
     .how_to_fix =
         "Call loss.backward() before optimizer.step(), and zero_grad() before backward() or after "
@@ -100,6 +102,7 @@ class OptimizerNoOp final : public Rule {
     bool judged = false;
     found_.clear();
     moved_now_ = false;
+    unsure_now_ = false;
     for (const format::StatsRow& row : batch.stats) {
       if (roles_.Of(context.names(), row.name).kind == TensorKind::kGradient) {
         judged = true;
@@ -116,15 +119,22 @@ class OptimizerNoOp final : public Rule {
   // No step comes any more: what has waited for a late start is so, unless the optimizer has
   // stepped since the last gradient was captured. Of a short run it says little.
   Status OnIdle(TimeNs /*now_ns*/, bool ended, RuleContext& context) override {
-    if (ended) {
-      for (auto& [name, observation] : held_) {
-        if (model_.IdleOptimizerOf(*observation.tensor) != nullptr) {
-          observation.severity = Severity::kWarning;
-          context.Observe(std::move(observation));
-        }
-      }
-      held_.clear();
+    if (!ended) {
+      return {};
     }
+    for (auto& [name, observation] : held_) {
+      if (model_.IdleOptimizerOf(*observation.tensor) != nullptr) {
+        observation.severity = Severity::kWarning;
+        context.Observe(std::move(observation));
+      }
+    }
+    for (auto& [optimizer, observation] : held_absences_) {
+      if (gradients_.Lacks(optimizer)) {
+        context.Observe(std::move(observation));
+      }
+    }
+    held_.clear();
+    held_absences_.clear();
     return {};
   }
 
@@ -134,12 +144,12 @@ class OptimizerNoOp final : public Rule {
     }
     const std::string why =
         "no gradient was recorded, so that weights that do not move are not told from weights that "
-        "are not meant to; ";
+        "are not meant to; capture gradients: capture.gradients=stats";
     return unreadable_ ? why +
-                             "some tensors could not be read (gaps of the kind unsupported: on a "
-                             "GPU, or of a sparse layout); where these are the gradients, "
-                             "nothing can be set to change that"
-                       : why + "capture gradients: capture.gradients=stats";
+                             "; some tensors could not be read and stay unread whatever is set "
+                             "(gaps of the kind unsupported: on a GPU, of a sparse layout, or "
+                             "outputs of modules under torch.compile)"
+                       : why;
   }
 
  private:
@@ -151,15 +161,16 @@ class OptimizerNoOp final : public Rule {
     int64_t since_step = 0;
   };
 
-  enum class Verdict { kMoved, kIdle, kUnknown };
+  // kIdle: at rest, though its gradient should have moved it. kResting: at rest without one.
+  enum class Verdict { kMoved, kIdle, kResting, kUnknown };
 
-  // What Judge has found at this step, and which causes are clear. Where nothing moves, the model
-  // does not learn for this reason.
+  // What Judge has found at this step, and which causes are clear. Where nothing moves, and that is
+  // known of every parameter, the model does not learn for this reason.
   void Report(const format::StepKey& key, RuleContext& context) {
     std::set<std::string> reported;
     for (Observation& observation : found_) {
       reported.insert(observation.cause_key);
-      observation.whole_model = !moved_now_;
+      observation.whole_model = !moved_now_ && !unsure_now_;
       if (observation.cause_key == kNeverStepped && any_moved_) {
         observation.severity = Severity::kWarning;  // a stage of the training may come later still
       }
@@ -183,6 +194,7 @@ class OptimizerNoOp final : public Rule {
     const Verdict verdict = VerdictOn(parameter, weight, names, &track);
     moved_now_ = moved_now_ || verdict == Verdict::kMoved;
     any_moved_ = any_moved_ || moved_now_;
+    unsure_now_ = unsure_now_ || verdict == Verdict::kUnknown;
     if (weight != nullptr) {
       track.has_weight = true;
       track.weight = weight->stats;
@@ -193,7 +205,7 @@ class OptimizerNoOp final : public Rule {
       held_.erase(gradient.name);
       return;
     }
-    if (verdict == Verdict::kUnknown) {
+    if (verdict != Verdict::kIdle) {
       return;
     }
     track.since_step = track.idle == 0 ? key.step.value : track.since_step;
@@ -215,13 +227,22 @@ class OptimizerNoOp final : public Rule {
     const std::optional<GradientAbsence> absence =
         gradients_.Add(batch, index_, context.names(), model_);
     looked_ = looked_ || absence;
+    if (!absence) {
+      if (batch.is_step && gradients_.present()) {
+        context.Clear(kNoGradient, batch.key);
+      }
+      return;
+    }
+    held_absences_.erase(absence->optimizer);
+    if (absence->steps < num_steps_) {
+      return;
+    }
+    Observation observation = DescribeAbsence(*absence, batch.key);
     // Beside others that have theirs its turn may come: a task, or a stage of the training.
-    const bool early =
-        absence && absence->alone && batch.key.step.value - absence->since_step < late_start_steps_;
-    if (absence && absence->steps >= num_steps_ && !early) {
-      context.Observe(DescribeAbsence(*absence, batch.key));
-    } else if (!absence && batch.is_step && gradients_.present()) {
-      context.Clear(kNoGradient, batch.key);
+    if (absence->alone && batch.key.step.value - absence->since_step < late_start_steps_) {
+      held_absences_.emplace(absence->optimizer, std::move(observation));
+    } else {
+      context.Observe(std::move(observation));
     }
   }
 
@@ -280,7 +301,7 @@ class OptimizerNoOp final : public Rule {
       if (!SameStats(weight->stats, track->weight)) {
         return Verdict::kMoved;
       }
-      return track->pending ? Verdict::kIdle : Verdict::kUnknown;
+      return track->pending ? Verdict::kIdle : Verdict::kResting;
     }
     if (weight == nullptr && model_.optimizer_known() && !model_.Optimized(parameter)) {
       return Verdict::kIdle;
@@ -348,9 +369,11 @@ class OptimizerNoOp final : public Rule {
   bool looked_ = false;      // some step showed whether there are gradients at all
   std::unordered_map<format::NameId, Track> tracks_;
   bool moved_now_ = false;                      // a parameter, at this batch
+  bool unsure_now_ = false;                     // of a parameter, whether it moved
   bool any_moved_ = false;                      // so it did once: some optimizer trains
   std::vector<Observation> found_;              // at this batch
   std::map<format::NameId, Observation> held_;  // by gradient: what a late start may still undo
+  std::map<std::string, Observation> held_absences_;  // by optimizer, likewise
 };
 
 }  // namespace

@@ -178,6 +178,19 @@ TEST(OptimizerNoOpTest, StepsWithoutAGradientResolveOnceTheOptimizerIsGone) {
             (std::vector<std::string>{"opened optimizer_no_op-1", "resolved optimizer_no_op-1"}));
 }
 
+TEST(OptimizerNoOpTest, WarnsAtTheEndOfAShortRunOfAnOptimizerWithoutAGradient) {
+  RunBuilder run = TwoHeads(80, 80, 80);
+  const auto findings = FindingsOf(run, "optimizer_no_op");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].severity, Severity::kWarning);
+  EXPECT_EQ(findings[0].tensor, "b.weight");
+  EXPECT_EQ(findings[0].step, 0);
+  RunBuilder came = TwoHeads(80, 79, 80);
+  EXPECT_TRUE(FindingsOf(came, "optimizer_no_op").empty());
+  RunBuilder gone = TwoHeads(80, 80, 30);
+  EXPECT_TRUE(FindingsOf(gone, "optimizer_no_op").empty());
+}
+
 TEST(OptimizerNoOpTest, WarnsOnceOfATaskWithoutAGradientThatIsDrawnRarely) {
   RunBuilder run;
   run.Between(0).Meta(R"({"kind":"optimizer","parameters":["body.weight"]})");
