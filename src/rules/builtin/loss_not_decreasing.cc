@@ -148,7 +148,7 @@ class LossNotDecreasing final : public Rule {
   }
 
   [[nodiscard]] std::string LeftOut() const override {
-    return game_.on() && choice_->empty() && !compat_
+    return LeavesOutFlat() && !compat_
                ? "several optimizers minimise a loss each, as in a GAN, so that no loss is called "
                  "flat; name the losses that are meant to fall: "
                  "rules.loss_not_decreasing.tensor_regex"
@@ -199,11 +199,12 @@ class LossNotDecreasing final : public Rule {
     game_.Note(loss);
     JudgeDivergence(loss, &track, context);
     const int64_t step = loss.key.step.value;
-    if (!judge_.ChecksFlat(step, track) || (game_.on() && choice_->empty())) {
+    if (!judge_.ChecksFlat(step, track)) {
       return;
     }
     track.last_flat_check = step;
-    track.is_flat = judge_.Flat(track);
+    // One that was called flat before the game began is no more so.
+    track.is_flat = !LeavesOutFlat() && judge_.Flat(track);
     if (track.is_flat) {
       track.was_flat = true;
       track.decreases = 0;
@@ -211,10 +212,13 @@ class LossNotDecreasing final : public Rule {
       return;
     }
     track.was_flat = track.was_flat && ++track.decreases < kClearsToResolve;
-    if (Nowhere(&LossTrack::is_flat)) {
+    if (LeavesOutFlat() || Nowhere(&LossTrack::is_flat)) {
       context.Clear("flat", loss.key);
     }
   }
+
+  // In a game no loss is called flat, unless the user names the ones that are meant to fall.
+  [[nodiscard]] bool LeavesOutFlat() const { return game_.on() && choice_->empty(); }
 
   // Opens when two values in a row meet the criteria. These compare with a past that soon holds the
   // diverged values themselves, so what keeps it open is the level of before.

@@ -244,6 +244,23 @@ TEST(LossNotDecreasingTest, SaysThatItCallsNoLossFlatWhileTheGameIsOn) {
   }
 }
 
+TEST(LossNotDecreasingTest, AFlatLossResolvesOnceTheGameBegins) {
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["critic.weight"]})");
+  for (int step = 0; step < 400; ++step) {
+    run.Step(step).Scalar("loss/backward", 2.3);
+    if (step == 200) {
+      run.Meta(R"({"kind":"optimizer","parameters":["generator.weight"]})");
+    }
+    if (step >= 200) {
+      run.Scalar("loss/backward.Generator", 2.3);
+    }
+  }
+  EXPECT_EQ(
+      EventsOf(run, "loss_not_decreasing"),
+      (std::vector<std::string>{"opened loss_not_decreasing-1", "resolved loss_not_decreasing-1"}));
+}
+
 TEST(LossNotDecreasingTest, ReportsAGanThatDiverges) {
   const auto explodes = [](int step) { return step < 60 ? 0.7 : 0.7 * std::exp2(step - 60); };
   const auto falls = [](int step) { return 1.4 * std::exp2(-step / 50.0); };
