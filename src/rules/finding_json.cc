@@ -181,13 +181,16 @@ Evidence EvidenceFromJson(const Json& json, ObjectReader& outer) {
   return evidence;
 }
 
-void ReadNamed(ObjectReader& reader, Finding* finding) {
-  const std::string severity = reader.Text("severity", true).value_or("");
-  if (const auto parsed = SeverityFromName(severity)) {
-    finding->severity = *parsed;
+void ReadSeverity(ObjectReader& reader, const std::string& name, Severity* severity) {
+  if (const auto parsed = SeverityFromName(name)) {
+    *severity = *parsed;
   } else {
-    reader.Fail("unknown severity \"" + severity + "\"");
+    reader.Fail("unknown severity \"" + name + "\"");
   }
+}
+
+void ReadNamed(ObjectReader& reader, Finding* finding) {
+  ReadSeverity(reader, reader.Text("severity", true).value_or(""), &finding->severity);
   const std::string state = reader.Text("state", true).value_or("");
   if (state != "open" && state != "resolved") {
     reader.Fail("unknown state \"" + state + "\"");
@@ -222,27 +225,55 @@ void ReadTexts(ObjectReader& reader, const char* key, std::vector<std::string>* 
   }
 }
 
-// "RULE: message" each, and the severities beside them, which older lines do not have.
-void ReadAlso(ObjectReader& reader, Finding* finding) {
+AlsoSeen AlsoSeenFromJson(const Json& json, ObjectReader& outer) {
+  AlsoSeen also;
+  if (!json.is_object()) {
+    outer.Fail("\"also_seen\" holds something else than objects");
+    return also;
+  }
+  ObjectReader reader(json);
+  also.rule = reader.Text("rule", true).value_or("");
+  also.message = reader.Text("message", true).value_or("");
+  ReadSeverity(reader, reader.Text("severity", true).value_or(""), &also.severity);
+  if (!reader.problem().empty()) {
+    outer.Fail(reader.problem());
+  }
+  return also;
+}
+
+// Of a line without `also_seen`: "RULE: message" each, and the severities beside them, which still
+// older lines do not have.
+void ReadAlsoTexts(ObjectReader& reader, Finding* finding) {
   std::vector<std::string> texts;
   std::vector<std::string> severities;
   ReadTexts(reader, "also", &texts);
   ReadTexts(reader, "also_severity", &severities);
+  if (!severities.empty() && severities.size() != texts.size()) {
+    reader.Fail("\"also_severity\" is not as long as \"also\"");
+    return;
+  }
   for (size_t i = 0; i < texts.size(); ++i) {
     const size_t colon = texts[i].find(": ");
     if (colon == std::string::npos) {
       reader.Fail("\"also\" holds a text without a rule");
       return;
     }
-    const auto severity =
-        i < severities.size() ? SeverityFromName(severities[i]) : std::optional(Severity::kWarning);
-    if (!severity) {
-      reader.Fail("unknown severity \"" + severities[i] + "\"");
-      return;
+    AlsoSeen also{.rule = texts[i].substr(0, colon), .message = texts[i].substr(colon + 2)};
+    if (!severities.empty()) {
+      ReadSeverity(reader, severities[i], &also.severity);
     }
-    finding->also.push_back({.rule = texts[i].substr(0, colon),
-                             .severity = *severity,
-                             .message = texts[i].substr(colon + 2)});
+    finding->also.push_back(std::move(also));
+  }
+}
+
+void ReadAlso(ObjectReader& reader, Finding* finding) {
+  const Json* list = reader.Array("also_seen");
+  if (list == nullptr) {
+    ReadAlsoTexts(reader, finding);
+    return;
+  }
+  for (const Json& item : *list) {
+    finding->also.push_back(AlsoSeenFromJson(item, reader));
   }
 }
 
@@ -271,6 +302,20 @@ void ReadLists(ObjectReader& reader, Finding* finding) {
   }
 }
 
+// `also` and `also_severity` are for those who read them before there was `also_seen`.
+void WriteAlso(const std::vector<AlsoSeen>& also, Json* json) {
+  for (const char* key : {"also", "also_severity", "also_seen"}) {
+    (*json)[key] = Json::array();
+  }
+  for (const AlsoSeen& other : also) {
+    (*json)["also"].push_back(other.text());
+    (*json)["also_severity"].push_back(SeverityName(other.severity));
+    (*json)["also_seen"].push_back({{"rule", other.rule},
+                                    {"severity", SeverityName(other.severity)},
+                                    {"message", other.message}});
+  }
+}
+
 }  // namespace
 
 std::string FindingToJson(const Finding& finding) {
@@ -287,12 +332,7 @@ std::string FindingToJson(const Finding& finding) {
   json["rank"] = finding.rank ? Json(finding.rank->value) : Json(nullptr);
   json["count"] = finding.count;
   json["tensors"] = finding.tensors;
-  json["also"] = Json::array();
-  json["also_severity"] = Json::array();
-  for (const AlsoSeen& other : finding.also) {
-    json["also"].push_back(other.text());
-    json["also_severity"].push_back(SeverityName(other.severity));
-  }
+  WriteAlso(finding.also, &json);
   json["part_of"] = OptionalToJson(finding.part_of);
   json["message"] = finding.message;
   json["cause"] = OptionalToJson(finding.cause);

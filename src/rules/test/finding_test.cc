@@ -81,6 +81,43 @@ TEST(FindingJsonTest, ReadsBackWhatItWroteIncludingNanAndInfinity) {
   EXPECT_EQ(after->rank, Rank{3});
 }
 
+// A line as builds before `also_seen` wrote it.
+std::string OldLine(const std::vector<std::string>& severities) {
+  auto json = nlohmann::json::parse(FindingToJson(SampleFinding()));
+  json.erase("also_seen");
+  json["also_severity"] = severities;
+  return json.dump();
+}
+
+TEST(FindingJsonTest, KeepsWhatOtherRulesSeeWhateverTheyAreCalled) {
+  Finding before = SampleFinding();
+  before.also[0].rule = "mine: too";
+  const Result<Finding> after = FindingFromJson(FindingToJson(before));
+  ASSERT_TRUE(after.ok()) << after.status().ToString();
+  ASSERT_EQ(after->also.size(), 1U);
+  EXPECT_EQ(after->also[0].rule, "mine: too");
+  EXPECT_EQ(after->also[0].severity, Severity::kInfo);
+  EXPECT_EQ(after->also[0].message, "val_loss: has not improved");
+}
+
+TEST(FindingJsonTest, ReadsOldLinesByTheirTexts) {
+  const Result<Finding> with = FindingFromJson(OldLine({"info"}));
+  ASSERT_TRUE(with.ok()) << with.status().ToString();
+  EXPECT_EQ(with->also[0].rule, "overtraining");
+  EXPECT_EQ(with->also[0].severity, Severity::kInfo);
+  EXPECT_EQ(with->also[0].message, "val_loss: has not improved");
+  const Result<Finding> without = FindingFromJson(OldLine({}));
+  ASSERT_TRUE(without.ok()) << without.status().ToString();
+  EXPECT_EQ(without->also[0].severity, Severity::kWarning);
+}
+
+TEST(FindingJsonTest, SeveritiesThatFitNoTextAreDataLoss) {
+  for (const std::vector<std::string>& severities :
+       {std::vector<std::string>{"info", "info"}, {"much"}}) {
+    EXPECT_EQ(FindingFromJson(OldLine(severities)).status().code(), StatusCode::kDataLoss);
+  }
+}
+
 TEST(FindingJsonTest, StaysOneLineOfValidUtf8WhateverTheNames) {
   Finding finding = SampleFinding();
   finding.tensor = "bad\xff\n\"name\"";
