@@ -29,7 +29,7 @@ constexpr TimeNs kRecordNs = 1'000'000'000;
 bool SayTheSame(const std::vector<rules::RuleStatus>& a, const std::vector<rules::RuleStatus>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                     [](const rules::RuleStatus& one, const rules::RuleStatus& other) {
-                      return one.state == other.state && one.detail == other.detail &&
+                      return one.state == other.state && one.note() == other.note() &&
                              one.findings == other.findings &&
                              (one.batches > 0) == (other.batches > 0);
                     });
@@ -119,11 +119,10 @@ void Watcher::TellRules() {
     if (status.state == rules::RuleState::kErrored && told_.insert(status.name).second) {
       SayError(fmt::format("rule {} failed and is not evaluated any more: {}", status.name,
                            Printable(status.detail)));
-    } else if (status.state == rules::RuleState::kActive && !status.detail.empty() &&
-               rules::FindRule(status.name) == nullptr &&  // else it says what it leaves out
+    } else if (status.state == rules::RuleState::kActive && !status.sandbox_note.empty() &&
                told_.insert(status.name + " sandbox").second) {
       Say(fmt::format("warning: rule {} runs in a sandbox that is not whole: {}", status.name,
-                      Printable(status.detail)));
+                      Printable(status.sandbox_note)));
     }
   }
 }

@@ -106,7 +106,7 @@ json RulesOf(const std::vector<rules::RuleStatus>& states) {
     const bool looked = status.batches > 0 || status.state != rules::RuleState::kWaiting;
     out.push_back({{"name", status.name},
                    {"state", rules::RuleStateName(status.state)},
-                   {"detail", status.detail.empty() || !looked ? json() : json(status.detail)}});
+                   {"detail", status.note().empty() || !looked ? json() : json(status.note())}});
   }
   return out;
 }

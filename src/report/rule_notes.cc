@@ -2,7 +2,7 @@
 #include <map>
 
 #include "wheeltapper/report/report.h"
-#include "wheeltapper/rules/rule.h"
+#include "wheeltapper/rules/engine.h"
 
 namespace wheeltapper::report {
 
@@ -18,10 +18,10 @@ std::vector<std::string> RuleNotes(const std::vector<rules::RuleStatus>& states)
       }
       std::string& names = waiting[status.detail];
       names += (names.empty() ? "" : ", ") + status.name;
-    } else if (!status.detail.empty() && rules::FindRule(status.name) != nullptr) {
-      notes.push_back(status.name + ": " + status.detail);
-    } else if (!status.detail.empty()) {
-      notes.push_back(status.name + " runs in a sandbox that is not whole: " + status.detail);
+    } else if (!status.left_out.empty()) {
+      notes.push_back(status.name + ": " + status.left_out);
+    } else if (!status.sandbox_note.empty()) {
+      notes.push_back(status.name + " runs in a sandbox that is not whole: " + status.sandbox_note);
     }
   }
   for (const auto& [detail, names] : waiting) {

@@ -159,7 +159,7 @@ class Engine final : public RuleEngine {
         states.back().state = RuleState::kWaiting;
         states.back().detail = nothing;
       } else if (rule.python == nullptr) {
-        states.back().detail = LeftOut(rule);
+        states.back().left_out = LeftOut(rule);
       }
     }
     return states;
@@ -180,7 +180,8 @@ class Engine final : public RuleEngine {
       }
       rule.python = started->get();
       rule.status.state = RuleState::kActive;
-      rule.status.detail = rule.python->sandbox_note();
+      rule.status.detail.clear();
+      rule.status.sandbox_note = rule.python->sandbox_note();
       rule.by_rank[0] = std::move(*started);
     }
   }

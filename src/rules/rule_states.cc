@@ -33,7 +33,25 @@ RuleState StateOf(const std::string& name) {
                                     : static_cast<RuleState>(found - kStateNames.begin());
 }
 
+// Before there were the two keys, the detail of an active rule was the one for a built-in rule and
+// the other for a user's.
+void ReadActiveNotes(const json& row, RuleStatus* status) {
+  status->left_out = TextOf(row, "left_out");
+  status->sandbox_note = TextOf(row, "sandbox_note");
+  if (!row.contains("left_out")) {
+    (FindRule(status->name) != nullptr ? status->left_out : status->sandbox_note) =
+        TextOf(row, "detail");
+  }
+}
+
 }  // namespace
+
+const std::string& RuleStatus::note() const {
+  if (state != RuleState::kActive) {
+    return detail;
+  }
+  return left_out.empty() ? sandbox_note : left_out;
+}
 
 const char* RuleStateName(RuleState state) { return kStateNames.at(static_cast<size_t>(state)); }
 
@@ -42,7 +60,9 @@ Status WriteRuleStates(const std::string& run_dir, const std::vector<RuleStatus>
   for (const RuleStatus& status : states) {
     rows.push_back({{"name", status.name},
                     {"state", RuleStateName(status.state)},
-                    {"detail", status.detail},
+                    {"detail", status.note()},
+                    {"left_out", status.left_out},
+                    {"sandbox_note", status.sandbox_note},
                     {"batches", status.batches},
                     {"findings", status.findings}});
   }
@@ -66,7 +86,11 @@ Result<std::vector<RuleStatus>> ReadRuleStates(const std::string& run_dir) {
     RuleStatus status;
     status.name = TextOf(row, "name");
     status.state = StateOf(TextOf(row, "state"));
-    status.detail = TextOf(row, "detail");
+    if (status.state == RuleState::kActive) {
+      ReadActiveNotes(row, &status);
+    } else {
+      status.detail = TextOf(row, "detail");
+    }
     status.batches = CountOf(row, "batches", 1);  // else by a version that did not count
     status.findings = CountOf(row, "findings", 0);
     states.push_back(std::move(status));

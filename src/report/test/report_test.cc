@@ -146,7 +146,7 @@ TEST_F(ReportTest, SaysWhichRulesHadNothingToJudgeAndWhy) {
   rules::RuleStatus confined;
   confined.name = "mine";
   confined.state = rules::RuleState::kActive;
-  confined.detail = "this kernel has no Landlock";
+  confined.sandbox_note = "this kernel has no Landlock";
   std::vector<rules::RuleStatus> states = {confined};
   for (const char* name : {"overfit", "overtraining"}) {
     waiting.name = name;
@@ -170,9 +170,12 @@ TEST_F(ReportTest, SaysWhatARuleLeavesOut) {
   rules::RuleStatus status;
   status.name = "loss_not_decreasing";
   status.state = rules::RuleState::kActive;
-  status.detail = "no loss is called flat";
-  EXPECT_EQ(RuleNotes({status}),
-            std::vector<std::string>{"loss_not_decreasing: no loss is called flat"});
+  status.left_out = "no loss is called flat";
+  rules::RuleStatus newer = status;
+  newer.name = "built_into_a_later_version";
+  EXPECT_EQ(RuleNotes({status, newer}),
+            (std::vector<std::string>{"loss_not_decreasing: no loss is called flat",
+                                      "built_into_a_later_version: no loss is called flat"}));
 }
 
 TEST_F(ReportTest, SaysNothingOfRulesThatHaveNotLookedYet) {

@@ -237,9 +237,9 @@ TEST(LossNotDecreasingTest, SaysThatItCallsNoLossFlatWhileTheGameIsOn) {
     ASSERT_TRUE((*engine)->Finish(trial).ok());
     const RuleStatus state = (*engine)->rule_states()[0];
     EXPECT_EQ(state.state, RuleState::kActive);
-    EXPECT_EQ(state.detail.empty(), !two_models);
+    EXPECT_EQ(state.left_out.empty(), !two_models);
     if (two_models) {
-      EXPECT_THAT(state.detail, HasSubstr("no loss is called flat; name the losses"));
+      EXPECT_THAT(state.left_out, HasSubstr("no loss is called flat; name the losses"));
     }
   }
 }

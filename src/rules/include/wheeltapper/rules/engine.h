@@ -37,11 +37,15 @@ const char* RuleStateName(RuleState state);  // "waiting", "active", "errored"
 struct RuleStatus {
   std::string name;
   RuleState state = RuleState::kWaiting;
-  // Waiting: what is missing and what to do about it. Errored: the error. Active: what a built-in
-  // rule leaves out, or what of the sandbox of a user's rule is not in force; "" for nothing.
+  // Waiting: what is missing and what to do about it. Errored: the error.
   std::string detail;
+  std::string left_out;  // active: what a built-in rule leaves out in this run; "" for nothing
+  std::string
+      sandbox_note;     // active: what of a user's rule's sandbox is not in force; "" for nothing
   int64_t batches = 0;  // that it was given; 0: it has not looked yet, and its state says nothing
   int64_t findings = 0;
+  // The one of the three that its state has something to say in.
+  [[nodiscard]] const std::string& note() const;
 };
 
 // rules.json of a run: what became of each rule, so that a verdict knows which of them looked.
