@@ -225,7 +225,7 @@ void Router::Stop(const Routing::Wanted& wanted, const rules::Finding& finding) 
   }
   const std::string reason = "stopped by rule " + wanted.rule +
                              (wanted.rule == finding.rule ? "" : ", told by " + finding.id);
-  job_->RequestStop(reason, finding);
+  job_->RequestStop(reason);
   Note({.action = "stop",
         .finding_id = finding.id,
         .event = "opened",

@@ -45,9 +45,9 @@ constexpr size_t kMostNotesTold = 5;
 class LateJob final : public actions::JobControl {
  public:
   void Set(supervisor::Job* job) { job_.store(job); }
-  void RequestStop(const std::string& reason, const rules::Finding& finding) override {
+  void RequestStop(const std::string& reason) override {
     if (supervisor::Job* job = job_.load(); job != nullptr) {
-      job->RequestStop(reason, finding);
+      job->RequestStop(reason);
     }
   }
 

@@ -79,7 +79,7 @@ class RunningJob final : public Job {
 
   Status Begin();
   bool Poll(TimeNs timeout_ns) override;
-  void RequestStop(const std::string& reason, const rules::Finding& finding) override;
+  void RequestStop(const std::string& reason) override;
   [[nodiscard]] const JobExit& exit() const override { return exit_; }
   [[nodiscard]] int64_t pid() const override { return pid_; }
 
@@ -125,7 +125,6 @@ class RunningJob final : public Job {
   Mutex mutex_;
   bool stop_requested_ WT_GUARDED_BY(mutex_) = false;
   std::string stop_reason_ WT_GUARDED_BY(mutex_);
-  std::string stop_rule_ WT_GUARDED_BY(mutex_);
 };
 
 Status RunningJob::Begin() {
@@ -319,7 +318,7 @@ void RunningJob::OfferTerminal() {
   }
 }
 
-void RunningJob::RequestStop(const std::string& reason, const rules::Finding& finding) {
+void RunningJob::RequestStop(const std::string& reason) {
   {
     MutexLock lock(mutex_);
     if (stop_requested_) {
@@ -327,7 +326,6 @@ void RunningJob::RequestStop(const std::string& reason, const rules::Finding& fi
     }
     stop_requested_ = true;
     stop_reason_ = reason;
-    stop_rule_ = finding.rule;
   }
   const uint64_t one = 1;
   (void)!write(stop_event_.get(), &one, sizeof(one));
@@ -342,7 +340,6 @@ void RunningJob::AdvanceStop() {
     stopping_ = true;
     exit_.stop_requested = true;
     exit_.stop_reason = stop_reason_;
-    exit_.stop_rule = stop_rule_;
     kill_at_ns_ = clock_.MonotonicNs() + options_.grace_ns;
     // Orphans of the group come to us from now on, so that none stays a zombie where nobody else
     // reaps.

@@ -49,7 +49,7 @@ rules::Finding MakeFinding(rules::Severity severity = rules::Severity::kError) {
 
 class CountingJob final : public JobControl {
  public:
-  void RequestStop(const std::string& reason, const rules::Finding& /*finding*/) override {
+  void RequestStop(const std::string& reason) override {
     ++stops;
     last_reason = reason;
   }

@@ -129,20 +129,16 @@ TEST(JobTest, ForwardsASignalToTheCommandAndRemembersTheInterruption) {
   EXPECT_FALSE(exit.stop_requested);
 }
 
-TEST(JobTest, AStopIsSigtermFirstAndRecordsRuleAndReason) {
+TEST(JobTest, AStopIsSigtermFirstAndRecordsTheFirstReason) {
   const ScratchFolder folder;
   const std::string ready = folder.file("ready");
   auto job = MustStart(
       {"sh", "-c", "trap 'exit 0' TERM; : > " + ready + "; while :; do sleep 0.02; done"});
   WaitForFile(ready);
-  rules::Finding finding;
-  finding.rule = "nonfinite";
-  job->RequestStop("stopped by rule nonfinite", finding);
-  finding.rule = "another";
-  job->RequestStop("a later reason", finding);
+  job->RequestStop("stopped by rule nonfinite");
+  job->RequestStop("a later reason");
   const JobExit exit = RunToEnd(*job);
   EXPECT_TRUE(exit.stop_requested);
-  EXPECT_EQ(exit.stop_rule, "nonfinite");
   EXPECT_EQ(exit.stop_reason, "stopped by rule nonfinite");
   EXPECT_EQ(exit.exit_code, 0);
 }
@@ -158,7 +154,7 @@ TEST(JobTest, AStopKillsTheWholeGroupAfterTheGrace) {
   WaitForFile(ready);
   const Result<std::string> child = ReadWholeFile(ready, 100);
   ASSERT_TRUE(child.ok());
-  job->RequestStop("test", rules::Finding());
+  job->RequestStop("test");
   const JobExit exit = RunToEnd(*job);
   EXPECT_EQ(exit.signal, SIGKILL);
   EXPECT_EQ(kill(-static_cast<pid_t>(job->pid()), 0), -1);
@@ -186,14 +182,14 @@ TEST(JobTest, ContinuingTheWatcherContinuesTheCommand) {
 TEST(JobTest, AStopEndsAStoppedCommand) {
   auto job = MustStart({"sh", "-c", "kill -STOP $$; exit 5"}, 10 * kSecond);
   ASSERT_NO_FATAL_FAILURE(WaitUntilStopped(*job));
-  job->RequestStop("test", rules::Finding());
+  job->RequestStop("test");
   EXPECT_EQ(RunToEnd(*job).signal, SIGTERM);
 }
 
 TEST(JobTest, AStopKillsACommandThatStopsAgainAfterTheGrace) {
   auto job = MustStart({"sh", "-c", "trap '' TERM; while :; do kill -STOP $$; done"}, kSecond / 5);
   ASSERT_NO_FATAL_FAILURE(WaitUntilStopped(*job));
-  job->RequestStop("test", rules::Finding());
+  job->RequestStop("test");
   EXPECT_EQ(RunToEnd(*job).signal, SIGKILL);
 }
 

@@ -23,7 +23,7 @@ class JobControl {
   virtual ~JobControl() = default;
   // Asks the job to stop: SIGTERM to its process group, SIGKILL after the grace period. Returns at
   // once. The first reason given wins and is recorded in END.
-  virtual void RequestStop(const std::string& reason, const rules::Finding& finding) = 0;
+  virtual void RequestStop(const std::string& reason) = 0;
 };
 
 struct ActionRecord {

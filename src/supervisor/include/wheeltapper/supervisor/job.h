@@ -29,7 +29,6 @@ struct JobExit {
   int signal = 0;     // 0 when it exited by itself
   bool stop_requested = false;
   std::string stop_reason;   // why we stopped it, or ""
-  std::string stop_rule;     // the rule whose finding stopped it, or ""
   bool interrupted = false;  // the user pressed Ctrl-C or sent a signal to the watcher
 };
 
