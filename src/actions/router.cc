@@ -223,8 +223,12 @@ void Router::Stop(const Routing::Wanted& wanted, const rules::Finding& finding) 
   if (job_ == nullptr) {
     return;
   }
-  const std::string reason = "stopped by rule " + wanted.rule +
-                             (wanted.rule == finding.rule ? "" : ", told by " + finding.id);
+  // A rule that another one's finding tells has none of its own to be looked up.
+  const std::string reason =
+      "stopped by rule " + wanted.rule +
+      (wanted.rule == finding.rule
+           ? ""
+           : " (" + wanted.message + "), told in the finding of " + finding.rule);
   job_->RequestStop(reason);
   Note({.action = "stop",
         .finding_id = finding.id,

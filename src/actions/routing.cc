@@ -106,21 +106,21 @@ std::vector<std::string> Routing::ActionsOf(const std::string& rule,
 
 std::vector<Routing::Wanted> Routing::ActionsFor(const rules::Finding& finding) const {
   std::vector<Wanted> all;
-  const auto add = [&](const std::string& rule, rules::Severity severity) {
-    for (const std::string& action : ActionsOf(rule, severity)) {
-      const auto known = std::find_if(all.begin(), all.end(),
-                                      [&](const Wanted& each) { return each.action == action; });
+  const auto add = [&](const auto& seen) {
+    for (const std::string& action : ActionsOf(seen.rule, seen.severity)) {
+      auto known = std::find_if(all.begin(), all.end(),
+                                [&](const Wanted& each) { return each.action == action; });
       if (known == all.end()) {
-        all.push_back({.action = action, .rule = rule, .severity = severity});
-      } else if (severity > known->severity) {
-        *known = {.action = action, .rule = rule, .severity = severity};
+        known = all.insert(known, Wanted());
+      } else if (seen.severity <= known->severity) {
+        continue;
       }
+      *known = {
+          .action = action, .rule = seen.rule, .severity = seen.severity, .message = seen.message};
     }
   };
-  add(finding.rule, finding.severity);
-  for (const rules::AlsoSeen& other : finding.also) {
-    add(other.rule, other.severity);
-  }
+  add(finding);
+  std::for_each(finding.also.begin(), finding.also.end(), add);
   return all;
 }
 

@@ -28,6 +28,7 @@ class Routing {
     std::string action;  // "stop", "webhook", "command"
     std::string rule;
     rules::Severity severity = rules::Severity::kInfo;
+    std::string message = {};  // what that rule says
   };
   // The actions for a finding: those that its rule and its severity lead to, and those that each
   // rule in its `also` would lead to with a finding of its own. One entry per action.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <exception>
-#include <map>
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include "wheeltapper/rules/rule.h"
 
 #include "context.h"
+#include "finding_printer.h"
 #include "render.h"
 
 namespace wheeltapper::cli {
@@ -37,37 +37,6 @@ bool SayTheSame(const std::vector<rules::RuleStatus>& a, const std::vector<rules
 
 }  // namespace
 
-// Findings as they are opened, become more severe and are resolved, on stderr.
-class Watcher::Printer final : public rules::FindingSink {
- public:
-  explicit Printer(bool colours) : colours_(colours) {}
-  void Opened(const rules::Finding& finding) override { Show(finding); }
-  void Updated(const rules::Finding& finding) override {
-    if (finding.severity > shown_[finding.id]) {
-      Show(finding);
-    }
-  }
-  void Resolved(const rules::Finding& finding) override {
-    if (finding.part_of) {
-      Say(fmt::format("{}[{}] goes on as part of {}", rules::SeverityName(finding.severity),
-                      finding.rule, *finding.part_of));
-      return;
-    }
-    Say(fmt::format("resolved: {}[{}], last seen at step {}", rules::SeverityName(finding.severity),
-                    finding.rule, finding.last_step));
-  }
-
- private:
-  void Show(const rules::Finding& finding) {
-    shown_[finding.id] = finding.severity;
-    std::string text = RenderFinding(finding, colours_);
-    text.pop_back();
-    Say(text);
-  }
-  bool colours_;
-  std::map<std::string, rules::Severity> shown_;  // by the finding's id
-};
-
 Watcher::Watcher(const Options& options, const Clock& clock) : options_(options), clock_(clock) {}
 
 // The router's thread ends before the job it may stop goes away; members die in reverse order.
@@ -85,7 +54,7 @@ Result<std::unique_ptr<Watcher>> Watcher::Create(const Options& options, const C
   // this process is killed.
   WT_RETURN_IF_ERROR(rules::WriteRuleStates(options.run_dir, watcher->engine_->rule_states())
                          .WithContext("recording the rules"));
-  watcher->printer_ = std::make_unique<Printer>(ColoursOn(STDERR_FILENO));
+  watcher->printer_ = std::make_unique<FindingPrinter>(ColoursOn(STDERR_FILENO));
   watcher->log_ = rules::MakeFindingsLog(options.run_dir);
   // Durable first, then act, then tell.
   watcher->engine_->AddSink(watcher->log_.get());

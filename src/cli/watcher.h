@@ -16,6 +16,8 @@
 
 namespace wheeltapper::cli {
 
+class FindingPrinter;
+
 // Single-threaded.
 class Watcher {
  public:
@@ -42,7 +44,6 @@ class Watcher {
   [[nodiscard]] std::string Summary(int64_t elapsed_ns) const;
 
  private:
-  class Printer;
   explicit Watcher(const Options& options, const Clock& clock);
   Status Observe();
   // The body's error, or that of an exception in it.
@@ -59,7 +60,7 @@ class Watcher {
 
   Options options_;
   const Clock& clock_;
-  std::unique_ptr<Printer> printer_;
+  std::unique_ptr<FindingPrinter> printer_;
   std::unique_ptr<rules::FindingSink> log_;
   std::unique_ptr<actions::ActionRouter> router_;
   std::unique_ptr<rules::RuleEngine> engine_;

@@ -278,10 +278,12 @@ def test_a_rule_stops_the_job_although_the_finding_of_another_one_tells_it(
     run = trained("explodes", "--set", "capture.every=1", *flags, code=4)
     summary = run.summary()
     assert summary["state"] == "stopped"
-    assert summary["reason"].startswith("stopped by rule loss_not_decreasing, told by exploding_tensor-1")
     (finding,) = (each for each in run.findings() if each["rule"] == "exploding_tensor")
-    told = zip(finding["also"], finding["also_severity"], strict=True)
-    assert "error" in [severity for text, severity in told if text.startswith("loss_not_decreasing: ")]
+    (also,) = (each for each in finding["also_seen"] if each["rule"] == "loss_not_decreasing")
+    assert also["severity"] == "error"
+    assert summary["reason"].startswith("stopped by rule loss_not_decreasing (")
+    assert summary["reason"].endswith("), told in the finding of exploding_tensor")
+    assert f"error[exploding_tensor], also: {also['rule']}: " in run.outcome.err
 
 
 def test_show_tells_what_the_rules_of_a_run_that_goes_on_do(tmp_path: Path) -> None:

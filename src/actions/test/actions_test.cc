@@ -338,7 +338,9 @@ TEST(ActionRouterTest, StopsForARuleThatAnothersFindingTells) {
     (*router)->Updated(WithDivergedLoss());
     (*router)->Updated(WithDivergedLoss());
     EXPECT_EQ(job.stops, 1);
-    EXPECT_EQ(job.last_reason, "stopped by rule loss_not_decreasing, told by exploding_tensor-1");
+    EXPECT_EQ(job.last_reason,
+              "stopped by rule loss_not_decreasing (loss/ce rises from 2 to 900), told in the "
+              "finding of exploding_tensor");
   }
 }
 

@@ -1,0 +1,61 @@
+#include "finding_printer.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "context.h"
+#include "render.h"
+
+namespace wheeltapper::cli {
+namespace {
+
+// "error[exploding_tensor]"
+std::string Head(const rules::Finding& finding) {
+  return fmt::format("{}[{}]", rules::SeverityName(finding.severity), finding.rule);
+}
+
+std::map<std::string, rules::Severity> SeveritiesOf(const std::vector<rules::AlsoSeen>& also) {
+  std::map<std::string, rules::Severity> worst;
+  for (const rules::AlsoSeen& other : also) {
+    const auto [slot, is_new] = worst.try_emplace(other.rule, other.severity);
+    slot->second = std::max(slot->second, other.severity);
+  }
+  return worst;
+}
+
+}  // namespace
+
+void FindingPrinter::Opened(const rules::Finding& finding) {
+  shown_[finding.id] = {.severity = finding.severity, .also = SeveritiesOf(finding.also)};
+  std::string text = RenderFinding(finding, colours_);
+  text.pop_back();
+  Say(text);
+}
+
+void FindingPrinter::Updated(const rules::Finding& finding) {
+  Shown& shown = shown_[finding.id];
+  if (finding.severity > shown.severity) {
+    Opened(finding);
+    return;
+  }
+  for (const rules::AlsoSeen& other : finding.also) {
+    const auto known = shown.also.find(other.rule);
+    if (known == shown.also.end() || other.severity > known->second) {
+      Say(fmt::format("{}, also: {}", Head(finding), Printable(other.text())));
+    }
+  }
+  shown.also = SeveritiesOf(finding.also);
+}
+
+void FindingPrinter::Resolved(const rules::Finding& finding) {
+  if (finding.part_of) {
+    // "<rule>-<n>": nothing that is printed shows the number.
+    const std::string rule = finding.part_of->substr(0, finding.part_of->rfind('-'));
+    Say(fmt::format("{} goes on as part of the finding of {}", Head(finding), rule));
+    return;
+  }
+  Say(fmt::format("resolved: {}, last seen at step {}", Head(finding), finding.last_step));
+}
+
+}  // namespace wheeltapper::cli

@@ -1,0 +1,30 @@
+// Findings as they are opened, become more severe and are resolved, on stderr; and what other rules
+// come to see of them.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "wheeltapper/rules/finding.h"
+
+namespace wheeltapper::cli {
+
+// Single-threaded.
+class FindingPrinter final : public rules::FindingSink {
+ public:
+  explicit FindingPrinter(bool colours) : colours_(colours) {}
+  void Opened(const rules::Finding& finding) override;
+  void Updated(const rules::Finding& finding) override;
+  void Resolved(const rules::Finding& finding) override;
+
+ private:
+  struct Shown {
+    rules::Severity severity = rules::Severity::kInfo;
+    std::map<std::string, rules::Severity> also;  // by rule
+  };
+
+  bool colours_;
+  std::map<std::string, Shown> shown_;  // by the finding's id
+};
+
+}  // namespace wheeltapper::cli

@@ -1,0 +1,56 @@
+#include "finding_printer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace wheeltapper::cli {
+namespace {
+
+using rules::Severity;
+using testing::HasSubstr;
+
+class FindingPrinterTest : public testing::Test {
+ protected:
+  FindingPrinterTest() {
+    finding_.id = "exploding_tensor-1";
+    finding_.rule = "exploding_tensor";
+    finding_.severity = Severity::kError;
+    finding_.message = "gradients grew";
+    (void)Output(&rules::FindingSink::Opened);
+  }
+  std::string Output(void (rules::FindingSink::*what)(const rules::Finding&)) {
+    testing::internal::CaptureStderr();
+    (printer_.*what)(finding_);
+    return testing::internal::GetCapturedStderr();
+  }
+  std::string Update() { return Output(&rules::FindingSink::Updated); }
+
+  rules::Finding finding_;
+  FindingPrinter printer_{false};
+};
+
+TEST_F(FindingPrinterTest, TellsWhatAnotherRuleComesToSeeOnceAndWhenItIsMoreSevere) {
+  EXPECT_EQ(Update(), "");
+  finding_.also = {{.rule = "loss_not_decreasing", .message = "loss/ce rises at step 12"}};
+  EXPECT_EQ(Update(),
+            "wheeltapper: error[exploding_tensor], also: loss_not_decreasing: loss/ce rises at "
+            "step 12\n");
+  finding_.also[0].message = "loss/ce rises at step 13";
+  EXPECT_EQ(Update(), "");
+  finding_.also[0].severity = Severity::kError;
+  EXPECT_THAT(Update(), HasSubstr("rises at step 13"));
+  finding_.also.clear();
+  EXPECT_EQ(Update(), "");
+  finding_.also = {{.rule = "loss_not_decreasing", .message = "loss/ce rises at step 40"}};
+  EXPECT_THAT(Update(), HasSubstr("rises at step 40"));
+}
+
+TEST_F(FindingPrinterTest, NamesTheRuleWhoseFindingGoesOn) {
+  finding_.part_of = "weight_update_ratio-2";
+  EXPECT_EQ(Output(&rules::FindingSink::Resolved),
+            "wheeltapper: error[exploding_tensor] goes on as part of the finding of "
+            "weight_update_ratio\n");
+}
+
+}  // namespace
+}  // namespace wheeltapper::cli
