@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/plural.h"
 
 namespace wheeltapper::actions {
 namespace {
@@ -55,9 +56,8 @@ class Search {
       }
     }
     for (const auto& [action, count] : unconfigured) {
-      found_.warnings.push_back(std::to_string(count) + (count == 1 ? " message" : " messages") +
-                                " of run " + BaseName(run_dir) + " kept in " + spool->folder() +
-                                ": actions." + action +
+      found_.warnings.push_back(Plural(count, "message") + " of run " + BaseName(run_dir) +
+                                " kept in " + spool->folder() + ": actions." + action +
                                 " is not configured any more; configure it, or remove the files");
     }
   }

@@ -16,6 +16,7 @@
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/core/log.h"
 #include "wheeltapper/core/mutex.h"
+#include "wheeltapper/core/plural.h"
 #include "wheeltapper/core/thread.h"
 #include "wheeltapper/format/run_directory.h"
 
@@ -59,10 +60,6 @@ struct Tally {
   int lost = 0;  // of these, could not be spooled
   int others = 0;
 };
-
-std::string Messages(int count) {
-  return std::to_string(count) + (count == 1 ? " message" : " messages");
-}
 
 class Router final : public ActionRouter {
  public:
@@ -408,7 +405,7 @@ std::string Router::Undelivered() const {
   }
   std::string text;
   if (tally.own > 0) {
-    text = Messages(tally.own) + " not delivered (" + tally.actions + "): kept in " +
+    text = Plural(tally.own, "message") + " not delivered (" + tally.actions + "): kept in " +
            spool_->folder() + ", ";
     text += InStorage() ? "and sent by the next `wheeltapper run` with storage.path \"" + storage_ +
                               "\", for " + std::to_string(kLongestKeptDays) + " days"
@@ -419,7 +416,7 @@ std::string Router::Undelivered() const {
     text += "; " + std::to_string(tally.lost) + " could not be written there: lost";
   }
   if (tally.others > 0) {
-    text += (text.empty() ? "" : "; ") + Messages(tally.others) +
+    text += (text.empty() ? "" : "; ") + Plural(tally.others, "message") +
             " of earlier runs not delivered either: kept for the next run";
   }
   return text;

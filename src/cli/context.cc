@@ -147,8 +147,4 @@ bool ColoursOn(int fd) {
   return IsTerminal(fd) && (!no_color || no_color->empty());
 }
 
-std::string Plural(int64_t count, std::string_view noun) {
-  return std::to_string(count) + " " + std::string(noun) + (count == 1 ? "" : "s");
-}
-
 }  // namespace wheeltapper::cli

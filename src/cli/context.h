@@ -9,6 +9,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "wheeltapper/core/config.h"
+#include "wheeltapper/core/plural.h"
 #include "wheeltapper/core/status.h"
 #include "wheeltapper/trial/trial.h"
 
@@ -49,7 +50,5 @@ Result<std::vector<std::string>> ListRuns(const std::string& folder);
 bool IsTerminal(int fd);
 // True when colours may be used on stderr / stdout: such a terminal, and no NO_COLOR.
 bool ColoursOn(int fd);
-// "1 finding", "2 findings"
-std::string Plural(int64_t count, std::string_view noun);
 
 }  // namespace wheeltapper::cli
