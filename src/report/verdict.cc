@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "wheeltapper/core/plural.h"
 #include "wheeltapper/report/report.h"
 #include "wheeltapper/rules/engine.h"
 
@@ -50,22 +51,20 @@ std::string FailedRules(const std::vector<rules::RuleStatus>& states) {
 }
 
 std::string Others(int64_t others) {
-  return others == 0
-             ? ""
-             : fmt::format(" (and {} more {})", others, others == 1 ? "finding" : "findings");
+  return others == 0 ? "" : " (and " + Plural(others, "more finding") + ")";
 }
 
-std::string Steps(size_t count) {
-  return fmt::format("{} {}", count, count == 1 ? "step" : "steps");
-}
+std::string Steps(size_t count) { return Plural(static_cast<int64_t>(count), "step"); }
 
 // What happened to a job that did not end well: "Failed with exit code 1 after 1 step". "" for one
 // that runs, finished, or was stopped, where the finding that stopped it says why.
 std::string HowItFailed(const trial::Trial& trial, size_t steps) {
   if (trial.state() == trial::RunState::kAbandoned) {
     // No end on record, and nobody is alive: it may as well have finished, with its watcher dead.
-    return "The end was not recorded (killed, its watcher killed, or no room on disk) after " +
-           Steps(steps);
+    constexpr const char* kWhy = "(killed, its watcher killed, or no room on disk)";
+    return steps == 0 ? fmt::format("How the run ended was not recorded {}", kWhy)
+                      : fmt::format("{} {} recorded, but not how the run ended {}", Steps(steps),
+                                    steps == 1 ? "was" : "were", kWhy);
   }
   if (trial.state() != trial::RunState::kFailed) {
     return "";
@@ -111,9 +110,7 @@ Verdict WithoutFindings(trial::Trial& trial, size_t steps, const std::string& ho
   }
   if (!how.empty()) {
     // Without an end the watcher may not have seen all of the record.
-    return {"failed", how + (trial.state() == trial::RunState::kAbandoned
-                                 ? "; the rules found nothing until then."
-                                 : "; the rules found nothing in what was recorded.")};
+    return {"failed", how + "; the rules found nothing in what was recorded."};
   }
   return {"healthy", fmt::format("Healthy: no findings in {}{}.", Steps(steps), LossChange(trial))};
 }

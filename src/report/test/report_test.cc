@@ -124,8 +124,8 @@ TEST_F(ReportTest, AJobThatFailedIsNotCalledHealthyAndSaysHowItEnded) {
   trial_.run_state = trial::RunState::kAbandoned;
   trial_.run_end.reset();
   EXPECT_EQ(MakeVerdict(trial_, {}).sentence,
-            "The end was not recorded (killed, its watcher killed, or no room on disk) after 10 "
-            "steps; the rules found nothing until then.");
+            "10 steps were recorded, but not how the run ended (killed, its watcher killed, or no "
+            "room on disk); the rules found nothing in what was recorded.");
 }
 
 TEST_F(ReportTest, AFindingThatAnotherOneHasTakenOverIsNotCountedAgain) {
