@@ -1,5 +1,6 @@
 // `wheeltapper findings`
 #include <algorithm>
+#include <optional>
 
 #include <unistd.h>
 
@@ -37,7 +38,22 @@ Result<rules::Severity> ParseSeverity(const std::string& text, rules::Severity f
 
 namespace {
 
-// A rule is known when it is built in, ran over this run, or left a finding in it.
+// How severe the finding is to who asks for one rule: also when another one's finding tells what it
+// saw. Nothing where it is not concerned.
+std::optional<rules::Severity> SeverityFor(const std::string& rule, const rules::Finding& finding) {
+  if (rule.empty() || finding.rule == rule) {
+    return finding.severity;
+  }
+  std::optional<rules::Severity> worst;
+  for (const rules::AlsoSeen& other : finding.also) {
+    if (other.rule == rule && (!worst || other.severity > *worst)) {
+      worst = other.severity;
+    }
+  }
+  return worst;
+}
+
+// A rule is known when it is built in, ran over this run, or is told by a finding of it.
 Status CheckRuleName(const std::string& name, const std::string& run,
                      const std::vector<rules::Finding>& findings) {
   std::vector<std::string> names;
@@ -47,6 +63,9 @@ Status CheckRuleName(const std::string& name, const std::string& run,
   }
   for (const rules::Finding& finding : findings) {
     names.push_back(finding.rule);
+    for (const rules::AlsoSeen& other : finding.also) {
+      names.push_back(other.rule);
+    }
   }
   const bool known = name.empty() || rules::FindRule(name) != nullptr ||
                      std::find(names.begin(), names.end(), name) != names.end();
@@ -77,8 +96,8 @@ int FindingsVerb(const Arguments& arguments) {
     return Fail(known);
   }
   std::erase_if(*findings, [&](const rules::Finding& finding) {
-    return finding.severity < *lowest ||
-           (!arguments.rule.empty() && finding.rule != arguments.rule);
+    const std::optional<rules::Severity> severity = SeverityFor(arguments.rule, finding);
+    return !severity || *severity < *lowest;
   });
   if (arguments.json) {
     Print(FindingsJson(*findings));

@@ -8,6 +8,7 @@
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/format/journal.h"
 #include "wheeltapper/format/run_directory.h"
+#include "wheeltapper/rules/engine.h"
 
 #include "context.h"
 #include "job_environment.h"
@@ -171,6 +172,31 @@ TEST(MainTest, VerbsOnAMissingRunAreUsageErrors) {
   EXPECT_EQ(Main({"findings", scratch.file("a"), "--rule", "NonFinite"}), kExitUsage);
   EXPECT_EQ(Main({"findings", "--severity", "loud", "--set", folder}), kExitUsage);
   EXPECT_EQ(Main({"show", "--set", "no.such.key=1"}), kExitUsage);
+}
+
+TEST(MainTest, FindingsOfARuleAreAlsoThoseThatTellWhatItSaw) {
+  const ScratchFolder scratch;
+  MakeRun(scratch.path(), "a", 100);
+  rules::Finding finding;
+  finding.id = "exploding_tensor-1";
+  finding.rule = "exploding_tensor";
+  finding.severity = rules::Severity::kError;
+  finding.also = {{.rule = "my_own_rule", .message = "too large"}};
+  rules::MakeFindingsLog(scratch.file("a"))->Opened(finding);
+  const auto listed = [&](const std::vector<std::string>& flags) -> int64_t {
+    std::vector<std::string> words = {"findings", scratch.file("a"), "--json"};
+    words.insert(words.end(), flags.begin(), flags.end());
+    testing::internal::CaptureStdout();
+    (void)Main(words);
+    const std::string text = testing::internal::GetCapturedStdout();
+    const auto json = nlohmann::json::parse(text, nullptr, false);
+    return json.is_array() ? static_cast<int64_t>(json.size()) : -1;
+  };
+  EXPECT_EQ(listed({}), 1);
+  EXPECT_EQ(listed({"--rule", "my_own_rule"}), 1);
+  EXPECT_EQ(listed({"--rule", "my_own_rule", "--severity", "error"}), 0) << "a warning there";
+  EXPECT_EQ(listed({"--rule", "nonfinite"}), 0);
+  EXPECT_EQ(Main({"findings", scratch.file("a"), "--rule", "my_other_rule"}), kExitUsage);
 }
 
 TEST(MainTest, ExportTellsInJsonWhatItWrote) {
