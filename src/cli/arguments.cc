@@ -24,8 +24,8 @@ constexpr const char* kDescription =
 
 constexpr const char* kFooter =
     "Exit codes of `run`: the command's own; 2 usage; 3 --fail-on reached; 4 stopped by a rule; 5 "
-    "stopped by the\n"
-    "supervisor; 6 internal. Of the other verbs: 0 fine; 1 findings at or above the level asked "
+    "reserved;\n"
+    "6 internal. Of the other verbs: 0 fine; 1 findings at or above the level asked "
     "for; 2 usage; 6 internal.\n"
     "Settings: wheeltapper.toml, WHEELTAPPER_* variables, flags; `wheeltapper config` shows them "
     "all with their origin.";
@@ -126,7 +126,7 @@ void AddFindings(CLI::App* app, Arguments* out) {
   AddRunArgument(app, out, false);
   app->add_option("--severity", out->severity,
                   "Lowest severity shown: info, warning, error, critical");
-  app->add_option("--rule", out->rule, "Only findings of this rule");
+  app->add_option("--rule", out->rule, "Only findings of this rule, or that tell what it saw");
 }
 void AddExplain(CLI::App* app, Arguments* out) {
   app->add_option("RULE", out->rule, "A rule's name, as in a finding")->required();

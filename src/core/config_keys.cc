@@ -21,7 +21,8 @@ void AddGeneral(std::vector<ConfigKey>* keys) {
         .min = 0.0001,
         .max = 1},
        {.name = "run.name",
-        .meaning = "Name of the run and of its folder. Unset: made from the script and the time."},
+        .meaning = "Name of the run and of its folder. Unset: two words and a number, such as "
+                   "brave-otter-42."},
        {.name = "run.grace_s",
         .type = ConfigType::kFloat,
         .default_toml = "10",
