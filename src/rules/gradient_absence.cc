@@ -34,6 +34,16 @@ bool GradientWatch::Lacks(const std::string& optimizer) const {
   return found != without_.end() && !IsGone(found->second);
 }
 
+void GradientWatch::NoteStep(int64_t steps, Step step, Count* count) {
+  if (steps < count->steps) {
+    *count = {};  // another optimizer of this label
+  }
+  count->since_step = count->steps == 0 ? step.value : count->since_step;
+  count->steps = steps;
+  count->longest_pause = std::max(count->longest_pause, count->silent);
+  count->silent = 0;
+}
+
 std::optional<std::string> GradientWatch::NoteScalars(const format::StepBatch& batch,
                                                       const format::NameTable& names) {
   std::optional<std::string> without;
@@ -55,14 +65,7 @@ std::optional<std::string> GradientWatch::NoteScalars(const format::StepBatch& b
       continue;
     }
     Count& count = without_[optimizer];
-    const auto steps = static_cast<int64_t>(row.value);
-    if (steps < count.steps) {
-      count = {};  // another one of this label
-    }
-    count.since_step = count.steps == 0 ? batch.key.step.value : count.since_step;
-    count.steps = steps;
-    count.longest_pause = std::max(count.longest_pause, count.silent);
-    count.silent = 0;
+    NoteStep(static_cast<int64_t>(row.value), batch.key.step, &count);
     if (!without || count.steps > without_[*without].steps) {
       without = optimizer;
     }

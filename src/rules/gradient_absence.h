@@ -59,6 +59,8 @@ class GradientWatch {
     int64_t since_step = 0;
   };
   static bool IsGone(const Count& count);
+  // An optimizer is heard of at `step`: one more without a gradient, `steps` by now.
+  static void NoteStep(int64_t steps, Step step, Count* count);
   // Takes in what the attach says; the optimizer that has no gradient now, of several the one of
   // most steps.
   std::optional<std::string> NoteScalars(const format::StepBatch& batch,
