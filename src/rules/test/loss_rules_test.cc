@@ -201,13 +201,13 @@ TEST(LossNotDecreasingTest, StaysSilentWhereOneSideOfAGanGainsWhatTheOtherLoses)
 // Two optimizers, over one model or over two, whose script logs two flat losses; what backward()
 // starts from cannot be read.
 RunBuilder TwoLogged(bool two_models) {
-  const std::string kBody = R"({"name":"body.weight"})";
-  const std::string kHead = R"({"name":"head.weight"})";
+  const std::string body = R"({"name":"body.weight"})";
+  const std::string head = R"({"name":"head.weight"})";
   RunBuilder run;
-  run.Between(0).Meta(R"({"kind":"model","modules":[],"parameters":[)" + kBody +
-                      (two_models ? "" : "," + kHead) + "]}");
+  run.Between(0).Meta(R"({"kind":"model","modules":[],"parameters":[)" + body +
+                      (two_models ? "" : "," + head) + "]}");
   if (two_models) {
-    run.Meta(R"({"kind":"model","modules":[],"parameters":[)" + kHead + "]}");
+    run.Meta(R"({"kind":"model","modules":[],"parameters":[)" + head + "]}");
   }
   run.Between(0).Meta(R"({"kind":"optimizer","parameters":["body.weight"]})");
   run.Between(0).Meta(R"({"kind":"optimizer","parameters":["head.weight"]})");
