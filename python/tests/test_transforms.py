@@ -97,8 +97,10 @@ ONLOOKERS = {
         for _ in range(3):
             criterion(model(x), y).backward()
             step()
-        print(model[0].weight.sum().item().hex(), dict(counters["graph_break"]), dict(counters["frames"]))""",
+        print(model[0].weight.sum().item().hex(), dict(counters["graph_break"]))""",
 }
+# What torch says there holds the time of day.
+DATED = {"profiler", "compiled step"}
 
 
 @pytest.mark.parametrize("name", ONLOOKERS)
@@ -107,6 +109,6 @@ def test_an_onlooker_sees_the_same(script, name):
     plain = script.run(text, attached=False)
     attached = script.run(text)
     assert attached.stdout == plain.stdout
-    if name != "compiled step":  # it warns, with the time of day
+    if name not in DATED:
         assert attached.stderr == plain.stderr
     assert 0 in script.trial().steps()

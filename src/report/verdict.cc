@@ -94,7 +94,9 @@ Verdict WithoutFindings(trial::Trial& trial, size_t steps, const std::string& ho
             Joined(how, trial.state() == trial::RunState::kRunning
                             ? "No step has been recorded yet."
                             : "Nothing was recorded: no optimizer step and no logged value was "
-                              "seen; if it trains, does it call optimizer.step()?")};
+                              "seen; if it trains, does it call optimizer.step()? One that "
+                              "torch.compile compiles is not seen: wheeltapper.step() ends a step "
+                              "then.")};
   }
   const std::vector<rules::RuleStatus> states =
       rules::ReadRuleStates(trial.path()).value_or(std::vector<rules::RuleStatus>());
