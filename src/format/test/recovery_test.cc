@@ -1,28 +1,18 @@
 // Killed at any moment: nothing that was committed is lost, nothing is there twice.
-#include <algorithm>
-#include <cstddef>
-#include <cstdlib>
-#include <filesystem>
+#include <atomic>
 #include <functional>
-#include <random>
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
-#include <sys/ptrace.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "wheeltapper/core/file.h"
-#include "wheeltapper/core/host.h"
 #include "wheeltapper/core/thread.h"
-#include "wheeltapper/format/watcher_lock.h"
 
 #include "disk_journal_writer.h"
-#include "recover_run.h"
-#include "run_names.h"
+#include "test/killed_job.h"
 #include "test/test_run.h"
 
 namespace wheeltapper::format {
@@ -31,83 +21,12 @@ namespace {
 using testing::ElementsAreArray;
 using testing::IsEmpty;
 
-// What a job does: two files, the first sealed, the second left for recovery.
-void LiveShortly(const std::string& run, const Clock& clock) {
-  auto attempt = Attempt::Start(TestWriterOptions(run), 1, clock, 1 << 16, 1 << 16);
-  if (attempt == nullptr) {
-    _exit(3);
-  }
-  attempt->WriteNames();
-  for (int64_t step = 0; step < 4; ++step) {
-    attempt->WriteStep(step);
-  }
-  bool ok = attempt->writer->Drain(*attempt->segment).ok();
-  ok = ok && attempt->writer->RotateIfDue(true).ok();
-  attempt->WriteStep(4);
-  ok = ok && attempt->writer->Drain(*attempt->segment).ok();
-  ok = ok && attempt->writer->SealNext().ok();
-  attempt->WriteStep(5);
-  ok = ok && attempt->writer->Drain(*attempt->segment).ok();
-  attempt->WriteStep(6);  // stays in the ring
-  _exit(ok ? 0 : 3);
-}
-
-// Runs `body` in a child that is killed when it enters its n-th system call. True when it got so
-// far.
-bool RunKilledAt(int n, const std::function<void()>& body) {
-  const pid_t child = fork();
-  if (child == 0) {
-    ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
-    raise(SIGSTOP);
-    body();
-    _exit(0);
-  }
-  int state = 0;
-  waitpid(child, &state, 0);
-  ptrace(PTRACE_SETOPTIONS, child, nullptr, PTRACE_O_EXITKILL);
-  for (int stop = 0; stop < 2 * n; ++stop) {  // each call stops on entry and on return
-    ptrace(PTRACE_SYSCALL, child, nullptr, nullptr);
-    waitpid(child, &state, 0);
-    if (WIFEXITED(state) || WIFSIGNALED(state)) {
-      return false;
-    }
-  }
-  kill(child, SIGKILL);
-  waitpid(child, &state, 0);
-  return true;
-}
-
-bool CanTrace() {
-  const pid_t child = fork();
-  if (child == 0) {
-    _exit(ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) == 0 ? 0 : 1);
-  }
-  int state = 0;
-  waitpid(child, &state, 0);
-  return WIFEXITED(state) && WEXITSTATUS(state) == 0;
-}
-
-// The steps that the lines of a run hold must be a prefix, whole and in order.
-void ExpectWholePrefix(const RunText& text, size_t at_least) {
-  EXPECT_THAT(text.gaps, IsEmpty());
-  const std::vector<std::string> all = ExpectedLines(0, 6);
-  ASSERT_LE(text.lines.size(), all.size());
-  ASSERT_GE(text.lines.size(), at_least);
-  EXPECT_TRUE(std::equal(text.lines.begin(), text.lines.end(), all.begin()));
-}
-
 TEST(RecoveryTest, TheRingOfAKilledJobIsReplayed) {
   const ScratchFolder folder;
   const std::string run = folder.file("run");
   ASSERT_TRUE(MakeTestRun(run).ok());
   const ManualClock clock;
-  const pid_t child = fork();
-  if (child == 0) {
-    LiveShortly(run, clock);
-  }
-  int state = 0;
-  waitpid(child, &state, 0);
-  ASSERT_EQ(state, 0);
+  LiveAndDie(run, clock);
   const RecoveryReport report = RecoverRun(run).value();
   EXPECT_EQ(report.ranks_recovered, 1);
   EXPECT_GT(report.records_replayed, 3U);
@@ -154,7 +73,7 @@ TEST(RecoveryTest, ARecoveryKilledAtAnySystemCallIsFinishedByTheNext) {
     const ScratchFolder folder;
     const std::string run = folder.file("run");
     ASSERT_TRUE(MakeTestRun(run).ok());
-    ASSERT_FALSE(RunKilledAt(100'000, [&] { LiveShortly(run, clock); }));
+    LiveAndDie(run, clock);
     const bool killed = RunKilledAt(n, [&] { _exit(RecoverRun(run).ok() ? 0 : 1); });
     ASSERT_TRUE(RecoverRun(run).ok()) << "call " << n;
     ASSERT_THAT(ReadRun(run).lines, ElementsAreArray(ExpectedLines(0, 6))) << "call " << n;
@@ -322,214 +241,6 @@ TEST(RecoveryTest, AReaderFollowsWhileOneThreadWritesAndAnotherSeals) {
   EXPECT_TRUE(ReadRun(run).lines == ExpectedLines(0, kSteps - 1));
 }
 
-// A segment that a killed writer of `run_dir` left at `path`, its last heartbeat at `clock`'s time.
-void LeaveSegment(const std::string& path, const std::string& run_dir, const Clock& clock,
-                  uint64_t run_id = kTestRunId) {
-  SegmentOptions options;
-  options.path = path;
-  options.run_dir = run_dir;
-  options.run_id = run_id;
-  options.journal_ring_bytes = 1 << 16;
-  auto segment = RankSegment::Create(options);
-  ASSERT_TRUE(segment.ok()) << segment.status().ToString();
-  (*segment)->page().heartbeat_ns.store(clock.MonotonicNs());
-}
-
-TEST(DeadRunsTest, MemoryOfRunsThatAreDeletedIsGivenBackAfterADay) {
-  const ScratchFolder folder;
-  ManualClock clock;
-  const std::string run = folder.file("runs/run");
-  const std::string path = folder.file("wheeltapper-00c0ffee00c0ffee-r00000-1");
-  ASSERT_TRUE(MakeDirectories(folder.file("runs")).ok());
-  ASSERT_TRUE(MakeTestRun(run).ok());
-  LeaveSegment(path, run, clock);
-  ASSERT_TRUE(RenameFile(run, run + "-moved").ok());
-  clock.Advance(kForgottenNs);
-  EXPECT_THAT(RecoverDeadRuns("", clock, folder.path()).gone, IsEmpty());
-  clock.Advance(1);
-  {
-    auto alive = RankSegment::Attach(path, true);
-    ASSERT_TRUE((*alive)->LockWriter().ok());
-    EXPECT_THAT(RecoverDeadRuns("", clock, folder.path()).gone, IsEmpty());
-  }
-  ASSERT_TRUE(RenameFile(run + "-moved", run).ok());
-  EXPECT_THAT(RecoverDeadRuns("", clock, folder.path()).gone, IsEmpty());
-  std::filesystem::remove_all(run);
-  EXPECT_THAT(RecoverDeadRuns("", clock, folder.path()).gone, testing::ElementsAre(run));
-  EXPECT_FALSE(PathExists(path));
-}
-
-TEST(DeadRunsTest, MemoryOfARunThatIsOnlyOutOfReachIsKept) {
-  const ScratchFolder folder;
-  ManualClock clock;
-  const std::string run = folder.file("disk/runs/run");
-  const std::string path = folder.file("wheeltapper-00c0ffee00c0ffee-r00000-1");
-  ASSERT_TRUE(MakeDirectories(folder.file("disk/runs")).ok());
-  ASSERT_TRUE(MakeTestRun(run).ok());
-  LeaveSegment(path, run, clock);
-  clock.Advance(2 * kForgottenNs);
-  const auto expect_kept = [&](const char* why) {
-    const DeadRunsReport report = RecoverDeadRuns("", clock, folder.path());
-    EXPECT_THAT(report.gone, IsEmpty()) << why;
-    EXPECT_THAT(report.missing, testing::ElementsAre(run)) << why;
-    EXPECT_TRUE(PathExists(path)) << why;
-  };
-  ASSERT_TRUE(RenameFile(folder.file("disk"), folder.file("unmounted")).ok());
-  expect_kept("nothing is mounted");
-  ASSERT_TRUE(MakeDirectories(folder.file("disk")).ok());
-  expect_kept("the mount point is empty");
-  ASSERT_TRUE(WriteFileAtomically(folder.file("disk/runs"), "").ok());
-  expect_kept("the folder of runs is a file");
-  ASSERT_TRUE(RemoveFile(folder.file("disk/runs")).ok());
-  ASSERT_TRUE(MakeDirectories(run).ok());
-  expect_kept("the run is an empty mount point itself");
-  std::filesystem::remove_all(run);
-  uint64_t other_device = 1;
-  const FileDescriptor segment = OpenFile(path, O_RDWR).value();
-  ASSERT_TRUE(WriteAt(segment, offsetof(RankPage, run_device),
-                      {reinterpret_cast<const uint8_t*>(&other_device), sizeof(other_device)})
-                  .ok());
-  expect_kept("the folder of runs is on another disk");
-}
-
-TEST(DeadRunsTest, AJobKilledBeforeItsFirstHeartbeatHasItsDayToo) {
-  const ScratchFolder folder;
-  const std::string path = folder.file("wheeltapper-00c0ffee00c0ffee-r00000-1");
-  SegmentOptions options;
-  options.path = path;
-  options.run_dir = folder.file("run");
-  options.journal_ring_bytes = 1 << 16;
-  ASSERT_TRUE(RankSegment::Create(options).ok());
-  EXPECT_GT(RankSegment::Attach(path, false).value()->page().heartbeat_ns.load(), 0);
-  EXPECT_THAT(RecoverDeadRuns("", SystemClock(), folder.path()).gone, IsEmpty());
-  EXPECT_TRUE(PathExists(path));
-}
-
-RankInfo HereIs(Rank rank) {
-  RankInfo info;
-  info.rank = rank;
-  info.host = HostName();
-  info.boot_id = BootId();
-  return info;
-}
-
-// A run in `folder` with a number of its own, for its segments are where all builds look; its path.
-std::string MakeOwnRun(const ScratchFolder& folder, uint64_t* run_id) {
-  RunInfo info;
-  info.run_id = *run_id = std::random_device()() | uint64_t{1} << 63;
-  EXPECT_TRUE(CreateRunDirectory(folder.file("run"), info).ok());
-  EXPECT_TRUE(WriteRankInfo(folder.file("run"), HereIs(Rank{0})).ok());
-  return folder.file("run");
-}
-
-TEST(DeadRunsTest, ARunInTheSameFolderIsMadeWhole) {
-  const ScratchFolder folder;
-  ManualClock clock;
-  uint64_t run_id = 0;
-  const std::string run = MakeOwnRun(folder, &run_id);
-  const std::string path = SegmentPath(run, run_id, Rank{0}, 1, 1 << 16);
-  LeaveSegment(path, run, clock, run_id);
-  clock.Advance(kSettledNs);
-  EXPECT_THAT(RecoverDeadRuns("/somewhere/else", clock, kSegmentFolder).recovered, IsEmpty());
-  EXPECT_TRUE(PathExists(path));
-  EXPECT_THAT(RecoverDeadRuns(folder.path(), clock, kSegmentFolder).recovered,
-              testing::ElementsAre(run));
-  EXPECT_FALSE(PathExists(path));
-}
-
-TEST(DeadRunsTest, ARunThatCannotBeMadeWholeIsTold) {
-  const ScratchFolder folder;
-  ManualClock clock;
-  uint64_t run_id = 0;
-  const std::string run = MakeOwnRun(folder, &run_id);
-  const std::string path = SegmentPath(run, run_id, Rank{0}, 1, 1 << 16);
-  LeaveSegment(path, run, clock, run_id);
-  clock.Advance(kSettledNs);
-  std::filesystem::remove_all(JoinPath(run, kJournalFolder));
-  ASSERT_TRUE(WriteFileAtomically(JoinPath(run, kJournalFolder), "").ok());
-  const DeadRunsReport report = RecoverDeadRuns(folder.path(), clock, kSegmentFolder);
-  EXPECT_THAT(report.recovered, IsEmpty());
-  EXPECT_THAT(report.failed, testing::ElementsAre(testing::StartsWith(run + ": ")));
-  EXPECT_TRUE(RemoveFile(path).ok());
-}
-
-TEST(DeadRunsTest, ARecoveryThatIsStoppedIsFinishedByTheNext) {
-  const ManualClock clock;
-  for (int stop = 1;; ++stop) {
-    const ScratchFolder folder;
-    const std::string run = folder.file("run");
-    ASSERT_TRUE(MakeTestRun(run).ok());
-    ASSERT_FALSE(RunKilledAt(100'000, [&] { LiveShortly(run, clock); }));
-    int asked = 0;
-    const RunInfo info = ReadRunInfo(run).value();
-    const Result<RecoveryReport> report =
-        RecoverRanks(run, info, {Rank{0}}, [&] { return ++asked >= stop; });
-    ASSERT_TRUE(report.ok()) << report.status().ToString();
-    EXPECT_EQ(report->ranks_recovered, asked < stop ? 1 : 0);
-    ExpectWholePrefix(ReadRun(run), ExpectedLines(0, 5).size());  // step 6 may be in the ring still
-    ASSERT_TRUE(RecoverRun(run).ok());
-    EXPECT_THAT(ReadRun(run).lines, ElementsAreArray(ExpectedLines(0, 6))) << "stop " << stop;
-    EXPECT_THAT(CheckRun(run)->problems, testing::SizeIs(0)) << "stop " << stop;
-    if (asked < stop) {
-      EXPECT_GT(stop, 2);
-      break;
-    }
-  }
-}
-
-TEST(DeadRunsTest, RanksOfOtherMachinesAreLeftToThem) {
-  const ScratchFolder folder;
-  ManualClock clock;
-  uint64_t run_id = 0;
-  const std::string run = MakeOwnRun(folder, &run_id);
-  const std::string path = SegmentPath(run, run_id, Rank{0}, 1, 1 << 16);
-  LeaveSegment(path, run, clock, run_id);
-  clock.Advance(kSettledNs);
-  // Rank 1 writes on another machine, which holds its locks without our seeing them.
-  const std::string journal = JournalPath(run, Rank{1}, 1);
-  ASSERT_TRUE(WriteFileAtomically(journal, "live").ok());
-  // And rank 0 has come back elsewhere.
-  for (const auto& [member, value] :
-       {std::pair{&RankInfo::host, "another"}, std::pair{&RankInfo::boot_id, "another"},
-        std::pair{&RankInfo::boot_id, ""}}) {
-    RankInfo moved = HereIs(Rank{0});
-    moved.*member = value;
-    ASSERT_TRUE(WriteRankInfo(run, moved).ok());
-    EXPECT_THAT(RecoverDeadRuns(folder.path(), clock, kSegmentFolder).recovered, IsEmpty());
-    EXPECT_TRUE(PathExists(path));
-  }
-  ASSERT_TRUE(WriteRankInfo(run, HereIs(Rank{0})).ok());
-  EXPECT_THAT(RecoverDeadRuns(folder.path(), clock, kSegmentFolder).recovered,
-              testing::ElementsAre(run));
-  EXPECT_FALSE(PathExists(path));
-  EXPECT_EQ(*ReadWholeFile(journal, 100), "live");
-}
-
-TEST(DeadRunsTest, AJobThatHasJustDiedIsLeftToItsWatcher) {
-  const ScratchFolder folder;
-  ManualClock clock;
-  uint64_t run_id = 0;
-  const std::string run = MakeOwnRun(folder, &run_id);
-  const std::string path = SegmentPath(run, run_id, Rank{0}, 1, 1 << 16);
-  LeaveSegment(path, run, clock, run_id);
-  clock.Advance(kSettledNs - 1);
-  const DeadRunsReport young = RecoverDeadRuns(folder.path(), clock, kSegmentFolder);
-  EXPECT_THAT(young.recovered, IsEmpty());
-  EXPECT_TRUE(young.again);
-  clock.Advance(kForgottenNs);
-  {
-    const auto lock = WatcherLock::Take(run);
-    ASSERT_TRUE(lock.ok()) << lock.status().ToString();
-    EXPECT_EQ(WatcherLock::Take(run).status().code(), StatusCode::kUnavailable);
-    const DeadRunsReport watched = RecoverDeadRuns(folder.path(), clock, kSegmentFolder);
-    EXPECT_THAT(watched.recovered, IsEmpty());
-    EXPECT_FALSE(watched.again);
-    EXPECT_TRUE(PathExists(path));
-  }
-  EXPECT_THAT(RecoverDeadRuns(folder.path(), clock, kSegmentFolder).recovered,
-              testing::ElementsAre(run));
-}
-
 // Moves on by a second and calls `look` whenever it is read.
 class WatchedClock final : public Clock {
  public:
@@ -566,56 +277,6 @@ TEST(RecoveryTest, ARankWhoseLockIsHeldForAMomentIsRecoveredAtTheEndOfItsJob) {
   EXPECT_EQ(report->ranks_alive, 0);
   EXPECT_EQ(report->ranks_recovered, 1);
   EXPECT_FALSE(PathExists(path));
-}
-
-// Files that look like segments of `run`, which are none: nothing of them is touched or believed.
-void ExpectLeftAlone(const ScratchFolder& folder, const std::string& path) {
-  ManualClock clock;
-  clock.Advance(2 * kForgottenNs);
-  const DeadRunsReport report = RecoverDeadRuns(folder.path(), clock, folder.path());
-  EXPECT_THAT(report.recovered, IsEmpty());
-  EXPECT_THAT(report.gone, IsEmpty());
-  EXPECT_TRUE(PathExists(path));
-}
-
-TEST(DeadRunsTest, WhatIsNoFileOfThisUserIsLeftAlone) {
-  const ScratchFolder folder;
-  const ManualClock clock;
-  const std::string run = folder.file("run");
-  const std::string elsewhere = folder.file("elsewhere");
-  const std::string path = folder.file("wheeltapper-00c0ffee00c0ffee-r00000-1");
-  LeaveSegment(elsewhere, run, clock);
-  ASSERT_EQ(symlink(elsewhere.c_str(), path.c_str()), 0);
-  ExpectLeftAlone(folder, path);
-  ASSERT_TRUE(RemoveFile(path).ok());
-  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
-  ExpectLeftAlone(folder, path);
-  ASSERT_TRUE(RemoveFile(path).ok());
-  constexpr uid_t kNobody = 65534;
-  LeaveSegment(path, run, clock);
-  if (geteuid() != 0 || chown(path.c_str(), kNobody, kNobody) != 0 ||
-      chmod(path.c_str(), 0666) != 0) {
-    GTEST_SKIP() << "chown is not permitted here: another user's file was not tested";
-  }
-  ExpectLeftAlone(folder, path);
-  // Neither as part of the run that it says it is of.
-  ASSERT_TRUE(MakeTestRun(run).ok());
-  const std::string ring = SegmentPathInRun(run, Rank{0}, 1);
-  ASSERT_TRUE(RenameFile(path, ring).ok());
-  EXPECT_EQ(RecoverRun(run)->ranks_recovered, 0);
-  EXPECT_TRUE(PathExists(ring));
-}
-
-TEST(DeadRunsTest, ASegmentThatWasCutOffIsPassedOver) {
-  const ScratchFolder folder;
-  const ManualClock clock;
-  const std::string run = folder.file("run");
-  const std::string path = folder.file("wheeltapper-00c0ffee00c0ffee-r00000-1");
-  LeaveSegment(path, run, clock);
-  ASSERT_EQ(truncate(path.c_str(), 100), 0);
-  ExpectLeftAlone(folder, path);
-  ASSERT_EQ(truncate(path.c_str(), 0), 0);
-  ExpectLeftAlone(folder, path);
 }
 
 }  // namespace
