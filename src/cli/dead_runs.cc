@@ -6,6 +6,7 @@
 #include "wheeltapper/format/rank_segment.h"
 
 #include "context.h"
+#include "render.h"
 
 namespace wheeltapper::cli {
 
@@ -52,32 +53,39 @@ bool DeadRuns::WaitForMore() {
 }
 
 void DeadRuns::Tell(const format::DeadRunsReport& report) {
-  const auto once = [this](const std::string& message) {
+  for (const std::string& message : DeadRunsMessages(report, quiet_)) {
     if (told_.insert(message).second) {  // a run has many ranks, and is looked at again
       Say(message);
     }
-  };
-  if (!report.failed.empty()) {
-    once(fmt::format(
-        "warning: what killed jobs left of {} cannot be brought in; "
-        "`wheeltapper fsck --repair RUN` tries again; {}",
-        Plural(static_cast<int64_t>(report.failed.size()), "run"), report.failed.front()));
   }
-  if (quiet_) {
-    return;
+}
+
+std::vector<std::string> DeadRunsMessages(const format::DeadRunsReport& report, bool quiet) {
+  std::vector<std::string> messages;
+  if (!report.failed.empty()) {
+    messages.push_back(
+        fmt::format("warning: what killed jobs left of {} cannot be brought in; "
+                    "`wheeltapper fsck --repair RUN` tries again; {}",
+                    Plural(static_cast<int64_t>(report.failed.size()), "run"),
+                    Printable(report.failed.front())));
+  }
+  if (quiet) {
+    return messages;
   }
   for (const std::string& run : report.recovered) {
-    once("brought in what a killed job left in memory: " + run);
+    messages.push_back("brought in the last steps of a killed job: " + Printable(run));
   }
   for (const std::string& run : report.gone) {
-    once("gave back the shared memory of a killed job whose run is deleted: " + run);
+    messages.push_back("gave back the shared memory of a killed job whose run is deleted: " +
+                       Printable(run));
   }
-  for (const std::string& run : report.missing) {
-    once(
-        fmt::format("{}/{}* hold what a killed job left, and its run is not at {}; bring it back "
-                    "and run `wheeltapper fsck --repair` on it, or remove them",
-                    format::kSegmentFolder, format::kSegmentNamePrefix, run));
+  for (const format::MissingRun& run : report.missing) {
+    messages.push_back(
+        fmt::format("{} holds the last steps of a killed job, and its run is not at {}; bring it "
+                    "back and run `wheeltapper fsck --repair` on it, or remove that file",
+                    Printable(run.segment), Printable(run.run_dir)));
   }
+  return messages;
 }
 
 }  // namespace wheeltapper::cli

@@ -1,16 +1,20 @@
 // Brings in, beside a running job, what jobs that were killed together with their watcher left in
-// shared memory.
+// their rings.
 #pragma once
 
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "wheeltapper/core/mutex.h"
 #include "wheeltapper/core/thread.h"
 #include "wheeltapper/format/run_reader.h"
 
 namespace wheeltapper::cli {
+
+// What is said of it, a message each.
+std::vector<std::string> DeadRunsMessages(const format::DeadRunsReport& report, bool quiet);
 
 // Owns one thread of low priority. Start and Stop belong to one thread.
 class DeadRuns {

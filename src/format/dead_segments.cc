@@ -1,5 +1,6 @@
-// Shared memory of ranks that were killed together with their watcher: it would be held until the
-// machine restarts, for nobody recovers a run that nobody asks for any more.
+// Rings of ranks that were killed together with their watcher: their last steps would stay in them,
+// and shared memory be held until the machine restarts, for nobody recovers a run that nobody asks
+// for any more.
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -20,6 +21,7 @@
 #include "file_lock.h"
 #include "nascent_segment.h"
 #include "recover_run.h"
+#include "run_names.h"
 #include "segment_files.h"
 
 namespace wheeltapper::format {
@@ -27,15 +29,15 @@ namespace {
 
 struct DeadSegment {
   std::string path;
-  std::string run_dir;
+  std::string run_dir;  // empty where page 0 does not say
   uint64_t run_id = 0;
   uint64_t run_device = 0;
   Rank rank;
   TimeNs heartbeat_ns = 0;
 };
 
-// Nothing for what another user owns, whatever its mode, a living writer holds, or an earlier
-// version made. Read and not mapped: the rings of a live job are none of our memory, and a file
+// Nothing for what another user owns, whatever its mode, a living writer holds, or a later version
+// made. Read and not mapped: the rings of a live job are none of our memory, and a file
 // that shrinks meanwhile ends a read, but kills who has it mapped.
 std::optional<DeadSegment> LookAt(const std::string& path) {
   const Result<FileDescriptor> file = OpenOwnSegment(path);
@@ -45,7 +47,7 @@ std::optional<DeadSegment> LookAt(const std::string& path) {
     return std::nullopt;
   }
   const size_t length = strnlen(page.run_dir, sizeof(page.run_dir));
-  if (length == 0 || length == sizeof(page.run_dir)) {
+  if (length == sizeof(page.run_dir)) {
     return std::nullopt;
   }
   return DeadSegment{.path = path,
@@ -54,19 +56,6 @@ std::optional<DeadSegment> LookAt(const std::string& path) {
                      .run_device = page.run_device,
                      .rank = Rank{page.rank},
                      .heartbeat_ns = page.heartbeat_ns.load(std::memory_order_relaxed)};
-}
-
-std::vector<DeadSegment> FindDead(const std::string& folder) {
-  std::vector<DeadSegment> dead;
-  for (const std::string& name : ListDirectory(folder).value_or(std::vector<std::string>{})) {
-    if (!name.starts_with(kSegmentNamePrefix)) {
-      continue;
-    }
-    if (std::optional<DeadSegment> segment = LookAt(JoinPath(folder, name))) {
-      dead.push_back(*std::move(segment));
-    }
-  }
-  return dead;
 }
 
 enum class Home : uint8_t { kThere, kGone, kMissing };
@@ -111,8 +100,8 @@ Turn TurnOf(const DeadSegment& dead, const Clock& clock) {
   return age_ns < kSettledNs ? Turn::kSoon : Turn::kOurs;
 }
 
-Result<RecoveryReport> Recover(const std::string& run_dir, const std::set<Rank>& ranks,
-                               const std::function<bool()>& stopped) {
+Result<RecoveryReport> RecoverSome(const std::string& run_dir, const std::set<Rank>& ranks,
+                                   const std::function<bool()>& stopped) {
   WT_ASSIGN_OR_RETURN(const RunInfo info, ReadRunInfo(run_dir));
   return RecoverRanks(run_dir, info, ranks, stopped);
 }
@@ -122,50 +111,111 @@ bool IsForgotten(const DeadSegment& dead, const Clock& clock) {
   return dead.heartbeat_ns > 0 && clock.MonotonicNs() - dead.heartbeat_ns > kForgottenNs;
 }
 
-using RanksByRun = std::map<std::string, std::set<Rank>>;
+using Names = std::vector<std::string>;
+Names NamesIn(const std::string& folder) { return ListDirectory(folder).value_or(Names()); }
 
-// Into the report, or among what is to be recovered.
-void Sort(const DeadSegment& dead, const std::string& storage, const Clock& clock,
-          DeadRunsReport* report, RanksByRun* ours) {
-  const Home home = HomeOf(dead);
-  if (home == Home::kThere) {
-    if (dead.run_dir != JoinPath(storage, BaseName(dead.run_dir))) {
-      return;
-    }
-    const Turn turn = TurnOf(dead, clock);
-    report->again = report->again || turn == Turn::kSoon;
-    if (turn == Turn::kOurs) {
-      (*ours)[dead.run_dir].insert(dead.rank);
-    }
-  } else if (IsForgotten(dead, clock) && home == Home::kMissing) {
-    report->missing.push_back(dead.run_dir);
-  } else if (IsForgotten(dead, clock)) {
-    RemoveAbandoned(dead.path);
-    if (!PathExists(dead.path)) {
-      report->gone.push_back(dead.run_dir);
+bool IsFolder(const std::string& path) {
+  struct stat info{};
+  return lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+// One search: every segment goes into the report, or its rank among those that are to be recovered.
+class Search {
+ public:
+  Search(const std::string& storage, const Clock& clock) : storage_(storage), clock_(clock) {}
+
+  void LookInMemory(const std::string& folder) {
+    for (const std::string& name : NamesIn(folder)) {
+      if (!name.starts_with(kSegmentNamePrefix)) {
+        continue;
+      }
+      const std::optional<DeadSegment> dead = LookAt(JoinPath(folder, name));
+      if (dead && !dead->run_dir.empty()) {
+        JudgeInMemory(*dead);
+      }
     }
   }
-}
+
+  // Where memory is short a rank's rings are files of its run, and lie where the run does, wherever
+  // it was when they were made. A link to a run is not followed: the run is found where it is.
+  void LookInRuns() {
+    for (const std::string& name : NamesIn(storage_)) {
+      const std::string run_dir = JoinPath(storage_, name);
+      if (IsFolder(run_dir)) {
+        LookInRun(run_dir);
+      }
+    }
+  }
+
+  DeadRunsReport Recover(const std::function<bool()>& stopped) {
+    for (const auto& [run_dir, ranks] : ours_) {
+      const Result<RecoveryReport> done = RecoverSome(run_dir, ranks, stopped);
+      if (!done.ok()) {
+        report_.failed.push_back(run_dir + ": " + done.status().message());
+      } else if (done->ranks_recovered > 0) {
+        report_.recovered.push_back(run_dir);
+      }
+    }
+    return std::move(report_);
+  }
+
+ private:
+  void LookInRun(const std::string& run_dir) {
+    const std::string journal = JoinPath(run_dir, kJournalFolder);
+    for (const std::string& name : NamesIn(journal)) {
+      if (!name.ends_with(kSegmentInRunSuffix)) {
+        continue;
+      }
+      std::optional<DeadSegment> dead = LookAt(JoinPath(journal, name));
+      if (dead) {
+        dead->run_dir = run_dir;
+      }
+      if (dead && HomeOf(*dead) == Home::kThere) {
+        JudgeOurs(*dead);
+      }
+    }
+  }
+
+  void JudgeInMemory(const DeadSegment& dead) {
+    const Home home = HomeOf(dead);
+    if (home == Home::kThere) {
+      if (dead.run_dir == JoinPath(storage_, BaseName(dead.run_dir))) {
+        JudgeOurs(dead);
+      }
+    } else if (IsForgotten(dead, clock_) && home == Home::kMissing) {
+      report_.missing.push_back({.segment = dead.path, .run_dir = dead.run_dir});
+    } else if (IsForgotten(dead, clock_)) {
+      RemoveAbandoned(dead.path);
+      if (!PathExists(dead.path)) {
+        report_.gone.push_back(dead.run_dir);
+      }
+    }
+  }
+
+  // Of a run that is there, in our folder.
+  void JudgeOurs(const DeadSegment& dead) {
+    const Turn turn = TurnOf(dead, clock_);
+    report_.again = report_.again || turn == Turn::kSoon;
+    if (turn == Turn::kOurs) {
+      ours_[dead.run_dir].insert(dead.rank);
+    }
+  }
+
+  const std::string& storage_;
+  const Clock& clock_;
+  DeadRunsReport report_;
+  std::map<std::string, std::set<Rank>> ours_;  // by run
+};
 
 }  // namespace
 
 DeadRunsReport RecoverDeadRuns(const std::string& storage, const Clock& clock,
                                const std::string& segment_folder,
                                const std::function<bool()>& stopped) {
-  DeadRunsReport report;
-  RanksByRun ours;
-  for (const DeadSegment& dead : FindDead(segment_folder)) {
-    Sort(dead, storage, clock, &report, &ours);
-  }
-  for (const auto& [run, ranks] : ours) {
-    const Result<RecoveryReport> done = Recover(run, ranks, stopped);
-    if (!done.ok()) {
-      report.failed.push_back(run + ": " + done.status().message());
-    } else if (done->ranks_recovered > 0) {
-      report.recovered.push_back(run);
-    }
-  }
-  return report;
+  Search search(storage, clock);
+  search.LookInMemory(segment_folder);
+  search.LookInRuns();
+  return search.Recover(stopped);
 }
 
 }  // namespace wheeltapper::format

@@ -277,7 +277,7 @@ std::string SegmentPath(const std::string& run_dir, uint64_t run_id, Rank rank,
 
 std::string SegmentPathInRun(const std::string& run_dir, Rank rank, uint64_t incarnation) {
   return JoinPath(JoinPath(run_dir, "journal"),
-                  fmt::format("r{:05}-{}.ring", rank.value, incarnation));
+                  fmt::format("r{:05}-{}{}", rank.value, incarnation, kSegmentInRunSuffix));
 }
 
 }  // namespace wheeltapper::format

@@ -82,7 +82,7 @@ std::vector<FoundSegment> FindAll(const std::string& run_dir, uint64_t run_id) {
     }
   };
   collect(kSegmentFolder, fmt::format("{}{:016x}-", kSegmentNamePrefix, run_id), "");
-  collect(JoinPath(run_dir, kJournalFolder), "", ".ring");
+  collect(JoinPath(run_dir, kJournalFolder), "", kSegmentInRunSuffix);
   std::sort(found.begin(), found.end(), [](const FoundSegment& a, const FoundSegment& b) {
     return std::pair(a.name.rank, a.name.incarnation) < std::pair(b.name.rank, b.name.incarnation);
   });

@@ -1,7 +1,6 @@
 // What jobs leave that were killed together with their watcher, and what the next run makes of it.
 #include <cstddef>
 #include <filesystem>
-#include <functional>
 #include <random>
 
 #include <fcntl.h>
@@ -23,134 +22,166 @@
 namespace wheeltapper::format {
 namespace {
 
+using testing::ElementsAre;
 using testing::ElementsAreArray;
 using testing::IsEmpty;
 
-TEST(DeadRunsTest, MemoryOfRunsThatAreDeletedIsGivenBackAfterADay) {
-  const ScratchFolder folder;
-  ManualClock clock;
-  const std::string run = folder.file("runs/run");
-  const std::string path = folder.file("wheeltapper-00c0ffee00c0ffee-r00000-1");
-  ASSERT_TRUE(MakeDirectories(folder.file("runs")).ok());
-  ASSERT_TRUE(MakeTestRun(run).ok());
-  LeaveSegment(path, run, clock);
-  ASSERT_TRUE(RenameFile(run, run + "-moved").ok());
-  clock.Advance(kForgottenNs);
-  EXPECT_THAT(RecoverDeadRuns("", clock, folder.path()).gone, IsEmpty());
-  clock.Advance(1);
-  {
-    auto alive = RankSegment::Attach(path, true);
-    ASSERT_TRUE((*alive)->LockWriter().ok());
-    EXPECT_THAT(RecoverDeadRuns("", clock, folder.path()).gone, IsEmpty());
+// A run in the folder that is searched, with a number of its own, for segments in shared memory are
+// where all builds look.
+class DeadRunsTest : public testing::Test {
+ protected:
+  DeadRunsTest() {
+    RunInfo info;
+    info.run_id = run_id_ = std::random_device()() | uint64_t{1} << 63;
+    EXPECT_TRUE(MakeDirectories(folder_.file("runs")).ok());
+    EXPECT_TRUE(CreateRunDirectory(run_, info).ok());
+    EXPECT_TRUE(WriteRankInfo(run_, HereIs(Rank{0})).ok());
+    EXPECT_TRUE(MakeDirectories(memory_).ok());
   }
-  ASSERT_TRUE(RenameFile(run + "-moved", run).ok());
-  EXPECT_THAT(RecoverDeadRuns("", clock, folder.path()).gone, IsEmpty());
-  std::filesystem::remove_all(run);
-  EXPECT_THAT(RecoverDeadRuns("", clock, folder.path()).gone, testing::ElementsAre(run));
-  EXPECT_FALSE(PathExists(path));
+  ~DeadRunsTest() override {
+    RemoveFile(InMemory()).IgnoreError("most tests leave none");
+  }
+
+  static RankInfo HereIs(Rank rank) {
+    RankInfo info;
+    info.rank = rank;
+    info.host = HostName();
+    info.boot_id = BootId();
+    return info;
+  }
+  // Where recovery looks for the run's segments: in real shared memory, where there is room.
+  [[nodiscard]] std::string InMemory() const {
+    return SegmentPath(run_, run_id_, Rank{0}, 1, 1 << 16);
+  }
+  [[nodiscard]] std::string InRun() const { return SegmentPathInRun(run_, Rank{0}, 1); }
+  void Leave(const std::string& path) const { LeaveSegment(path, run_, clock_, run_id_); }
+  // The next run in the same folder, with shared memory of this test's own.
+  [[nodiscard]] DeadRunsReport Next() const { return RecoverDeadRuns(storage_, clock_, memory_); }
+  // The same with the memory of the machine.
+  [[nodiscard]] DeadRunsReport NextInMemory() const {
+    return RecoverDeadRuns(storage_, clock_, kSegmentFolder);
+  }
+  // A run somewhere else.
+  [[nodiscard]] DeadRunsReport Elsewhere() const { return RecoverDeadRuns("", clock_, memory_); }
+
+  const ScratchFolder folder_;
+  const std::string storage_ = folder_.file("runs");
+  const std::string run_ = folder_.file("runs/run");
+  const std::string memory_ = folder_.file("memory");
+  // Nobody recovers from here: it is only looked at.
+  const std::string segment_ = folder_.file("memory/wheeltapper-00c0ffee00c0ffee-r00000-1");
+  uint64_t run_id_ = 0;
+  ManualClock clock_;
+};
+
+TEST_F(DeadRunsTest, MemoryOfRunsThatAreDeletedIsGivenBackAfterADay) {
+  Leave(segment_);
+  ASSERT_TRUE(RenameFile(run_, run_ + "-moved").ok());
+  clock_.Advance(kForgottenNs);
+  EXPECT_THAT(Elsewhere().gone, IsEmpty());
+  clock_.Advance(1);
+  {
+    auto alive = RankSegment::Attach(segment_, true);
+    ASSERT_TRUE((*alive)->LockWriter().ok());
+    EXPECT_THAT(Elsewhere().gone, IsEmpty());
+  }
+  ASSERT_TRUE(RenameFile(run_ + "-moved", run_).ok());
+  EXPECT_THAT(Elsewhere().gone, IsEmpty());
+  std::filesystem::remove_all(run_);
+  EXPECT_THAT(Elsewhere().gone, ElementsAre(run_));
+  EXPECT_FALSE(PathExists(segment_));
 }
 
-TEST(DeadRunsTest, MemoryOfARunThatIsOnlyOutOfReachIsKept) {
-  const ScratchFolder folder;
-  ManualClock clock;
-  const std::string run = folder.file("disk/runs/run");
-  const std::string path = folder.file("wheeltapper-00c0ffee00c0ffee-r00000-1");
-  ASSERT_TRUE(MakeDirectories(folder.file("disk/runs")).ok());
-  ASSERT_TRUE(MakeTestRun(run).ok());
-  LeaveSegment(path, run, clock);
-  clock.Advance(2 * kForgottenNs);
+TEST_F(DeadRunsTest, MemoryOfARunThatIsOnlyOutOfReachIsKept) {
+  Leave(segment_);
+  clock_.Advance(2 * kForgottenNs);
   const auto expect_kept = [&](const char* why) {
-    const DeadRunsReport report = RecoverDeadRuns("", clock, folder.path());
+    const DeadRunsReport report = Elsewhere();
     EXPECT_THAT(report.gone, IsEmpty()) << why;
-    EXPECT_THAT(report.missing, testing::ElementsAre(run)) << why;
-    EXPECT_TRUE(PathExists(path)) << why;
+    ASSERT_THAT(report.missing, testing::SizeIs(1)) << why;
+    EXPECT_EQ(report.missing[0].segment, segment_) << why;
+    EXPECT_EQ(report.missing[0].run_dir, run_) << why;
+    EXPECT_TRUE(PathExists(segment_)) << why;
   };
-  ASSERT_TRUE(RenameFile(folder.file("disk"), folder.file("unmounted")).ok());
+  ASSERT_TRUE(RenameFile(storage_, folder_.file("unmounted")).ok());
   expect_kept("nothing is mounted");
-  ASSERT_TRUE(MakeDirectories(folder.file("disk")).ok());
-  expect_kept("the mount point is empty");
-  ASSERT_TRUE(WriteFileAtomically(folder.file("disk/runs"), "").ok());
+  ASSERT_TRUE(WriteFileAtomically(storage_, "").ok());
   expect_kept("the folder of runs is a file");
-  ASSERT_TRUE(RemoveFile(folder.file("disk/runs")).ok());
-  ASSERT_TRUE(MakeDirectories(run).ok());
+  ASSERT_TRUE(RemoveFile(storage_).ok());
+  ASSERT_TRUE(MakeDirectories(run_).ok());
   expect_kept("the run is an empty mount point itself");
-  std::filesystem::remove_all(run);
+  std::filesystem::remove_all(run_);
   uint64_t other_device = 1;
-  const FileDescriptor segment = OpenFile(path, O_RDWR).value();
+  const FileDescriptor segment = OpenFile(segment_, O_RDWR).value();
   ASSERT_TRUE(WriteAt(segment, offsetof(RankPage, run_device),
                       {reinterpret_cast<const uint8_t*>(&other_device), sizeof(other_device)})
                   .ok());
   expect_kept("the folder of runs is on another disk");
 }
 
-TEST(DeadRunsTest, AJobKilledBeforeItsFirstHeartbeatHasItsDayToo) {
-  const ScratchFolder folder;
-  const std::string path = folder.file("wheeltapper-00c0ffee00c0ffee-r00000-1");
+TEST_F(DeadRunsTest, AJobKilledBeforeItsFirstHeartbeatHasItsDayToo) {
   SegmentOptions options;
-  options.path = path;
-  options.run_dir = folder.file("run");
+  options.path = segment_;
+  options.run_dir = folder_.file("runs/none");
   options.journal_ring_bytes = 1 << 16;
   ASSERT_TRUE(RankSegment::Create(options).ok());
-  EXPECT_GT(RankSegment::Attach(path, false).value()->page().heartbeat_ns.load(), 0);
-  EXPECT_THAT(RecoverDeadRuns("", SystemClock(), folder.path()).gone, IsEmpty());
-  EXPECT_TRUE(PathExists(path));
+  EXPECT_GT(RankSegment::Attach(segment_, false).value()->page().heartbeat_ns.load(), 0);
+  EXPECT_THAT(RecoverDeadRuns("", SystemClock(), memory_).gone, IsEmpty());
+  EXPECT_TRUE(PathExists(segment_));
 }
 
-RankInfo HereIs(Rank rank) {
-  RankInfo info;
-  info.rank = rank;
-  info.host = HostName();
-  info.boot_id = BootId();
-  return info;
+TEST_F(DeadRunsTest, ARunInTheSameFolderIsMadeWhole) {
+  for (const std::string& path : {InMemory(), InRun()}) {
+    Leave(path);
+    clock_.Advance(kSettledNs);
+    EXPECT_THAT(RecoverDeadRuns("/somewhere/else", clock_, kSegmentFolder).recovered, IsEmpty());
+    EXPECT_TRUE(PathExists(path));
+    EXPECT_THAT(NextInMemory().recovered, ElementsAre(run_));
+    EXPECT_FALSE(PathExists(path));
+  }
 }
 
-// A run in `folder` with a number of its own, for its segments are where all builds look; its path.
-std::string MakeOwnRun(const ScratchFolder& folder, uint64_t* run_id) {
-  RunInfo info;
-  info.run_id = *run_id = std::random_device()() | uint64_t{1} << 63;
-  EXPECT_TRUE(CreateRunDirectory(folder.file("run"), info).ok());
-  EXPECT_TRUE(WriteRankInfo(folder.file("run"), HereIs(Rank{0})).ok());
-  return folder.file("run");
+TEST_F(DeadRunsTest, StepsInARingThatLiesInItsRunAreBroughtInAlsoWhereTheRunHasMoved) {
+  const std::string run = folder_.file("before");
+  ASSERT_TRUE(MakeTestRun(run).ok());
+  ASSERT_TRUE(WriteRankInfo(run, HereIs(Rank{0})).ok());
+  LiveAndDie(run, clock_);
+  const std::string moved = folder_.file("runs/moved");
+  ASSERT_TRUE(RenameFile(run, moved).ok());
+  EXPECT_TRUE(Next().again) << "its watcher may still be at it";
+  clock_.Advance(kSettledNs);
+  ASSERT_EQ(symlink(moved.c_str(), folder_.file("runs/latest").c_str()), 0);
+  EXPECT_THAT(Next().recovered, ElementsAre(moved)) << "and not again through the link";
+  EXPECT_THAT(ReadRun(moved).lines, ElementsAreArray(ExpectedLines(0, 6)));
+  EXPECT_THAT(CheckRun(moved)->problems, testing::SizeIs(0));
 }
 
-TEST(DeadRunsTest, ARunInTheSameFolderIsMadeWhole) {
-  const ScratchFolder folder;
-  ManualClock clock;
-  uint64_t run_id = 0;
-  const std::string run = MakeOwnRun(folder, &run_id);
-  const std::string path = SegmentPath(run, run_id, Rank{0}, 1, 1 << 16);
-  LeaveSegment(path, run, clock, run_id);
-  clock.Advance(kSettledNs);
-  EXPECT_THAT(RecoverDeadRuns("/somewhere/else", clock, kSegmentFolder).recovered, IsEmpty());
-  EXPECT_TRUE(PathExists(path));
-  EXPECT_THAT(RecoverDeadRuns(folder.path(), clock, kSegmentFolder).recovered,
-              testing::ElementsAre(run));
-  EXPECT_FALSE(PathExists(path));
-}
-
-TEST(DeadRunsTest, ARunThatCannotBeMadeWholeIsTold) {
-  const ScratchFolder folder;
-  ManualClock clock;
-  uint64_t run_id = 0;
-  const std::string run = MakeOwnRun(folder, &run_id);
-  const std::string path = SegmentPath(run, run_id, Rank{0}, 1, 1 << 16);
-  LeaveSegment(path, run, clock, run_id);
-  clock.Advance(kSettledNs);
-  std::filesystem::remove_all(JoinPath(run, kJournalFolder));
-  ASSERT_TRUE(WriteFileAtomically(JoinPath(run, kJournalFolder), "").ok());
-  const DeadRunsReport report = RecoverDeadRuns(folder.path(), clock, kSegmentFolder);
+TEST_F(DeadRunsTest, ARingOfAnotherRunIsLeftWhereItLies) {
+  LeaveSegment(InRun(), run_, clock_, run_id_ + 1);
+  clock_.Advance(2 * kForgottenNs);
+  const DeadRunsReport report = Next();
   EXPECT_THAT(report.recovered, IsEmpty());
-  EXPECT_THAT(report.failed, testing::ElementsAre(testing::StartsWith(run + ": ")));
-  EXPECT_TRUE(RemoveFile(path).ok());
+  EXPECT_THAT(report.gone, IsEmpty());
+  EXPECT_THAT(report.missing, IsEmpty());
+  EXPECT_TRUE(PathExists(InRun()));
 }
 
-TEST(DeadRunsTest, ARecoveryThatIsStoppedIsFinishedByTheNext) {
-  const ManualClock clock;
+TEST_F(DeadRunsTest, ARunThatCannotBeMadeWholeIsTold) {
+  Leave(InMemory());
+  clock_.Advance(kSettledNs);
+  std::filesystem::remove_all(JoinPath(run_, kJournalFolder));
+  ASSERT_TRUE(WriteFileAtomically(JoinPath(run_, kJournalFolder), "").ok());
+  const DeadRunsReport report = NextInMemory();
+  EXPECT_THAT(report.recovered, IsEmpty());
+  EXPECT_THAT(report.failed, ElementsAre(testing::StartsWith(run_ + ": ")));
+}
+
+TEST_F(DeadRunsTest, ARecoveryThatIsStoppedIsFinishedByTheNext) {
   for (int stop = 1;; ++stop) {
     const ScratchFolder folder;
     const std::string run = folder.file("run");
     ASSERT_TRUE(MakeTestRun(run).ok());
-    LiveAndDie(run, clock);
+    LiveAndDie(run, clock_);
     int asked = 0;
     const RunInfo info = ReadRunInfo(run).value();
     const Result<RecoveryReport> report =
@@ -168,107 +199,98 @@ TEST(DeadRunsTest, ARecoveryThatIsStoppedIsFinishedByTheNext) {
   }
 }
 
-TEST(DeadRunsTest, RanksOfOtherMachinesAreLeftToThem) {
-  const ScratchFolder folder;
-  ManualClock clock;
-  uint64_t run_id = 0;
-  const std::string run = MakeOwnRun(folder, &run_id);
-  const std::string path = SegmentPath(run, run_id, Rank{0}, 1, 1 << 16);
-  LeaveSegment(path, run, clock, run_id);
-  clock.Advance(kSettledNs);
+TEST_F(DeadRunsTest, RanksOfOtherMachinesAreLeftToThem) {
   // Rank 1 writes on another machine, which holds its locks without our seeing them.
-  const std::string journal = JournalPath(run, Rank{1}, 1);
+  const std::string journal = JournalPath(run_, Rank{1}, 1);
   ASSERT_TRUE(WriteFileAtomically(journal, "live").ok());
-  // And rank 0 has come back elsewhere.
-  for (const auto& [member, value] :
-       {std::pair{&RankInfo::host, "another"}, std::pair{&RankInfo::boot_id, "another"},
-        std::pair{&RankInfo::boot_id, ""}}) {
-    RankInfo moved = HereIs(Rank{0});
-    moved.*member = value;
-    ASSERT_TRUE(WriteRankInfo(run, moved).ok());
-    EXPECT_THAT(RecoverDeadRuns(folder.path(), clock, kSegmentFolder).recovered, IsEmpty());
-    EXPECT_TRUE(PathExists(path));
+  for (const std::string& path : {InMemory(), InRun()}) {
+    Leave(path);
+    clock_.Advance(kSettledNs);
+    // And rank 0 has come back elsewhere.
+    for (const auto& [member, value] :
+         {std::pair{&RankInfo::host, "another"}, std::pair{&RankInfo::boot_id, "another"},
+          std::pair{&RankInfo::boot_id, ""}}) {
+      RankInfo moved = HereIs(Rank{0});
+      moved.*member = value;
+      ASSERT_TRUE(WriteRankInfo(run_, moved).ok());
+      EXPECT_THAT(NextInMemory().recovered, IsEmpty());
+      EXPECT_TRUE(PathExists(path));
+    }
+    ASSERT_TRUE(WriteRankInfo(run_, HereIs(Rank{0})).ok());
+    EXPECT_THAT(NextInMemory().recovered, ElementsAre(run_));
+    EXPECT_FALSE(PathExists(path));
+    EXPECT_EQ(*ReadWholeFile(journal, 100), "live");
   }
-  ASSERT_TRUE(WriteRankInfo(run, HereIs(Rank{0})).ok());
-  EXPECT_THAT(RecoverDeadRuns(folder.path(), clock, kSegmentFolder).recovered,
-              testing::ElementsAre(run));
-  EXPECT_FALSE(PathExists(path));
-  EXPECT_EQ(*ReadWholeFile(journal, 100), "live");
 }
 
-TEST(DeadRunsTest, AJobThatHasJustDiedIsLeftToItsWatcher) {
-  const ScratchFolder folder;
-  ManualClock clock;
-  uint64_t run_id = 0;
-  const std::string run = MakeOwnRun(folder, &run_id);
-  const std::string path = SegmentPath(run, run_id, Rank{0}, 1, 1 << 16);
-  LeaveSegment(path, run, clock, run_id);
-  clock.Advance(kSettledNs - 1);
-  const DeadRunsReport young = RecoverDeadRuns(folder.path(), clock, kSegmentFolder);
-  EXPECT_THAT(young.recovered, IsEmpty());
-  EXPECT_TRUE(young.again);
-  clock.Advance(kForgottenNs);
-  {
-    const auto lock = WatcherLock::Take(run);
-    ASSERT_TRUE(lock.ok()) << lock.status().ToString();
-    EXPECT_EQ(WatcherLock::Take(run).status().code(), StatusCode::kUnavailable);
-    const DeadRunsReport watched = RecoverDeadRuns(folder.path(), clock, kSegmentFolder);
-    EXPECT_THAT(watched.recovered, IsEmpty());
-    EXPECT_FALSE(watched.again);
-    EXPECT_TRUE(PathExists(path));
+TEST_F(DeadRunsTest, AJobThatHasJustDiedIsLeftToItsWatcher) {
+  for (const std::string& path : {InMemory(), InRun()}) {
+    Leave(path);
+    clock_.Advance(kSettledNs - 1);
+    const DeadRunsReport young = NextInMemory();
+    EXPECT_THAT(young.recovered, IsEmpty());
+    EXPECT_TRUE(young.again);
+    clock_.Advance(kForgottenNs);
+    {
+      const auto lock = WatcherLock::Take(run_);
+      ASSERT_TRUE(lock.ok()) << lock.status().ToString();
+      EXPECT_EQ(WatcherLock::Take(run_).status().code(), StatusCode::kUnavailable);
+      const DeadRunsReport watched = NextInMemory();
+      EXPECT_THAT(watched.recovered, IsEmpty());
+      EXPECT_FALSE(watched.again);
+      EXPECT_TRUE(PathExists(path));
+    }
+    EXPECT_THAT(NextInMemory().recovered, ElementsAre(run_));
   }
-  EXPECT_THAT(RecoverDeadRuns(folder.path(), clock, kSegmentFolder).recovered,
-              testing::ElementsAre(run));
 }
 
-// Files that look like segments of `run`, which are none: nothing of them is touched or believed.
-void ExpectLeftAlone(const ScratchFolder& folder, const std::string& path) {
-  ManualClock clock;
-  clock.Advance(2 * kForgottenNs);
-  const DeadRunsReport report = RecoverDeadRuns(folder.path(), clock, folder.path());
-  EXPECT_THAT(report.recovered, IsEmpty());
-  EXPECT_THAT(report.gone, IsEmpty());
-  EXPECT_TRUE(PathExists(path));
-}
+// Files that look like segments of runs, which are none: nothing of them is touched or believed.
+class StrangeSegmentTest : public DeadRunsTest {
+ protected:
+  void ExpectLeftAlone() {
+    const DeadRunsReport report = Next();
+    EXPECT_THAT(report.recovered, IsEmpty());
+    EXPECT_THAT(report.gone, IsEmpty());
+    EXPECT_THAT(report.missing, IsEmpty());
+    EXPECT_TRUE(PathExists(segment_));
+  }
+  // What a killed job left whose run is missing: it would be told, were it a segment.
+  void LeaveMissing(const std::string& path) {
+    LeaveSegment(path, folder_.file("unmounted/runs/run"), clock_);
+    clock_.Advance(2 * kForgottenNs);
+  }
+};
 
-TEST(DeadRunsTest, WhatIsNoFileOfThisUserIsLeftAlone) {
-  const ScratchFolder folder;
-  const ManualClock clock;
-  const std::string run = folder.file("run");
-  const std::string elsewhere = folder.file("elsewhere");
-  const std::string path = folder.file("wheeltapper-00c0ffee00c0ffee-r00000-1");
-  LeaveSegment(elsewhere, run, clock);
-  ASSERT_EQ(symlink(elsewhere.c_str(), path.c_str()), 0);
-  ExpectLeftAlone(folder, path);
-  ASSERT_TRUE(RemoveFile(path).ok());
-  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
-  ExpectLeftAlone(folder, path);
-  ASSERT_TRUE(RemoveFile(path).ok());
+TEST_F(StrangeSegmentTest, WhatIsNoFileOfThisUserIsLeftAlone) {
+  const std::string elsewhere = folder_.file("elsewhere");
+  LeaveMissing(elsewhere);
+  ASSERT_EQ(symlink(elsewhere.c_str(), segment_.c_str()), 0);
+  ExpectLeftAlone();
+  ASSERT_TRUE(RemoveFile(segment_).ok());
+  ASSERT_EQ(mkfifo(segment_.c_str(), 0600), 0);
+  ExpectLeftAlone();
+  ASSERT_TRUE(RemoveFile(segment_).ok());
   constexpr uid_t kNobody = 65534;
-  LeaveSegment(path, run, clock);
-  if (geteuid() != 0 || chown(path.c_str(), kNobody, kNobody) != 0 ||
-      chmod(path.c_str(), 0666) != 0) {
+  LeaveMissing(segment_);
+  EXPECT_THAT(Next().missing, testing::SizeIs(1)) << "as long as it is this user's";
+  if (geteuid() != 0 || chown(segment_.c_str(), kNobody, kNobody) != 0 ||
+      chmod(segment_.c_str(), 0666) != 0) {
     GTEST_SKIP() << "chown is not permitted here: another user's file was not tested";
   }
-  ExpectLeftAlone(folder, path);
+  ExpectLeftAlone();
   // Neither as part of the run that it says it is of.
-  ASSERT_TRUE(MakeTestRun(run).ok());
-  const std::string ring = SegmentPathInRun(run, Rank{0}, 1);
-  ASSERT_TRUE(RenameFile(path, ring).ok());
-  EXPECT_EQ(RecoverRun(run)->ranks_recovered, 0);
-  EXPECT_TRUE(PathExists(ring));
+  ASSERT_TRUE(RenameFile(segment_, InRun()).ok());
+  EXPECT_THAT(Next().recovered, IsEmpty());
+  EXPECT_EQ(RecoverRun(run_)->ranks_recovered, 0);
+  EXPECT_TRUE(PathExists(InRun()));
 }
 
-TEST(DeadRunsTest, ASegmentThatWasCutOffIsPassedOver) {
-  const ScratchFolder folder;
-  const ManualClock clock;
-  const std::string run = folder.file("run");
-  const std::string path = folder.file("wheeltapper-00c0ffee00c0ffee-r00000-1");
-  LeaveSegment(path, run, clock);
-  ASSERT_EQ(truncate(path.c_str(), 100), 0);
-  ExpectLeftAlone(folder, path);
-  ASSERT_EQ(truncate(path.c_str(), 0), 0);
-  ExpectLeftAlone(folder, path);
+TEST_F(StrangeSegmentTest, ASegmentThatWasCutOffIsPassedOver) {
+  LeaveMissing(segment_);
+  ASSERT_EQ(truncate(segment_.c_str(), 100), 0);
+  ExpectLeftAlone();
+  ASSERT_EQ(truncate(segment_.c_str(), 0), 0);
+  ExpectLeftAlone();
 }
 
 }  // namespace

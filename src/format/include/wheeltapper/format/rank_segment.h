@@ -164,6 +164,7 @@ class RankSegment {
 // Where segments are looked for, beside "<run>/journal/".
 inline constexpr const char* kSegmentFolder = "/dev/shm";
 inline constexpr std::string_view kSegmentNamePrefix = "wheeltapper-";
+inline constexpr std::string_view kSegmentInRunSuffix = ".ring";
 // File name of a rank's segments in kSegmentFolder, up to the incarnation.
 std::string SegmentPrefix(uint64_t run_id, Rank rank);
 

@@ -89,11 +89,15 @@ Result<RecoveryReport> RecoverEndedRun(const std::string& run_dir, const Clock& 
 // that is watched alone: its watcher may be appending.
 Status CutTornLines(const std::string& run_dir);
 
-// Gives back the shared memory of ranks that nobody recovered: killed together with their watcher.
+struct MissingRun {
+  std::string segment;  // the file that holds its last steps
+  std::string run_dir;
+};
+// What became of rings that nobody recovered: of jobs killed together with their watcher.
 struct DeadRunsReport {
   std::vector<std::string> recovered;  // runs in `storage` that were made whole
   std::vector<std::string> gone;       // runs that are deleted: their segments are removed
-  std::vector<std::string> missing;    // runs that are not there, or on a disk that is not: kept
+  std::vector<MissingRun> missing;     // runs that are not there, or on a disk that is not: kept
   std::vector<std::string> failed;     // "RUN: why": runs in `storage` that could not be
   bool again = false;  // a job has died within kSettledNs: a later call may bring it in
 };
@@ -103,7 +107,8 @@ inline constexpr TimeNs kSettledNs = TimeNs{60} * 1'000'000'000;
 // this long. It is deleted only where the folder that it lay in is still there, on the same disk: a
 // container without the volume and a disk that is not mounted look much the same.
 inline constexpr TimeNs kForgottenNs = TimeNs{24} * 3600 * 1'000'000'000;
-// `storage`: the absolute path of a folder that holds runs; those elsewhere are others' business.
+// Looks for dead segments in `segment_folder`, and in the runs in `storage`, the absolute path of a
+// folder that holds runs; runs elsewhere are others' business.
 // What cannot be recovered now is tried again by the next call. `stopped` is asked before each file
 // that is sealed: what it leaves undone is what a kill there would leave.
 DeadRunsReport RecoverDeadRuns(const std::string& storage, const Clock& clock,
