@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -28,8 +29,11 @@ struct OpenFindings {
 
 class DiskJournalWriter final : public JournalWriter {
  public:
+  // As JournalWriter::Open, but segments that were replayed stay until RemoveReplayed. `stopped`
+  // (or nothing) is asked before each file that is read; Cancelled when it says so.
   static Result<std::unique_ptr<DiskJournalWriter>> Open(const WriterOptions& options,
-                                                         const Clock& clock);
+                                                         const Clock& clock,
+                                                         const std::function<bool()>& stopped = {});
   DiskJournalWriter(const DiskJournalWriter&) = delete;
   DiskJournalWriter& operator=(const DiskJournalWriter&) = delete;
   ~DiskJournalWriter() override = default;
@@ -44,6 +48,9 @@ class DiskJournalWriter final : public JournalWriter {
     return bytes_written_.load(std::memory_order_relaxed);
   }
 
+  // Segments whose records are all in the journal. While they are there, a run that is not sealed
+  // yet can be found by them.
+  Status RemoveReplayed();
   [[nodiscard]] const OpenFindings& findings() const { return findings_; }
   // What sealing this writer's files has found so far.
   [[nodiscard]] const SealTotals& seal_totals() const { return seal_totals_; }
@@ -69,9 +76,9 @@ class DiskJournalWriter final : public JournalWriter {
   DiskJournalWriter(WriterOptions options, const Clock& clock, RankLock lock, RankCursor cursor);
 
   // Opening, in order.
-  Status ScanLeftovers();
+  Status ScanLeftovers(const std::function<bool()>& stopped);
   Status ScanLeftover(uint64_t number, bool last);
-  Status ReplayRings();
+  Status ReplayRings(const std::function<bool()>& stopped);
   Status ReplaySegment(const std::string& path);
   Status ReplayRing(RankSegment& segment);
   Status StartReplay();
@@ -105,6 +112,7 @@ class DiskJournalWriter final : public JournalWriter {
   TimeNs run_started_ns_ = 0;
   uint64_t next_seq_ = 1;
   OpenFindings findings_;
+  std::vector<std::string> replayed_;  // segments
   // Between ScanLeftovers and StartReplay: how the newest journal file of an earlier attempt ends.
   std::unique_ptr<JournalScanner> last_leftover_;
   bool torn_tail_ = false;

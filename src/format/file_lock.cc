@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -58,6 +59,18 @@ Status LockExclusively(const FileDescriptor& file) {
   }
   Register(file.get());
   return {};
+}
+
+Status LockWithin(const FileDescriptor& file, TimeNs wait_ns) {
+  constexpr TimeNs kRoundNs = 20'000'000;
+  for (;;) {
+    Status taken = LockExclusively(file);
+    if (taken.code() != StatusCode::kUnavailable || wait_ns <= 0) {
+      return taken;
+    }
+    (void)poll(nullptr, 0, static_cast<int>(kRoundNs / 1'000'000));
+    wait_ns -= kRoundNs;
+  }
 }
 
 bool IsLocked(const FileDescriptor& file) noexcept {

@@ -1,6 +1,7 @@
 // An advisory lock that dies with the process that took it.
 #pragma once
 
+#include "wheeltapper/core/clock.h"
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/core/status.h"
 
@@ -13,6 +14,8 @@ namespace wheeltapper::format {
 // child lets go of its copies (the numbers then refer to /dev/null, so that closing them later
 // stays harmless).
 Status LockExclusively(const FileDescriptor& file);
+// The same; while another open file holds it, it is tried again for `wait_ns`.
+Status LockWithin(const FileDescriptor& file, TimeNs wait_ns);
 // Whether another open file holds that lock; also when the system does not say. Two that ask at
 // once do not see each other.
 bool IsLocked(const FileDescriptor& file) noexcept;

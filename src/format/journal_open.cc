@@ -40,6 +40,11 @@ Status MakeFolders(const std::string& run_dir) {
   return {};
 }
 
+// Cancelled when it is to end here, as if killed.
+Status GoOn(const std::function<bool()>& stopped) {
+  return stopped && stopped() ? CancelledError("opening the journal: told to stop") : Status();
+}
+
 // Raises the cursor above every number that a file name of the rank shows.
 Status RaiseCursor(const std::string& run_dir, Rank rank, RankCursor* cursor) {
   for (const std::string_view table : kTables) {
@@ -67,6 +72,8 @@ Result<std::unique_ptr<JournalWriter>> JournalWriter::Open(const WriterOptions& 
                                                            const Clock& clock) {
   WT_ASSIGN_OR_RETURN(std::unique_ptr<DiskJournalWriter> writer,
                       DiskJournalWriter::Open(options, clock));
+  // The new attempt may last for days: the run is found by its segment from now on.
+  WT_RETURN_IF_ERROR(writer->RemoveReplayed());
   return std::unique_ptr<JournalWriter>(std::move(writer));
 }
 
@@ -87,8 +94,8 @@ DiskJournalWriter::DiskJournalWriter(WriterOptions options, const Clock& clock, 
   }
 }
 
-Result<std::unique_ptr<DiskJournalWriter>> DiskJournalWriter::Open(const WriterOptions& options,
-                                                                   const Clock& clock) {
+Result<std::unique_ptr<DiskJournalWriter>> DiskJournalWriter::Open(
+    const WriterOptions& options, const Clock& clock, const std::function<bool()>& stopped) {
   WT_RETURN_IF_ERROR(MakeFolders(options.run_dir));
   WT_ASSIGN_OR_RETURN(RankLock lock,
                       RankLock::Take(options.run_dir, options.rank, options.lock_wait_ns));
@@ -96,8 +103,8 @@ Result<std::unique_ptr<DiskJournalWriter>> DiskJournalWriter::Open(const WriterO
   WT_RETURN_IF_ERROR(RaiseCursor(options.run_dir, options.rank, &cursor));
   std::unique_ptr<DiskJournalWriter> writer(  // NOLINT(cppcoreguidelines-owning-memory)
       new DiskJournalWriter(options, clock, std::move(lock), cursor));
-  WT_RETURN_IF_ERROR(writer->ScanLeftovers());
-  WT_RETURN_IF_ERROR(writer->ReplayRings());
+  WT_RETURN_IF_ERROR(writer->ScanLeftovers(stopped));
+  WT_RETURN_IF_ERROR(writer->ReplayRings(stopped));
   // The seal of a torn tail tells its gap under the number after the last whole record.
   writer->last_seq_ += writer->torn_tail_ ? 1U : 0U;
   writer->next_seq_ = writer->last_seq_ + 1;
@@ -108,12 +115,13 @@ Result<std::unique_ptr<DiskJournalWriter>> DiskJournalWriter::Open(const WriterO
   return writer;
 }
 
-Status DiskJournalWriter::ScanLeftovers() {
+Status DiskJournalWriter::ScanLeftovers(const std::function<bool()>& stopped) {
   WT_ASSIGN_OR_RETURN(const auto journals, ListJournals(options_.run_dir));
   const auto found = journals.find(options_.rank);
   const std::vector<uint64_t> numbers =
       found == journals.end() ? std::vector<uint64_t>{} : found->second;
   for (const uint64_t number : numbers) {
+    WT_RETURN_IF_ERROR(GoOn(stopped));
     if (number <= cursor_.sealed_file_number) {
       // Sealed, and killed before it was removed.
       WT_RETURN_IF_ERROR(RemoveFile(JournalPath(options_.run_dir, options_.rank, number)));
@@ -142,9 +150,10 @@ Status DiskJournalWriter::ScanLeftover(uint64_t number, bool last) {
   return {};
 }
 
-Status DiskJournalWriter::ReplayRings() {
+Status DiskJournalWriter::ReplayRings(const std::function<bool()>& stopped) {
   recovering_ = true;
   for (const std::string& path : FindSegments(options_.run_dir, options_.run_id, options_.rank)) {
+    WT_RETURN_IF_ERROR(GoOn(stopped));
     WT_RETURN_IF_ERROR(ReplaySegment(path));
   }
   recovering_ = false;
@@ -161,17 +170,29 @@ Status DiskJournalWriter::ReplaySegment(const std::string& path) {
   if (!attached.ok()) {
     if (attached.status().code() == StatusCode::kDataLoss) {
       findings_.skipped.push_back({path, 0, 0, attached.status().message()});
-      return RemoveFile(path);
+      replayed_.push_back(path);
+      return {};
     }
     return attached.status().code() == StatusCode::kNotFound ? Status() : attached.status();
   }
   RankSegment& segment = **attached;
-  if (!segment.LockWriter().ok() || segment.page().run_id != options_.run_id ||
-      segment.page().rank != options_.rank.value) {
-    return {};  // its writer came to life meanwhile, or it is not ours
+  if (segment.page().run_id != options_.run_id || segment.page().rank != options_.rank.value) {
+    return {};  // not ours
   }
+  // Nobody writes it any more, but others look at it. Without it the journal must not be sealed:
+  // its records use the names of this file.
+  WT_RETURN_IF_ERROR(segment.LockWriter(options_.lock_wait_ns));
   WT_RETURN_IF_ERROR(ReplayRing(segment));
-  return segment.Remove();
+  replayed_.push_back(path);
+  return {};
+}
+
+Status DiskJournalWriter::RemoveReplayed() {
+  for (const std::string& path : replayed_) {
+    WT_RETURN_IF_ERROR(RemoveFile(path));
+  }
+  replayed_.clear();
+  return {};
 }
 
 Status DiskJournalWriter::ReplayRing(RankSegment& segment) {

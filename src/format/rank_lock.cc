@@ -4,7 +4,6 @@
 #include <cstddef>
 
 #include <fcntl.h>
-#include <poll.h>
 
 #include "wheeltapper/core/crc32c.h"
 
@@ -39,22 +38,13 @@ void RankLock::ForgetOwn() noexcept {
 }
 
 Result<RankLock> RankLock::Take(const std::string& run_dir, Rank rank, TimeNs wait_ns) {
-  constexpr TimeNs kRoundNs = 20'000'000;
   const std::string path = LockPath(run_dir, rank);
   RankLock lock;
   WT_ASSIGN_OR_RETURN(lock.file_, OpenFile(path, O_RDWR | O_CREAT));
-  for (;;) {
-    Status taken = LockExclusively(lock.file_);
-    if (taken.ok()) {
-      return lock;
-    }
-    if (taken.code() != StatusCode::kUnavailable || wait_ns <= 0) {
-      return taken.WithContext("opening the journal of rank " + std::to_string(rank.value) + " \"" +
-                               path + "\"");
-    }
-    poll(nullptr, 0, static_cast<int>(kRoundNs / 1'000'000));
-    wait_ns -= kRoundNs;
-  }
+  WT_RETURN_IF_ERROR(LockWithin(lock.file_, wait_ns)
+                         .WithContext("opening the journal of rank " + std::to_string(rank.value) +
+                                      " \"" + path + "\""));
+  return lock;
 }
 
 Result<RankCursor> RankLock::ReadCursor() const {

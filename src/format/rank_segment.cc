@@ -214,8 +214,10 @@ Result<std::unique_ptr<RankSegment>> RankSegment::Fill(
 Result<std::unique_ptr<RankSegment>> RankSegment::Attach(const std::string& path, bool writable) {
   std::unique_ptr<RankSegment> segment(
       new RankSegment());  // NOLINT(cppcoreguidelines-owning-memory)
-  WT_ASSIGN_OR_RETURN(segment->file_, OpenFile(path, (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW));
-  WT_ASSIGN_OR_RETURN(segment->lock_, OpenFile(path, O_RDONLY | O_NOFOLLOW));
+  const int access = writable ? O_RDWR : O_RDONLY;
+  WT_ASSIGN_OR_RETURN(segment->file_, OpenFile(path, access | O_NOFOLLOW));
+  // NFS gives an exclusive lock only for what is open for writing.
+  WT_ASSIGN_OR_RETURN(segment->lock_, OpenFile(path, access | O_NOFOLLOW));
   segment->path_ = path;
   WT_ASSIGN_OR_RETURN(const uint64_t file_bytes, FileSize(segment->file_));
   if (file_bytes < kPage) {
@@ -253,8 +255,8 @@ RankSegment::~RankSegment() {
   ForgetLock(lock_);
 }
 
-Status RankSegment::LockWriter() {
-  return LockExclusively(lock_).WithContext("taking the writer's lock of \"" + path_ + "\"");
+Status RankSegment::LockWriter(TimeNs wait_ns) {
+  return LockWithin(lock_, wait_ns).WithContext("taking the writer's lock of \"" + path_ + "\"");
 }
 
 Status RankSegment::Remove() { return RemoveFile(path_); }

@@ -69,9 +69,12 @@ Status RecoverRank(const std::string& run_dir, uint64_t run_id, Rank rank,
   options.run_id = run_id;
   options.lock_wait_ns = 0;
   Result<std::unique_ptr<DiskJournalWriter>> writer =
-      DiskJournalWriter::Open(options, SystemClock());
+      DiskJournalWriter::Open(options, SystemClock(), stopped);
+  if (writer.status().code() == StatusCode::kCancelled) {
+    return {};  // as if killed there
+  }
   if (!writer.ok() && writer.status().code() == StatusCode::kUnavailable) {
-    ++report->ranks_alive;  // its writer lives, or someone else is recovering it
+    ++report->ranks_alive;  // its writer lives, or someone else recovers it or looks at it
     return {};
   }
   WT_RETURN_IF_ERROR(writer.status());
@@ -82,6 +85,7 @@ Status RecoverRank(const std::string& run_dir, uint64_t run_id, Rank rank,
     WT_ASSIGN_OR_RETURN(more, (*writer)->SealNext());
   }
   WT_RETURN_IF_ERROR((*writer)->Close());
+  WT_RETURN_IF_ERROR((*writer)->RemoveReplayed());
   ++report->ranks_recovered;
   const OpenFindings& findings = (*writer)->findings();
   const SealTotals& totals = (*writer)->seal_totals();

@@ -11,7 +11,8 @@
 
 namespace wheeltapper::format {
 
-// `stopped` (or nothing) ends it before the next rank, and before the next file that is sealed.
+// `stopped` (or nothing) ends it before the next rank, and before the next file that is read or
+// sealed; segments are removed only once their rank is sealed, so that the run is found again.
 Result<RecoveryReport> RecoverRanks(const std::string& run_dir, const RunInfo& info,
                                     const std::set<Rank>& ranks,
                                     const std::function<bool()>& stopped);

@@ -14,7 +14,6 @@
 #include "wheeltapper/format/rank_segment.h"
 #include "wheeltapper/format/watcher_lock.h"
 
-#include "recover_run.h"
 #include "run_names.h"
 #include "test/killed_job.h"
 #include "test/test_run.h"
@@ -38,9 +37,7 @@ class DeadRunsTest : public testing::Test {
     EXPECT_TRUE(WriteRankInfo(run_, HereIs(Rank{0})).ok());
     EXPECT_TRUE(MakeDirectories(memory_).ok());
   }
-  ~DeadRunsTest() override {
-    RemoveFile(InMemory()).IgnoreError("most tests leave none");
-  }
+  ~DeadRunsTest() override { RemoveFile(InMemory()).IgnoreError("most tests leave none"); }
 
   static RankInfo HereIs(Rank rank) {
     RankInfo info;
@@ -181,18 +178,21 @@ TEST_F(DeadRunsTest, ARecoveryThatIsStoppedIsFinishedByTheNext) {
     const ScratchFolder folder;
     const std::string run = folder.file("run");
     ASSERT_TRUE(MakeTestRun(run).ok());
+    ASSERT_TRUE(WriteRankInfo(run, HereIs(Rank{0})).ok());
     LiveAndDie(run, clock_);
+    clock_.Advance(kSettledNs);
     int asked = 0;
-    const RunInfo info = ReadRunInfo(run).value();
-    const Result<RecoveryReport> report =
-        RecoverRanks(run, info, {Rank{0}}, [&] { return ++asked >= stop; });
-    ASSERT_TRUE(report.ok()) << report.status().ToString();
-    EXPECT_EQ(report->ranks_recovered, asked < stop ? 1 : 0);
+    const DeadRunsReport first =
+        RecoverDeadRuns(folder.path(), clock_, memory_, [&] { return ++asked >= stop; });
+    const bool stopped = asked >= stop;
+    EXPECT_THAT(first.failed, IsEmpty());
+    EXPECT_EQ(first.recovered.empty(), stopped) << "stop " << stop;
     ExpectWholePrefix(ReadRun(run), ExpectedLines(0, 5).size());  // step 6 may be in the ring still
-    ASSERT_TRUE(RecoverRun(run).ok());
+    const DeadRunsReport second = RecoverDeadRuns(folder.path(), clock_, memory_);
+    EXPECT_EQ(second.recovered.empty(), !stopped) << "stop " << stop;
     EXPECT_THAT(ReadRun(run).lines, ElementsAreArray(ExpectedLines(0, 6))) << "stop " << stop;
     EXPECT_THAT(CheckRun(run)->problems, testing::SizeIs(0)) << "stop " << stop;
-    if (asked < stop) {
+    if (!stopped) {
       EXPECT_GT(stop, 2);
       break;
     }

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <vector>
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -100,6 +101,30 @@ TEST(RankSegmentTest, WhatAProducerPublishedSurvivesInTheFile) {
   EXPECT_THAT(attached->journal_ring().Readable(), testing::Each(9));
   EXPECT_EQ(attached->blob_ring().Readable().size(), 4096U);
   EXPECT_EQ(attached->journal_ring().pending(), 64U);
+}
+
+// Of this process's descriptors for `path`.
+std::vector<int> AccessModes(const std::string& path) {
+  std::vector<int> modes;
+  const std::vector<std::string> numbers = ListDirectory("/proc/self/fd").value();
+  for (const std::string& number : numbers) {
+    std::string target(path.size() + 1, '\0');
+    const ssize_t nbytes =
+        readlink(("/proc/self/fd/" + number).c_str(), target.data(), target.size());
+    if (nbytes >= 0 && target.substr(0, static_cast<size_t>(nbytes)) == path) {
+      modes.push_back(fcntl(std::stoi(number), F_GETFL) & O_ACCMODE);
+    }
+  }
+  return modes;
+}
+
+TEST(RankSegmentTest, WhoMayLockASegmentHasItOpenForWriting) {
+  const ScratchFolder folder;
+  const std::string path = folder.file("segment");
+  ASSERT_TRUE(RankSegment::Create(OptionsAt(path)).ok());
+  const auto recovering = RankSegment::Attach(path, true).value();
+  EXPECT_THAT(AccessModes(path), testing::ElementsAre(O_RDWR, O_RDWR))
+      << "NFS gives an exclusive flock for no less";
 }
 
 TEST(RankSegmentTest, ALiveSegmentIsLockedAndADeadOneIsNot) {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -263,20 +264,78 @@ TEST(RecoveryTest, ARankWhoseLockIsHeldForAMomentIsRecoveredAtTheEndOfItsJob) {
   ASSERT_TRUE(MakeTestRun(run).ok());
   const ManualClock clock;
   const std::string path = SegmentPathInRun(run, Rank{0}, 1);
-  LeaveSegment(path, run, clock);
-  std::unique_ptr<RankSegment> other = RankSegment::Attach(path, true).value();
-  ASSERT_TRUE(other->LockWriter().ok());
-  const WatchedClock never([](int /*reads*/) {});
-  EXPECT_EQ(RecoverEndedRun(run, never, kPatienceNs)->ranks_alive, 1);
-  const WatchedClock in_time([&other](int reads) {
-    if (reads == 4) {
-      other.reset();
-    }
-  });
-  const Result<RecoveryReport> report = RecoverEndedRun(run, in_time, kPatienceNs);
-  EXPECT_EQ(report->ranks_alive, 0);
-  EXPECT_EQ(report->ranks_recovered, 1);
-  EXPECT_FALSE(PathExists(path));
+  for (const int kind : {LOCK_EX, LOCK_SH}) {  // of who recovers it, and of who looks at it
+    LeaveSegment(path, run, clock);
+    FileDescriptor other = OpenFile(path, O_RDWR).value();
+    ASSERT_EQ(flock(other.get(), kind), 0);
+    const WatchedClock never([](int /*reads*/) {});
+    EXPECT_EQ(RecoverEndedRun(run, never, kPatienceNs)->ranks_alive, 1);
+    EXPECT_TRUE(PathExists(path));
+    const WatchedClock in_time([&other](int reads) {
+      if (reads == 4) {
+        other.Close();
+      }
+    });
+    const Result<RecoveryReport> report = RecoverEndedRun(run, in_time, kPatienceNs);
+    EXPECT_EQ(report->ranks_alive, 0);
+    EXPECT_EQ(report->ranks_recovered, 1);
+    EXPECT_FALSE(PathExists(path));
+  }
+}
+
+TEST(RecoveryTest, StepsInARingThatSomeoneLooksAtWaitForTheNextTry) {
+  const ScratchFolder folder;
+  const std::string run = folder.file("run");
+  ASSERT_TRUE(MakeTestRun(run).ok());
+  const ManualClock clock;
+  LiveAndDie(run, clock);
+  FileDescriptor look = OpenFile(SegmentPathInRun(run, Rank{0}, 1), O_RDONLY).value();
+  ASSERT_EQ(flock(look.get(), LOCK_SH), 0);
+  const RecoveryReport report = RecoverRun(run).value();
+  EXPECT_EQ(report.ranks_alive, 1);
+  EXPECT_EQ(report.ranks_recovered, 0);
+  EXPECT_EQ(report.files_sealed, 0U);
+  EXPECT_EQ(JournalWriter::Open(TestWriterOptions(run), clock).status().code(),
+            StatusCode::kUnavailable)
+      << "nor may the next attempt of the rank begin without them";
+  look.Close();
+  EXPECT_EQ(RecoverRun(run)->ranks_recovered, 1);
+  EXPECT_THAT(ReadRun(run).lines, ElementsAreArray(ExpectedLines(0, 6)));
+  EXPECT_THAT(CheckRun(run)->problems, testing::SizeIs(0));
+}
+
+TEST(RecoveryTest, ARingIsKeptUntilItsRunIsSealed) {
+  const ScratchFolder folder;
+  const std::string run = folder.file("run");
+  ASSERT_TRUE(MakeTestRun(run).ok());
+  const ManualClock clock;
+  LiveAndDie(run, clock);
+  const std::string ring = SegmentPathInRun(run, Rank{0}, 1);
+  // A table that cannot be written, as on a full disk.
+  const std::string steps = folder.file("run/steps");
+  ASSERT_TRUE(RenameFile(steps, steps + "-aside").ok());
+  ASSERT_TRUE(WriteFileAtomically(steps, "").ok());
+  EXPECT_FALSE(RecoverRun(run).ok());
+  EXPECT_TRUE(PathExists(ring)) << "else nobody finds the run again";
+  ASSERT_TRUE(RemoveFile(steps).ok());
+  ASSERT_TRUE(RenameFile(steps + "-aside", steps).ok());
+  EXPECT_EQ(RecoverRun(run)->ranks_recovered, 1);
+  EXPECT_FALSE(PathExists(ring));
+  EXPECT_THAT(ReadRun(run).lines, ElementsAreArray(ExpectedLines(0, 6)));
+  EXPECT_THAT(CheckRun(run)->problems, testing::SizeIs(0));
+}
+
+TEST(RecoveryTest, TheNextAttemptOfARankKeepsNoRingOfTheOneBefore) {
+  const ScratchFolder folder;
+  const std::string run = folder.file("run");
+  ASSERT_TRUE(MakeTestRun(run).ok());
+  const ManualClock clock;
+  LiveAndDie(run, clock);
+  auto next = Attempt::Start(TestWriterOptions(run), 2, clock);
+  ASSERT_NE(next, nullptr);
+  EXPECT_FALSE(PathExists(SegmentPathInRun(run, Rank{0}, 1))) << "training may go on for days";
+  EXPECT_TRUE(PathExists(SegmentPathInRun(run, Rank{0}, 2)));
+  EXPECT_THAT(ReadRun(run).lines, ElementsAreArray(ExpectedLines(0, 6)));
 }
 
 }  // namespace

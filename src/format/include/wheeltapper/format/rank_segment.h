@@ -139,8 +139,9 @@ class RankSegment {
   ByteRing& journal_ring() { return journal_ring_; }
   ByteRing& blob_ring() { return blob_ring_; }
   // Takes the writer's lock (flock): held while the rank lives, freed by the kernel when it dies,
-  // not shared with forked children. Unavailable when taken. A created segment holds it already.
-  Status LockWriter();
+  // not shared with forked children. Unavailable when it is still taken after `wait_ns`: also by
+  // who only looks (IsSegmentAlive). A created segment holds it already; attach `writable` for it.
+  Status LockWriter(TimeNs wait_ns = 0);
   [[nodiscard]] const std::string& path() const { return path_; }
   Status Remove();
 
@@ -176,8 +177,8 @@ std::string SegmentPath(const std::string& run_dir, uint64_t run_id, Rank rank,
 std::string SegmentPathInRun(const std::string& run_dir, Rank rank, uint64_t incarnation);
 
 // Whether a writer lives that holds the lock of this segment. A shared lock is asked for and given
-// back at once: it disturbs nobody but a writer that starts on this very file at this very moment,
-// and writers lock a segment before it gets its name.
+// back at once. It disturbs no writer, for writers lock a segment before it gets its name, but who
+// recovers this very segment at this very moment: that one finds the lock taken, and tries again.
 bool IsSegmentAlive(const std::string& path);
 
 }  // namespace wheeltapper::format
