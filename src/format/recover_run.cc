@@ -16,6 +16,7 @@
 
 #include "disk_journal_writer.h"
 #include "journal_scanner.h"
+#include "rank_origin.h"
 #include "run_names.h"
 #include "segment_files.h"
 
@@ -119,23 +120,47 @@ Result<RecoveryReport> RecoverRun(const std::string& run_dir) {
   return RecoverRanks(run_dir, info, ranks, {});
 }
 
+namespace {
+
+// Ranks of other machines may live, whatever their locks look like from here; only what they have
+// left to be mended says that they have not ended.
+Result<RecoveryReport> RecoverRanksFromHere(const std::string& run_dir) {
+  WT_ASSIGN_OR_RETURN(const RunInfo info, ReadRunInfo(run_dir));
+  WT_ASSIGN_OR_RETURN(std::set<Rank> ranks, AllRanks(run_dir, info.run_id));
+  int elsewhere = 0;
+  for (auto rank = ranks.begin(); rank != ranks.end();) {
+    if (OriginOf(run_dir, *rank) != RankOrigin::kElsewhere) {
+      ++rank;
+      continue;
+    }
+    WT_ASSIGN_OR_RETURN(const bool leftovers, HasLeftovers(run_dir, info.run_id, *rank));
+    elsewhere += leftovers ? 1 : 0;
+    rank = ranks.erase(rank);
+  }
+  WT_ASSIGN_OR_RETURN(RecoveryReport report, RecoverRanks(run_dir, info, ranks, {}));
+  report.ranks_alive += elsewhere;
+  return report;
+}
+
+}  // namespace
+
 Result<RecoveryReport> RecoverEndedRun(const std::string& run_dir, const Clock& clock,
                                        TimeNs patience_ns) {
-  constexpr int kRoundMs = 20;
+  constexpr TimeNs kRoundNs = 20'000'000;
   const TimeNs give_up_ns = clock.MonotonicNs() + patience_ns;
   RecoveryReport total;
-  for (;;) {
-    WT_ASSIGN_OR_RETURN(RecoveryReport round, RecoverRun(run_dir));
+  for (TimeNs waited_ns = 0;; waited_ns += kRoundNs) {
+    WT_ASSIGN_OR_RETURN(RecoveryReport round, RecoverRanksFromHere(run_dir));
     total.ranks_recovered += round.ranks_recovered;
     total.ranks_alive = round.ranks_alive;
     total.records_replayed += round.records_replayed;
     total.steps_discarded += round.steps_discarded;
     total.files_sealed += round.files_sealed;
     std::move(round.skipped.begin(), round.skipped.end(), std::back_inserter(total.skipped));
-    if (total.ranks_alive == 0 || clock.MonotonicNs() >= give_up_ns) {
+    if (total.ranks_alive == 0 || waited_ns >= patience_ns || clock.MonotonicNs() >= give_up_ns) {
       return total;
     }
-    (void)poll(nullptr, 0, kRoundMs);
+    (void)poll(nullptr, 0, static_cast<int>(kRoundNs / 1'000'000));
   }
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/host.h"
 #include "wheeltapper/core/thread.h"
 
 #include "disk_journal_writer.h"
@@ -281,6 +282,48 @@ TEST(RecoveryTest, ARankWhoseLockIsHeldForAMomentIsRecoveredAtTheEndOfItsJob) {
     EXPECT_EQ(report->ranks_recovered, 1);
     EXPECT_FALSE(PathExists(path));
   }
+}
+
+TEST(RecoveryTest, WhoWaitsForARankAtTheEndOfItsJobWaitsNoLongerThanItSays) {
+  const ScratchFolder folder;
+  const std::string run = folder.file("run");
+  ASSERT_TRUE(MakeTestRun(run).ok());
+  const ManualClock stands_still;
+  const std::string path = SegmentPathInRun(run, Rank{0}, 1);
+  LeaveSegment(path, run, stands_still);
+  const FileDescriptor alive = OpenFile(path, O_RDWR).value();
+  ASSERT_EQ(flock(alive.get(), LOCK_EX), 0);
+  EXPECT_EQ(RecoverEndedRun(run, stands_still, 50'000'000)->ranks_alive, 1);
+}
+
+TEST(RecoveryTest, RanksOfOtherMachinesAreLeftToThemAtTheEndOfTheJob) {
+  const ScratchFolder folder;
+  const std::string run = folder.file("run");
+  ASSERT_TRUE(MakeTestRun(run).ok());
+  const ManualClock clock;
+  LiveAndDie(run, clock);  // or so it looks, where the locks of other machines do not reach
+  const std::string ring = SegmentPathInRun(run, Rank{0}, 1);
+  const auto say = [&run](const std::string& host, const std::string& boot_id) {
+    RankInfo info;
+    info.host = host;
+    info.boot_id = boot_id;
+    return WriteRankInfo(run, info);
+  };
+  for (const auto& [host, boot_id] :
+       {std::pair<std::string, std::string>{"another", BootId()}, {HostName(), "another"}}) {
+    ASSERT_TRUE(say(host, boot_id).ok());
+    const RecoveryReport report = RecoverEndedRun(run, clock, 0).value();
+    EXPECT_EQ(report.ranks_alive, 1);
+    EXPECT_EQ(report.ranks_recovered, 0);
+    EXPECT_TRUE(PathExists(ring));
+  }
+  // Who does not say where it ran is taken for one from here.
+  ASSERT_TRUE(say("", "").ok());
+  EXPECT_EQ(RecoverEndedRun(run, clock, 0)->ranks_recovered, 1);
+  EXPECT_THAT(ReadRun(run).lines, ElementsAreArray(ExpectedLines(0, 6)));
+  // A rank that has ended cleanly is waited for nowhere.
+  ASSERT_TRUE(say("another", "another").ok());
+  EXPECT_EQ(RecoverEndedRun(run, clock, 0)->ranks_alive, 0);
 }
 
 TEST(RecoveryTest, StepsInARingThatSomeoneLooksAtWaitForTheNextTry) {

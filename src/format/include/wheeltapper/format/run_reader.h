@@ -81,7 +81,8 @@ struct RecoveryReport {
 };
 Result<RecoveryReport> RecoverRun(const std::string& run_dir);
 // The same for a run whose job has ended: ranks that seem alive are tried again for `patience_ns`,
-// since whoever looks at a dead rank or recovers it holds its lock meanwhile.
+// since whoever looks at a dead rank or recovers it holds its lock meanwhile. It waits in real
+// time, whatever `clock` says. Ranks of other machines that have left something count as alive.
 Result<RecoveryReport> RecoverEndedRun(const std::string& run_dir, const Clock& clock,
                                        TimeNs patience_ns);
 
