@@ -26,7 +26,9 @@ class DeadRuns {
   ~DeadRuns();
 
   void Start();
-  // Tells the thread to end, and does not wait: the destructor does, for one file at most.
+  // Tells the thread to end, and does not wait: the destructor does, for one segment that is looked
+  // at, or one file that is read or sealed. Of runs outside `storage` it looks only at those that
+  // are a day old: a file server that does not answer can hold it up by such a run.
   void Stop() WT_EXCLUDES(mutex_);
 
  private:

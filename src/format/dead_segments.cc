@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "wheeltapper/core/file.h"
-#include "wheeltapper/core/host.h"
 #include "wheeltapper/format/journal.h"
 #include "wheeltapper/format/rank_segment.h"
 #include "wheeltapper/format/run_directory.h"
@@ -20,6 +19,7 @@
 
 #include "file_lock.h"
 #include "nascent_segment.h"
+#include "rank_origin.h"
 #include "recover_run.h"
 #include "run_names.h"
 #include "segment_files.h"
@@ -37,8 +37,8 @@ struct DeadSegment {
 };
 
 // Nothing for what another user owns, whatever its mode, a living writer holds, or a later version
-// made. Read and not mapped: the rings of a live job are none of our memory, and a file
-// that shrinks meanwhile ends a read, but kills who has it mapped.
+// made. Read and not mapped: the rings of a live job are none of our memory, and a file that shrinks
+// meanwhile ends a read, but kills who has it mapped.
 std::optional<DeadSegment> LookAt(const std::string& path) {
   const Result<FileDescriptor> file = OpenOwnSegment(path);
   RankPage page{};
@@ -60,11 +60,32 @@ std::optional<DeadSegment> LookAt(const std::string& path) {
 
 enum class Home : uint8_t { kThere, kGone, kMissing };
 
-// Whether the folder of the run lay where this one lies.
-bool IsFolderOf(const std::string& folder, const DeadSegment& dead) {
+std::string FolderOf(const std::string& path) { return path.substr(0, path.find_last_of('/')); }
+
+// The nearest folder above the run that is there. Empty when that cannot be said, or is the root:
+// a root is there in every container, and says nothing of what lay below another one's.
+std::string NearestFolder(const std::string& run_dir) {
   struct stat info{};
-  return stat(folder.c_str(), &info) == 0 && S_ISDIR(info.st_mode) &&
-         (dead.run_device == 0 || info.st_dev == dead.run_device);
+  for (std::string folder = FolderOf(run_dir); !folder.empty(); folder = FolderOf(folder)) {
+    if (stat(folder.c_str(), &info) == 0) {
+      return S_ISDIR(info.st_mode) ? folder : "";
+    }
+    if (errno != ENOENT) {
+      return "";
+    }
+  }
+  return "";
+}
+
+// Whether the run would be seen if it were still there: the disk that it lay on is. A mount point
+// whose disk is not mounted lies on another one.
+bool IsInReach(const DeadSegment& dead) {
+  const std::string folder = NearestFolder(dead.run_dir);
+  struct stat info{};
+  if (folder.empty() || stat(folder.c_str(), &info) != 0) {
+    return false;
+  }
+  return dead.run_device == 0 ? folder == FolderOf(dead.run_dir) : info.st_dev == dead.run_device;
 }
 
 Home HomeOf(const DeadSegment& dead) {
@@ -75,26 +96,18 @@ Home HomeOf(const DeadSegment& dead) {
   struct stat info{};
   const bool replaced = run.ok();
   const bool absent = lstat(dead.run_dir.c_str(), &info) != 0 && errno == ENOENT;
-  const size_t slash = dead.run_dir.find_last_of('/');
-  const std::string parent = slash == std::string::npos ? "" : dead.run_dir.substr(0, slash + 1);
-  return (replaced || absent) && IsFolderOf(parent, dead) ? Home::kGone : Home::kMissing;
-}
-
-// A rank that has moved to another machine since may live there, where its locks are not seen from
-// here: not every network file system passes them on.
-bool WroteHere(const DeadSegment& dead) {
-  const Result<RankInfo> rank = ReadRankInfo(dead.run_dir, dead.rank);
-  return rank.ok() && rank->host == HostName() && !rank->boot_id.empty() &&
-         rank->boot_id == BootId();
+  return (replaced || absent) && IsInReach(dead) ? Home::kGone : Home::kMissing;
 }
 
 enum class Turn : uint8_t { kOurs, kSoon, kTheirs };
 
 // A watcher that lives brings in what its job leaves; where its lock does not reach, the segment of
-// a job that it is just burying is young.
+// a job that it is just burying is young. A rank that has moved to another machine since may live
+// there.
 Turn TurnOf(const DeadSegment& dead, const Clock& clock) {
   const TimeNs age_ns = clock.MonotonicNs() - dead.heartbeat_ns;
-  if (age_ns < 0 || IsWatched(dead.run_dir) || !WroteHere(dead)) {
+  if (age_ns < 0 || IsWatched(dead.run_dir) ||
+      OriginOf(dead.run_dir, dead.rank) != RankOrigin::kHere) {
     return Turn::kTheirs;
   }
   return age_ns < kSettledNs ? Turn::kSoon : Turn::kOurs;
@@ -120,17 +133,19 @@ bool IsFolder(const std::string& path) {
 }
 
 // One search: every segment goes into the report, or its rank among those that are to be recovered.
-class Search {
+class DeadSegmentSearch {
  public:
-  Search(const std::string& storage, const Clock& clock) : storage_(storage), clock_(clock) {}
+  DeadSegmentSearch(const std::string& storage, const Clock& clock,
+                    const std::function<bool()>& stopped)
+      : storage_(storage), clock_(clock), stopped_(stopped) {}
 
   void LookInMemory(const std::string& folder) {
     for (const std::string& name : NamesIn(folder)) {
-      if (!name.starts_with(kSegmentNamePrefix)) {
+      if (!name.starts_with(kSegmentNamePrefix) || IsStopped()) {
         continue;
       }
       const std::optional<DeadSegment> dead = LookAt(JoinPath(folder, name));
-      if (dead && !dead->run_dir.empty()) {
+      if (dead && dead->run_dir.starts_with('/')) {
         JudgeInMemory(*dead);
       }
     }
@@ -141,15 +156,15 @@ class Search {
   void LookInRuns() {
     for (const std::string& name : NamesIn(storage_)) {
       const std::string run_dir = JoinPath(storage_, name);
-      if (IsFolder(run_dir)) {
+      if (!IsStopped() && IsFolder(run_dir)) {
         LookInRun(run_dir);
       }
     }
   }
 
-  DeadRunsReport Recover(const std::function<bool()>& stopped) {
+  DeadRunsReport Recover() {
     for (const auto& [run_dir, ranks] : ours_) {
-      const Result<RecoveryReport> done = RecoverSome(run_dir, ranks, stopped);
+      const Result<RecoveryReport> done = RecoverSome(run_dir, ranks, stopped_);
       if (!done.ok()) {
         report_.failed.push_back(run_dir + ": " + done.status().message());
       } else if (done->ranks_recovered > 0) {
@@ -160,6 +175,8 @@ class Search {
   }
 
  private:
+  [[nodiscard]] bool IsStopped() const { return stopped_ && stopped_(); }
+
   void LookInRun(const std::string& run_dir) {
     const std::string journal = JoinPath(run_dir, kJournalFolder);
     for (const std::string& name : NamesIn(journal)) {
@@ -177,14 +194,17 @@ class Search {
   }
 
   void JudgeInMemory(const DeadSegment& dead) {
+    const bool in_storage = dead.run_dir == JoinPath(storage_, BaseName(dead.run_dir));
+    const bool forgotten = IsForgotten(dead, clock_);
+    if (!in_storage && !forgotten) {
+      return;  // before its path is touched: a file server that is away lets nobody go on
+    }
     const Home home = HomeOf(dead);
-    if (home == Home::kThere) {
-      if (dead.run_dir == JoinPath(storage_, BaseName(dead.run_dir))) {
-        JudgeOurs(dead);
-      }
-    } else if (IsForgotten(dead, clock_) && home == Home::kMissing) {
+    if (home == Home::kThere && in_storage) {
+      JudgeOurs(dead);
+    } else if (home == Home::kMissing && forgotten) {
       report_.missing.push_back({.segment = dead.path, .run_dir = dead.run_dir});
-    } else if (IsForgotten(dead, clock_)) {
+    } else if (home == Home::kGone && forgotten) {
       RemoveAbandoned(dead.path);
       if (!PathExists(dead.path)) {
         report_.gone.push_back(dead.run_dir);
@@ -203,6 +223,7 @@ class Search {
 
   const std::string& storage_;
   const Clock& clock_;
+  const std::function<bool()>& stopped_;
   DeadRunsReport report_;
   std::map<std::string, std::set<Rank>> ours_;  // by run
 };
@@ -212,10 +233,10 @@ class Search {
 DeadRunsReport RecoverDeadRuns(const std::string& storage, const Clock& clock,
                                const std::string& segment_folder,
                                const std::function<bool()>& stopped) {
-  Search search(storage, clock);
+  DeadSegmentSearch search(storage, clock, stopped);
   search.LookInMemory(segment_folder);
   search.LookInRuns();
-  return search.Recover(stopped);
+  return search.Recover();
 }
 
 }  // namespace wheeltapper::format

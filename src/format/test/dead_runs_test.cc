@@ -1,11 +1,14 @@
 // What jobs leave that were killed together with their watcher, and what the next run makes of it.
+#include <array>
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <random>
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,6 +27,8 @@ namespace {
 using testing::ElementsAre;
 using testing::ElementsAreArray;
 using testing::IsEmpty;
+
+constexpr uint64_t kOtherDevice = 1;
 
 // A run in the folder that is searched, with a number of its own, for segments in shared memory are
 // where all builds look.
@@ -52,6 +57,13 @@ class DeadRunsTest : public testing::Test {
   }
   [[nodiscard]] std::string InRun() const { return SegmentPathInRun(run_, Rank{0}, 1); }
   void Leave(const std::string& path) const { LeaveSegment(path, run_, clock_, run_id_); }
+  // Another disk than that which page 0 names at first.
+  void PutDevice(uint64_t device) const {
+    const FileDescriptor segment = OpenFile(segment_, O_RDWR).value();
+    ASSERT_TRUE(WriteAt(segment, offsetof(RankPage, run_device),
+                        {reinterpret_cast<const uint8_t*>(&device), sizeof(device)})
+                    .ok());
+  }
   // The next run in the same folder, with shared memory of this test's own.
   [[nodiscard]] DeadRunsReport Next() const { return RecoverDeadRuns(storage_, clock_, memory_); }
   // The same with the memory of the machine.
@@ -100,20 +112,66 @@ TEST_F(DeadRunsTest, MemoryOfARunThatIsOnlyOutOfReachIsKept) {
     EXPECT_EQ(report.missing[0].run_dir, run_) << why;
     EXPECT_TRUE(PathExists(segment_)) << why;
   };
-  ASSERT_TRUE(RenameFile(storage_, folder_.file("unmounted")).ok());
-  expect_kept("nothing is mounted");
+  ASSERT_TRUE(RenameFile(storage_, folder_.file("aside")).ok());
   ASSERT_TRUE(WriteFileAtomically(storage_, "").ok());
   expect_kept("the folder of runs is a file");
   ASSERT_TRUE(RemoveFile(storage_).ok());
   ASSERT_TRUE(MakeDirectories(run_).ok());
   expect_kept("the run is an empty mount point itself");
   std::filesystem::remove_all(run_);
-  uint64_t other_device = 1;
-  const FileDescriptor segment = OpenFile(segment_, O_RDWR).value();
-  ASSERT_TRUE(WriteAt(segment, offsetof(RankPage, run_device),
-                      {reinterpret_cast<const uint8_t*>(&other_device), sizeof(other_device)})
-                  .ok());
-  expect_kept("the folder of runs is on another disk");
+  PutDevice(kOtherDevice);
+  expect_kept("the folder of runs is an empty mount point");
+  std::filesystem::remove_all(storage_);
+  expect_kept("the mount point is gone too");
+  PutDevice(0);
+  expect_kept("nobody knows which disk it lay on");
+}
+
+TEST_F(DeadRunsTest, MemoryIsGivenBackAlsoWhenTheWholeFolderOfRunsIsDeleted) {
+  Leave(segment_);
+  clock_.Advance(2 * kForgottenNs);
+  std::filesystem::remove_all(storage_);
+  EXPECT_THAT(Elsewhere().gone, ElementsAre(run_));
+  EXPECT_FALSE(PathExists(segment_));
+}
+
+TEST_F(DeadRunsTest, OfAnotherContainersPathTheRootSaysNothing) {
+  LeaveSegment(segment_, "/wheeltapper-test-no-such-folder/runs/run", clock_);
+  struct stat root{};
+  ASSERT_EQ(stat("/", &root), 0);
+  PutDevice(root.st_dev);
+  clock_.Advance(2 * kForgottenNs);
+  EXPECT_THAT(Elsewhere().missing, testing::SizeIs(1));
+  EXPECT_TRUE(PathExists(segment_));
+}
+
+// Whether a file in `folder` is opened while `body` runs.
+bool IsTouched(const std::string& folder, const std::function<void()>& body) {
+  const FileDescriptor events(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+  EXPECT_GE(inotify_add_watch(events.get(), folder.c_str(), IN_OPEN | IN_ACCESS), 0);
+  body();
+  std::array<char, 4096> buffer{};
+  return read(events.get(), buffer.data(), buffer.size()) > 0;
+}
+
+TEST_F(DeadRunsTest, ARunElsewhereIsNotAskedAboutWithinItsDay) {
+  Leave(segment_);
+  clock_.Advance(kForgottenNs);
+  EXPECT_FALSE(IsTouched(run_, [this] { (void)Elsewhere(); }))
+      << "its file server may be away: the run that asks would never end";
+  clock_.Advance(1);
+  EXPECT_TRUE(IsTouched(run_, [this] { (void)Elsewhere(); }));
+}
+
+TEST_F(DeadRunsTest, ASearchThatIsStoppedAsksAboutNoFurtherRun) {
+  for (const char* number : {"1", "2", "3"}) {
+    Leave(folder_.file("memory/wheeltapper-0-r00000-") + number);
+  }
+  std::filesystem::remove_all(run_);
+  clock_.Advance(2 * kForgottenNs);
+  int asked = 0;
+  (void)RecoverDeadRuns("", clock_, memory_, [&asked] { return ++asked > 2; });
+  EXPECT_THAT(ListDirectory(memory_).value(), ElementsAre("wheeltapper-0-r00000-3"));
 }
 
 TEST_F(DeadRunsTest, AJobKilledBeforeItsFirstHeartbeatHasItsDayToo) {

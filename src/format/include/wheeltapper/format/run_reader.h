@@ -97,7 +97,7 @@ struct MissingRun {
 // What became of rings that nobody recovered: of jobs killed together with their watcher.
 struct DeadRunsReport {
   std::vector<std::string> recovered;  // runs in `storage` that were made whole
-  std::vector<std::string> gone;       // runs that are deleted: their segments are removed
+  std::vector<std::string> gone;       // runs that are gone: their segments are removed
   std::vector<MissingRun> missing;     // runs that are not there, or on a disk that is not: kept
   std::vector<std::string> failed;     // "RUN: why": runs in `storage` that could not be
   bool again = false;  // a job has died within kSettledNs: a later call may bring it in
@@ -105,13 +105,15 @@ struct DeadRunsReport {
 // So long a job that died is left to its own watcher.
 inline constexpr TimeNs kSettledNs = TimeNs{60} * 1'000'000'000;
 // A run that is not where it was may have been moved, and be recovered there: its segments have
-// this long. It is deleted only where the folder that it lay in is still there, on the same disk: a
-// container without the volume and a disk that is not mounted look much the same.
+// this long since their last heartbeat. It is gone only where the nearest folder above it that is
+// there, other than the root, is on the same disk: a container without the volume and a disk that
+// is not mounted look much the same.
 inline constexpr TimeNs kForgottenNs = TimeNs{24} * 3600 * 1'000'000'000;
 // Looks for dead segments in `segment_folder`, and in the runs in `storage`, the absolute path of a
 // folder that holds runs; runs elsewhere are others' business.
-// What cannot be recovered now is tried again by the next call. `stopped` is asked before each file
-// that is sealed: what it leaves undone is what a kill there would leave.
+// What cannot be recovered now is tried again by the next call. `stopped` is asked before each
+// segment that is looked at and each file that is read or sealed: what it leaves undone is what a
+// kill there would leave. No path of a run elsewhere is touched within kForgottenNs.
 DeadRunsReport RecoverDeadRuns(const std::string& storage, const Clock& clock,
                                const std::string& segment_folder,
                                const std::function<bool()>& stopped = {});
