@@ -14,6 +14,7 @@
 #include "wheeltapper/actions/action.h"
 #include "wheeltapper/core/env.h"
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/json_lines.h"
 #include "wheeltapper/core/log.h"
 #include "wheeltapper/core/mutex.h"
 #include "wheeltapper/core/plural.h"
@@ -212,7 +213,7 @@ void Router::Note(const std::string& run_dir, const ActionRecord& record) {
   ActionRecord stamped = record;
   stamped.wall_ns = clock_.WallNs();
   MutexLock lock(log_mutex_);
-  AppendLineDurably(format::ActionsPath(run_dir), ActionRecordToJson(stamped))
+  AppendJsonLine(format::ActionsPath(run_dir), ActionRecordToJson(stamped))
       .IgnoreError("a full disk must not keep an action from being carried out");
 }
 

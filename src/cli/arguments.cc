@@ -168,7 +168,8 @@ void AddExport(CLI::App* app, Arguments* out) {
 void AddFsck(CLI::App* app, Arguments* out) {
   AddRunArgument(app, out, false);
   app->add_flag("--repair", out->repair,
-                "Bring in what a killed job left in memory and journals, and seal it");
+                "Bring in what a killed job left in memory and journals, seal it, and cut off the "
+                "unfinished last line of findings.jsonl and actions.jsonl");
 }
 void AddConfig(CLI::App* /*app*/, Arguments* /*out*/) {}
 

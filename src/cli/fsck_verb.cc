@@ -1,5 +1,5 @@
 // `wheeltapper fsck`: every file of a run is checked; --repair first brings in what a killed job
-// left behind.
+// left behind, and cuts off lines that were never finished.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -18,11 +18,14 @@ namespace {
 
 using nlohmann::json;
 
-json RepairJson(const format::RecoveryReport& report) {
-  return {
-      {"ranks_recovered", report.ranks_recovered},   {"ranks_alive", report.ranks_alive},
-      {"records_replayed", report.records_replayed}, {"steps_discarded", report.steps_discarded},
-      {"files_sealed", report.files_sealed},         {"damaged_places", report.skipped.size()}};
+json RepairJson(const format::RecoveryReport& report, const std::vector<std::string>& cut) {
+  return {{"ranks_recovered", report.ranks_recovered},
+          {"ranks_alive", report.ranks_alive},
+          {"records_replayed", report.records_replayed},
+          {"steps_discarded", report.steps_discarded},
+          {"files_sealed", report.files_sealed},
+          {"damaged_places", report.skipped.size()},
+          {"torn_lines_cut", cut}};
 }
 
 json CheckJson(const format::FsckReport& report) {
@@ -43,6 +46,9 @@ void PrintText(const format::FsckReport& report, const json& repaired) {
         "out\n",
         repaired["ranks_recovered"].get<int>(), repaired["records_replayed"].get<uint64_t>(),
         repaired["files_sealed"].get<uint64_t>(), repaired["steps_discarded"].get<uint64_t>()));
+    for (const json& file : repaired["torn_lines_cut"]) {
+      Print(fmt::format("cut off a line that was never finished: {}\n", file.get<std::string>()));
+    }
   }
   Print(
       fmt::format("checked: {} files, {} records\n", report.files_checked, report.records_checked));
@@ -78,10 +84,11 @@ int FsckVerb(const Arguments& arguments) {
     if (!report.ok()) {
       return Fail(report.status());
     }
-    if (const Status cut = format::CutTornLines(*run); !cut.ok()) {
-      return Fail(cut);
+    const Result<std::vector<std::string>> cut = format::CutTornLines(*run);
+    if (!cut.ok()) {
+      return Fail(cut.status());
     }
-    repaired = RepairJson(*report);
+    repaired = RepairJson(*report, *cut);
   }
   const Result<format::FsckReport> report = Check(*run, arguments.quiet);
   if (!report.ok()) {

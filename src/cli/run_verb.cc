@@ -305,6 +305,16 @@ Status CheckBeforehand(const Config& config, const Clock& clock) {
   return actions::ActionRouter::Check(config, clock);
 }
 
+// What it means that this process does not hold the watcher's lock.
+std::string WithoutWatcherLock(const std::string& run_dir) {
+  if (format::IsSurelyWatched(run_dir)) {
+    return "; that one brings in the last steps should this one be killed";
+  }
+  return format::IsWatched(run_dir) ? "; should this process be killed, `wheeltapper fsck "
+                                      "--repair` brings in the last steps"
+                                    : "; other runs may recover this one";
+}
+
 }  // namespace
 
 int RunVerb(const Arguments& arguments) {
@@ -328,7 +338,7 @@ int RunVerb(const Arguments& arguments) {
   }
   const Result<format::WatcherLock> lock = format::WatcherLock::Take(*run_dir);
   if (!lock.ok()) {
-    Say("warning: " + lock.status().message() + "; other runs may recover this one");
+    Say("warning: " + lock.status().message() + WithoutWatcherLock(*run_dir));
   }
   return Watch(arguments, *config, *run_dir, *package_folder);
 }

@@ -177,25 +177,6 @@ Status WriteFileAtomically(const std::string& path, std::string_view content) {
   return {};
 }
 
-Status AppendLineDurably(const std::string& path, std::string_view line) {
-  WT_ASSIGN_OR_RETURN(const FileDescriptor file, OpenFile(path, O_RDWR | O_CREAT | O_APPEND));
-  WT_ASSIGN_OR_RETURN(const uint64_t size, FileSize(file));
-  std::string text;
-  if (size > 0) {
-    // A write that was cut off must not swallow this line too.
-    char last = 0;
-    WT_RETURN_IF_ERROR(ReadExactly(file, size - 1, &last, 1));
-    text = last == '\n' ? "" : "\n";
-  }
-  text += line;
-  text += '\n';
-  WT_RETURN_IF_ERROR(WriteAll(file, AsBytes(text)).WithContext("\"" + path + "\""));
-  if (fdatasync(file.get()) != 0) {
-    return PathError("syncing", path);
-  }
-  return {};
-}
-
 Status MakeDirectories(const std::string& path) {
   if (path.empty() || mkdir(path.c_str(), 0755) == 0) {
     return {};

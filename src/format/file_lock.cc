@@ -50,6 +50,16 @@ void Register(int fd) {
   }
 }
 
+enum class LockAnswer : uint8_t { kFree, kTaken, kNone };
+
+LockAnswer AskForLock(const FileDescriptor& file) noexcept {
+  if (flock(file.get(), LOCK_SH | LOCK_NB) != 0) {
+    return errno == EWOULDBLOCK ? LockAnswer::kTaken : LockAnswer::kNone;
+  }
+  (void)flock(file.get(), LOCK_UN);
+  return LockAnswer::kFree;
+}
+
 }  // namespace
 
 Status LockExclusively(const FileDescriptor& file) {
@@ -73,12 +83,10 @@ Status LockWithin(const FileDescriptor& file, TimeNs wait_ns) {
   }
 }
 
-bool IsLocked(const FileDescriptor& file) noexcept {
-  if (flock(file.get(), LOCK_SH | LOCK_NB) != 0) {
-    return true;
-  }
-  (void)flock(file.get(), LOCK_UN);
-  return false;
+bool IsLocked(const FileDescriptor& file) noexcept { return AskForLock(file) != LockAnswer::kFree; }
+
+bool IsSurelyLocked(const FileDescriptor& file) noexcept {
+  return AskForLock(file) == LockAnswer::kTaken;
 }
 
 void ForgetLock(const FileDescriptor& file) noexcept {

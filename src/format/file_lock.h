@@ -19,6 +19,8 @@ Status LockWithin(const FileDescriptor& file, TimeNs wait_ns);
 // Whether another open file holds that lock; also when the system does not say. Two that ask at
 // once do not see each other.
 bool IsLocked(const FileDescriptor& file) noexcept;
+// The same, but not when the system does not say.
+bool IsSurelyLocked(const FileDescriptor& file) noexcept;
 // Forgets a descriptor taken by LockExclusively; call before closing it.
 void ForgetLock(const FileDescriptor& file) noexcept;
 

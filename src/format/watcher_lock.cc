@@ -27,4 +27,9 @@ bool IsWatched(const std::string& run_dir) {
   return file.ok() && IsLocked(*file);
 }
 
+bool IsSurelyWatched(const std::string& run_dir) {
+  const Result<FileDescriptor> file = OpenFile(WatcherLockPath(run_dir), O_RDONLY);
+  return file.ok() && IsSurelyLocked(*file);
+}
+
 }  // namespace wheeltapper::format

@@ -1,15 +1,12 @@
 // findings.jsonl: one JSON line per change of a finding, appended and flushed to disk. The latest
 // line of an id is the finding. A line counts once its newline is there, or once it parses: what a
 // crash left half-written at the end is dropped, anything else that does not parse is DataLoss.
-#include <cerrno>
 #include <map>
 #include <unordered_map>
 #include <utility>
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/json_lines.h"
 #include "wheeltapper/core/log.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/rules/engine.h"
@@ -19,26 +16,6 @@ namespace wheeltapper::rules {
 namespace {
 
 constexpr uint64_t kMaxLogBytes = uint64_t{256} << 20;
-
-// Makes the file end in a newline: completes a whole last line, cuts off a torn one.
-Status RepairTail(const std::string& path) {
-  if (!PathExists(path)) {
-    return {};
-  }
-  WT_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path, kMaxLogBytes));
-  if (text.empty() || text.back() == '\n') {
-    return {};
-  }
-  const size_t last_line = text.rfind('\n') + 1;  // 0 when there is no newline
-  WT_ASSIGN_OR_RETURN(const FileDescriptor file, OpenFile(path, O_WRONLY));
-  if (FindingFromJson(std::string_view(text).substr(last_line)).ok()) {
-    return WriteAt(file, text.size(), AsBytes("\n"));
-  }
-  if (ftruncate(file.get(), static_cast<off_t>(last_line)) != 0) {
-    return ErrnoError(errno, "cutting off a torn line of " + path);
-  }
-  return {};
-}
 
 // A line that cannot be written (disk full) stays pending, newest version per finding, and is tried
 // again with the next change.
@@ -54,9 +31,8 @@ class FindingsLog final : public FindingSink {
   void Write(const Finding& finding) {
     pending_[finding.id] = FindingToJson(finding);
     while (!pending_.empty()) {
-      const Status status = WriteOne(pending_.begin()->second);
+      const Status status = AppendJsonLine(path_, pending_.begin()->second);
       if (!status.ok()) {
-        tail_is_whole_ = false;
         Log(LogLevel::kError, "writing a finding: " + status.message());
         return;
       }
@@ -64,16 +40,7 @@ class FindingsLog final : public FindingSink {
     }
   }
 
-  Status WriteOne(const std::string& line) {
-    if (!tail_is_whole_) {
-      WT_RETURN_IF_ERROR(RepairTail(path_));
-      tail_is_whole_ = true;
-    }
-    return AppendLineDurably(path_, line);
-  }
-
   const std::string path_;
-  bool tail_is_whole_ = false;
   std::map<std::string, std::string> pending_;
 };
 

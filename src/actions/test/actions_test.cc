@@ -410,5 +410,19 @@ TEST(ActionRecordTest, ATornLastLineIsLeftOutAndADamagedMiddleIsAnError) {
   EXPECT_EQ(ReadActions(run).status().code(), StatusCode::kDataLoss);
 }
 
+TEST(ActionRecordTest, ATornLineDoesNotBecomeDamageWhenTheNextIsWritten) {
+  const ScratchFolder scratch;
+  const std::string& run = scratch.path();
+  const std::string line = ActionRecordToJson({.action = "stop", .outcome = "done"});
+  ASSERT_TRUE(WriteFileAtomically(format::ActionsPath(run), line + "\n{\"action\":\"we").ok());
+  CountingJob job;
+  auto router = ActionRouter::Create(MustLoad({{"actions.stop.on", "error", "--stop-on"}}), run,
+                                     &job, SystemClock());
+  ASSERT_TRUE(router.ok()) << router.status().ToString();
+  (*router)->Opened(MakeFinding());
+  ASSERT_TRUE(ReadActions(run).ok()) << ReadActions(run).status().ToString();
+  EXPECT_EQ(ReadActions(run)->size(), 2U);
+}
+
 }  // namespace
 }  // namespace wheeltapper::actions

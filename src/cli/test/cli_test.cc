@@ -218,6 +218,24 @@ TEST(MainTest, ExportTellsInJsonWhatItWrote) {
   EXPECT_EQ(Main({"export", run, "--json"}), kExitUsage) << "stdout is the table";
 }
 
+TEST(MainTest, FsckTellsWhichFilesItCutALineOff) {
+  const ScratchFolder scratch;
+  MakeRun(scratch.path(), "a", 100);
+  const std::string run = scratch.file("a");
+  const auto repair = [&run](std::vector<std::string> flags) {
+    EXPECT_TRUE(WriteFileAtomically(format::ActionsPath(run), "{}\n{\"act").ok());
+    flags.insert(flags.begin(), {"fsck", run, "--repair"});
+    testing::internal::CaptureStdout();
+    EXPECT_EQ(Main(flags), kExitOk);
+    return testing::internal::GetCapturedStdout();
+  };
+  EXPECT_NE(repair({}).find("cut off a line that was never finished: actions.jsonl\n"),
+            std::string::npos);
+  const auto told = nlohmann::json::parse(repair({"--json"}), nullptr, false);
+  EXPECT_EQ(told["repaired"]["torn_lines_cut"], nlohmann::json({"actions.jsonl"}));
+  EXPECT_EQ(*ReadWholeFile(format::ActionsPath(run), 100), "{}\n");
+}
+
 TEST(MainTest, AMistakeInTheSettingsKeepsNobodyFromReadingRuns) {
   const ScratchFolder scratch;
   MakeRun(scratch.path(), "a", 100);

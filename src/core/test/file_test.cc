@@ -96,14 +96,6 @@ TEST_F(FileTest, EmptyFilesReadAndMapAsEmpty) {
   EXPECT_TRUE(MappedFile::OpenReadOnly(Path("a"))->bytes().empty());
 }
 
-TEST_F(FileTest, AppendedLinesSurviveACutOffOne) {
-  ASSERT_TRUE(AppendLineDurably(Path("a"), "one").ok());
-  ASSERT_TRUE(AppendLineDurably(Path("a"), "two").ok());
-  ASSERT_EQ(truncate(Path("a").c_str(), 6), 0);  // "one\ntw"
-  ASSERT_TRUE(AppendLineDurably(Path("a"), "three").ok());
-  EXPECT_EQ(*ReadWholeFile(Path("a"), kMax), "one\ntw\nthree\n");
-}
-
 TEST_F(FileTest, ReadsAndWritesAtOffsets) {
   const Result<FileDescriptor> file = OpenFile(Path("a"), O_RDWR | O_CREAT);
   ASSERT_TRUE(file.ok());

@@ -1,7 +1,17 @@
 #include "wheeltapper/format/run_directory.h"
 
+#include <array>
+#include <cerrno>
+#include <cstddef>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/format/run_reader.h"
@@ -163,7 +173,7 @@ TEST(RunDirectoryTest, ALastLineThatWasBeingWrittenIsNoDamage) {
   for (const std::string& path : {FindingsPath(folder.path()), ActionsPath(folder.path())}) {
     ASSERT_TRUE(WriteFileAtomically(path, "{}\n{}").ok());
     EXPECT_TRUE(problems().empty()) << "a whole line";
-    ASSERT_TRUE(CutTornLines(folder.path()).ok());
+    EXPECT_THAT(*CutTornLines(folder.path()), ElementsAre());
     EXPECT_EQ(*ReadWholeFile(path, 100), "{}\n{}");
     ASSERT_TRUE(WriteFileAtomically(path, "{}\n{\"rule\": \"dead").ok());
     ASSERT_EQ(problems().size(), 1U);
@@ -171,13 +181,45 @@ TEST(RunDirectoryTest, ALastLineThatWasBeingWrittenIsNoDamage) {
     EXPECT_FALSE(problems()[0].data_lost);
     {
       const auto watcher = WatcherLock::Take(folder.path());
-      ASSERT_TRUE(CutTornLines(folder.path()).ok());
+      EXPECT_THAT(*CutTornLines(folder.path()), ElementsAre());
       EXPECT_EQ(problems().size(), 1U) << "it may be written now";
     }
-    ASSERT_TRUE(CutTornLines(folder.path()).ok());
+    EXPECT_THAT(*CutTornLines(folder.path()), ElementsAre(BaseName(path)));
     EXPECT_TRUE(problems().empty());
     EXPECT_EQ(*ReadWholeFile(path, 100), "{}\n");
   }
+}
+
+// As on a file system that has no locks.
+void ForbidFlock() {
+  std::array<sock_filter, 4> code = {{
+      {.code = BPF_LD | BPF_W | BPF_ABS, .jt = 0, .jf = 0, .k = offsetof(seccomp_data, nr)},
+      {.code = BPF_JMP | BPF_JEQ | BPF_K, .jt = 0, .jf = 1, .k = SYS_flock},
+      {.code = BPF_RET | BPF_K, .jt = 0, .jf = 0, .k = SECCOMP_RET_ERRNO | ENOLCK},
+      {.code = BPF_RET | BPF_K, .jt = 0, .jf = 0, .k = SECCOMP_RET_ALLOW},
+  }};
+  sock_fprog program = {.len = code.size(), .filter = code.data()};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+      prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0) {
+    _exit(1);
+  }
+}
+
+TEST(RunDirectoryTest, ATornLineIsCutAlsoWhereTheFileSystemHasNoLocks) {
+  const ScratchFolder folder;
+  ASSERT_TRUE(CreateRunDirectory(folder.path(), SomeRun()).ok());
+  ASSERT_TRUE(WatcherLock::Take(folder.path()).ok()) << "there is a file to ask";
+  ASSERT_TRUE(WriteFileAtomically(FindingsPath(folder.path()), "{}\n{\"rule").ok());
+  const pid_t child = fork();
+  if (child == 0) {
+    ForbidFlock();
+    const bool theirs = IsWatched(folder.path()) && !IsSurelyWatched(folder.path());
+    _exit(theirs && CutTornLines(folder.path())->size() == 1 ? 0 : 1);
+  }
+  int state = 0;
+  waitpid(child, &state, 0);
+  EXPECT_EQ(state, 0);
+  EXPECT_EQ(*ReadWholeFile(FindingsPath(folder.path()), 100), "{}\n");
 }
 
 TEST(RunNamesTest, NamesAreTakenApartAsTheyWerePutTogether) {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/json_lines.h"
 #include "wheeltapper/rules/engine.h"
 
 #include "fake_trial.h"
@@ -46,7 +47,7 @@ class ReportTest : public testing::Test {
   }
   void WriteFinding(const rules::Finding& finding) const {
     ASSERT_TRUE(
-        AppendLineDurably(format::FindingsPath(trial_.folder), rules::FindingToJson(finding)).ok());
+        AppendJsonLine(format::FindingsPath(trial_.folder), rules::FindingToJson(finding)).ok());
   }
   static rules::Finding MakeFinding() {
     rules::Finding finding;

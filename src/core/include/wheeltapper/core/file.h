@@ -49,9 +49,6 @@ Result<uint64_t> FileSize(const FileDescriptor& file);
 Result<std::string> ReadWholeFile(const std::string& path, uint64_t max_bytes);
 // Temporary name in the same folder, fdatasync, rename.
 Status WriteFileAtomically(const std::string& path, std::string_view content);
-// Appends one line and fdatasyncs it. The file is created when absent; a last line without its
-// newline (a write that was cut off) is ended first, so that only that line is damaged.
-Status AppendLineDurably(const std::string& path, std::string_view line);
 
 // Makes a folder and its parents; OK when it is there already.
 Status MakeDirectories(const std::string& path);

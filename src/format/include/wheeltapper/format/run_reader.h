@@ -86,9 +86,9 @@ Result<RecoveryReport> RecoverRun(const std::string& run_dir);
 Result<RecoveryReport> RecoverEndedRun(const std::string& run_dir, const Clock& clock,
                                        TimeNs patience_ns);
 
-// Cuts a torn last line off findings.jsonl and actions.jsonl, as their readers do. Leaves a run
-// that is watched alone: its watcher may be appending.
-Status CutTornLines(const std::string& run_dir);
+// Cuts a torn last line off findings.jsonl and actions.jsonl, as their readers do; the names of the
+// files that had one. Leaves a run alone that is surely watched: its watcher may be appending.
+Result<std::vector<std::string>> CutTornLines(const std::string& run_dir);
 
 struct MissingRun {
   std::string segment;  // the file that holds its last steps

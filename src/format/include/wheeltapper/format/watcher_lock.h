@@ -27,7 +27,10 @@ class WatcherLock {
   FileDescriptor file_;
 };
 
-// Whether someone holds that lock: the run's last steps are then theirs to bring in.
+// Whether someone holds that lock: the run's last steps are then theirs to bring in. So they are
+// where the file system has no locks, and does not say.
 bool IsWatched(const std::string& run_dir);
+// Whether someone holds it, and the file system says so.
+bool IsSurelyWatched(const std::string& run_dir);
 
 }  // namespace wheeltapper::format
