@@ -281,8 +281,9 @@ TEST_F(DeadRunsTest, RanksOfOtherMachinesAreLeftToThem) {
   }
 }
 
-TEST_F(DeadRunsTest, AJobThatHasJustDiedIsLeftToItsWatcher) {
-  for (const std::string& path : {InMemory(), InRun()}) {
+class YoungSegmentTest : public DeadRunsTest {
+ protected:
+  void ExpectLeftToItsWatcher(const std::string& path) {
     Leave(path);
     clock_.Advance(kSettledNs - 1);
     const DeadRunsReport young = NextInMemory();
@@ -300,7 +301,11 @@ TEST_F(DeadRunsTest, AJobThatHasJustDiedIsLeftToItsWatcher) {
     }
     EXPECT_THAT(NextInMemory().recovered, ElementsAre(run_));
   }
-}
+};
+
+TEST_F(YoungSegmentTest, InMemoryIsLeftToTheWatcherOfItsJob) { ExpectLeftToItsWatcher(InMemory()); }
+
+TEST_F(YoungSegmentTest, InARunIsLeftToTheWatcherOfItsJob) { ExpectLeftToItsWatcher(InRun()); }
 
 // Files that look like segments of runs, which are none: nothing of them is touched or believed.
 class StrangeSegmentTest : public DeadRunsTest {
