@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import pty
@@ -11,22 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
-from installed import QUICKSTART, TRAIN, Run, as_json, program
+from installed import QUICKSTART, TRAIN, Run, as_json, program, wait_for, watched_job
 
 Watch = Callable[..., Run]
-
-
-def wait_for(condition: Callable[[], bool], limit: float = 60) -> None:
-    give_up = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < give_up, "the condition did not come true in time"
-        time.sleep(0.02)
 
 
 def test_output_and_exit_code_are_those_of_the_script(watched: Watch) -> None:
@@ -224,73 +214,22 @@ def test_a_forgotten_optimizer_step_is_not_called_healthy(tmp_path: Path) -> Non
 
 
 def test_killing_the_watcher_leaves_the_job_running_and_loses_nothing(tmp_path: Path) -> None:
-    ready = tmp_path / "ready"
     run = tmp_path / "run"
     log = tmp_path / "log"
-    with log.open("w") as out:
-        watcher = subprocess.Popen(
-            [
-                "wheeltapper",
-                "run",
-                "--run-dir",
-                str(run),
-                "--set",
-                "capture.every=1",
-                "--",
-                sys.executable,
-                str(TRAIN),
-                "--steps",
-                "60",
-                "--pause",
-                "0.02",
-                "--ready",
-                str(ready),
-            ],
-            cwd=tmp_path,
-            stdout=out,
-            stderr=subprocess.DEVNULL,
-        )
-        wait_for(ready.exists)
-        watcher.kill()
-        watcher.wait()
+    with log.open("w") as out, watched_job(run, "--steps", "60", "--pause", "0.02", out=out) as job:
+        job.kill_watcher()
         wait_for(lambda: "pid True" in log.read_text())
-    wait_for(lambda: as_json(program("show", str(run), "--json", cwd=tmp_path))["state"] != "running")
+        wait_for(lambda: as_json(program("show", str(run), "--json", cwd=tmp_path))["state"] != "running")
     assert program("fsck", str(run), "--repair", cwd=tmp_path).code == 0
     assert as_json(program("show", str(run), "--json", cwd=tmp_path))["steps"] == 60
 
 
 def test_killing_the_trainer_loses_no_committed_step(tmp_path: Path) -> None:
-    ready = tmp_path / "ready"
     run = tmp_path / "run"
-    watcher = subprocess.Popen(
-        [
-            "wheeltapper",
-            "run",
-            "--run-dir",
-            str(run),
-            "--set",
-            "capture.every=1",
-            "--",
-            sys.executable,
-            "-u",
-            str(TRAIN),
-            "--steps",
-            "100000",
-            "--pause",
-            "0.001",
-            "--ready",
-            str(ready),
-        ],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for(ready.exists)
-    pid = json.loads((run / "ranks" / "r00000.json").read_text())["pid"]
-    os.kill(pid, signal.SIGKILL)
-    out, _ = watcher.communicate(timeout=120)
-    assert watcher.returncode == 128 + signal.SIGKILL
+    with watched_job(run, "--steps", "100000", "--pause", "0.001", out=subprocess.PIPE) as job:
+        os.kill(job.rank()["pid"], signal.SIGKILL)
+        out, _ = job.watcher.communicate(timeout=120)
+        assert job.watcher.returncode == 128 + signal.SIGKILL
     printed = [int(line.split()[0]) for line in out.splitlines() if re.fullmatch(r"\d+ .*", line)]
     summary = as_json(program("show", str(run), "--json", cwd=tmp_path))
     assert summary["state"] in ("failed", "stopped")
@@ -299,36 +238,23 @@ def test_killing_the_trainer_loses_no_committed_step(tmp_path: Path) -> None:
     assert program("fsck", str(run), cwd=tmp_path).code == 0
 
 
-def is_unlocked(file: BinaryIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    fcntl.flock(file, fcntl.LOCK_UN)
-    return True
+# Where in page 0 of a segment its last heartbeat stands: docs/format/journal.md.
+HEARTBEAT_AT = 72
 
 
 def test_what_a_job_left_that_was_killed_with_its_watcher_is_brought_in_beside_the_next(tmp_path: Path) -> None:
-    ready = tmp_path / "ready"
-    training = [sys.executable, str(TRAIN), "--steps", "100000", "--pause", "0.001", "--ready", str(ready)]
-    watcher = subprocess.Popen(
-        ["wheeltapper", "run", "-q", "--name", "killed", "--set", "capture.every=1", "--", *training],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-    )
-    wait_for(ready.exists)
     run = tmp_path / "wheeltapper-runs" / "killed"
-    rank = json.loads((run / "ranks" / "r00000.json").read_text())
-    watcher.kill()
-    os.kill(rank["pid"], signal.SIGKILL)
-    watcher.wait()
-    segment = Path(rank["segment_path"])
+    run.parent.mkdir()
+    with watched_job(run, "--steps", "100000", "--pause", "0.001") as job:
+        job.kill_watcher()
+        job.kill_trainer()
+        segment = Path(job.rank()["segment_path"])
     with segment.open("r+b") as page:
-        wait_for(lambda: is_unlocked(page))
-        page.seek(72)  # its last heartbeat: when the machine started
-        page.write((1).to_bytes(8, "little"))
-    waits = f"until [ ! -e {segment} ] && ! ls {run}/journal/*.wtj; do sleep 0.05; done"
-    outcome = program("run", "--name", "next", "--", "sh", "-c", waits, cwd=tmp_path)
+        page.seek(HEARTBEAT_AT)
+        page.write((1).to_bytes(8, "little"))  # when the machine started
+    looks = '[ ! -e "$1" ] && ! ls "$2"/journal/*.wtj && exit; sleep 0.05'
+    waits = f"for i in $(seq 1200); do {looks}; done; exit 1"  # it outlives a test that fails, but not for long
+    outcome = program("run", "--name", "next", "--", "sh", "-c", waits, "sh", str(segment), str(run), cwd=tmp_path)
     assert outcome.code == 0
-    assert f"brought in what a killed job left in memory: {run}" in outcome.err
+    assert f"brought in the last steps of a killed job: {run}" in outcome.err
     assert program("fsck", str(run), cwd=tmp_path).code == 0

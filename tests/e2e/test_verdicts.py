@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from installed import TRAIN, Run, as_json, program
+from installed import TRAIN, Run, as_json, program, wait_for, watched_job
 
 Watch = Callable[..., Run]
 
@@ -287,28 +285,22 @@ def test_a_rule_stops_the_job_although_the_finding_of_another_one_tells_it(
 
 
 def test_show_tells_what_the_rules_of_a_run_that_goes_on_do(tmp_path: Path) -> None:
-    ready, run = tmp_path / "ready", tmp_path / "run"
+    run = tmp_path / "run"
     rule = tmp_path / "mine.py"
     rule.write_text("import wheeltapper\nclass Mine(wheeltapper.Rule):\n    def invoke_at_step(self, step): ...\n")
-    flags = ("--run-dir", str(run), "--set", "capture.every=1", "--rule", f"{rule}:Mine")
-    script = (sys.executable, str(TRAIN), "--steps", "100000", "--pause", "0.02", "--ready", str(ready))
-    command = ("wheeltapper", "run", *flags, "--", *script)
-    watcher = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        states: dict[str, str] = {}
-        until = time.monotonic() + 60
-        while states.get("mine") != "active" or states.get("nonfinite") != "active":
-            assert time.monotonic() < until, states
-            time.sleep(0.2)
-            summary = program("show", str(run), "--json", cwd=tmp_path)
-            if summary.code == 0:  # else it has no run.json yet
-                states = {row["name"]: row["state"] for row in as_json(summary)["rules"]}
+    states: dict[str, str] = {}
+
+    def all_are_active() -> bool:
+        states.update(
+            {row["name"]: row["state"] for row in as_json(program("show", str(run), "--json", cwd=tmp_path))["rules"]}
+        )
+        return states.get("mine") == states.get("nonfinite") == "active"
+
+    with watched_job(run, "--steps", "100000", "--pause", "0.02", flags=("--rule", f"{rule}:Mine")):
+        wait_for(all_are_active)
         text = program("show", str(run), cwd=tmp_path).out
         assert "overfit, overtraining had nothing to judge: no validation loss was seen" in text
         assert "mine had nothing to judge" not in text
-    finally:
-        watcher.terminate()
-        watcher.wait()
 
 
 def test_a_learning_rate_that_grows_takes_the_blame(trained: Callable[..., Run]) -> None:

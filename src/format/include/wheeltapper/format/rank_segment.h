@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -61,6 +62,11 @@ struct RankPage {
   uint64_t run_device;  // st_dev of that folder; 0: unknown
 };
 static_assert(sizeof(RankPage) <= 4096);
+// As docs/format/journal.md says.
+static_assert(offsetof(RankPage, pid) == 48 && offsetof(RankPage, heartbeat_ns) == 72 &&
+              offsetof(RankPage, gaps) == 96 && offsetof(RankPage, journal) == 128 &&
+              offsetof(RankPage, blob) == 256 && offsetof(RankPage, run_dir) == 384 &&
+              offsetof(RankPage, run_device) == 2432);
 inline constexpr uint64_t kRankPageMagic = 0x3147414E4B5457ULL;
 
 // A single-producer single-consumer byte ring whose memory is mapped twice in a row, so that every
