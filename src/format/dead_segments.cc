@@ -37,8 +37,8 @@ struct DeadSegment {
 };
 
 // Nothing for what another user owns, whatever its mode, a living writer holds, or a later version
-// made. Read and not mapped: the rings of a live job are none of our memory, and a file that shrinks
-// meanwhile ends a read, but kills who has it mapped.
+// made. Read and not mapped: the rings of a live job are none of our memory, and a file that
+// shrinks meanwhile ends a read, but kills who has it mapped.
 std::optional<DeadSegment> LookAt(const std::string& path) {
   const Result<FileDescriptor> file = OpenOwnSegment(path);
   RankPage page{};
