@@ -10,13 +10,12 @@ RankOrigin OriginOf(const std::string& run_dir, Rank rank) {
   if (!info.ok()) {
     return RankOrigin::kUnknown;
   }
-  const auto differs = [](const std::string& theirs, const std::string& ours) {
-    return !theirs.empty() && theirs != ours;
-  };
-  if (differs(info->host, HostName()) || differs(info->boot_id, BootId())) {
-    return RankOrigin::kElsewhere;
+  // A container has a host name of its own, but the kernel's locks.
+  if (!info->boot_id.empty() && !BootId().empty()) {
+    return info->boot_id == BootId() ? RankOrigin::kHere : RankOrigin::kElsewhere;
   }
-  return info->host.empty() || info->boot_id.empty() ? RankOrigin::kUnknown : RankOrigin::kHere;
+  return !info->host.empty() && info->host != HostName() ? RankOrigin::kElsewhere
+                                                         : RankOrigin::kUnknown;
 }
 
 }  // namespace wheeltapper::format

@@ -10,7 +10,7 @@
 namespace wheeltapper::format {
 
 enum class RankOrigin : uint8_t {
-  kHere,       // on this start of this machine
+  kHere,       // on this start of this machine, perhaps in a container of it
   kElsewhere,  // on another machine, or before this one started
   kUnknown     // ranks/ does not say
 };
