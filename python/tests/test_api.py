@@ -266,7 +266,7 @@ def test_the_fuse_counts_errors_and_blows():
     fuse = Fuse()
     fuse.strict = False
     told = []
-    fuse.on_blown = told.append
+    fuse.on_blown.append(told.append)
     for i in range(MAX_ERRORS + 1):
         fuse.report(ValueError(i))
     assert fuse.blown

@@ -94,6 +94,15 @@ def test_log_takes_one_name_and_its_value(job):
     assert trial.scalars("group/inner").value.tolist() == [4.0]
 
 
+def test_a_loop_of_ones_own_logs_to_the_step_that_it_ends(job):
+    def loop():
+        for value in range(4):
+            wheeltapper.log("cost", value)
+            wheeltapper.step()
+
+    assert job(loop).scalars("cost").step.tolist() == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     "call", ["attach()", 'log("x", 1)', "step()", 'save_tensor("x", memoryview(b"x"))'], ids=lambda call: call[:4]
 )
@@ -142,3 +151,19 @@ def test_a_run_without_a_watcher_lies_where_the_configuration_says_and_holds_no_
     (run,) = (tmp_path / "kept" / "runs").glob("mine-*")
     assert wheeltapper.open(run).scalars("a").value.tolist() == [1.0]
     assert "secret" not in (run / "config.json").read_text()
+
+
+def test_torchs_compiler_never_takes_a_tap_for_torchs_own_method(tmp_path):
+    done = alone(
+        tmp_path,
+        """
+        import torch, wheeltapper
+        model = torch.nn.Linear(4, 2)
+        wheeltapper.attach(model)
+        print(type(torch.nn.Module._call_impl).__name__)
+        torch.optim.SGD(model.parameters(), lr=0.1)
+        from torch._dynamo.utils import unpatched_nn_module_call_impl
+        print(type(unpatched_nn_module_call_impl).__name__, type(torch.nn.Module._call_impl).__name__)
+        """,
+    )
+    assert done.stdout == "Tap\nfunction Tap\n", done.stderr

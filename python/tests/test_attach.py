@@ -1,6 +1,7 @@
 """What is recorded of a PyTorch job, held against what torch itself says."""
 
 import copy
+import dataclasses
 import json
 import math
 import pickle
@@ -152,6 +153,70 @@ def test_a_hooked_loss_module_can_be_pickled_and_copied():
     assert b"wheeltapper" not in data
     assert pickle.loads(data)(torch.ones(2), torch.zeros(2)) == 1.0
     assert copy.deepcopy(criterion)(torch.ones(2), torch.zeros(2)) == 1.0
+
+
+def test_loss_modules_of_every_origin_are_recorded_before_and_after_a_compilation(job):
+    @dataclasses.dataclass(eq=True)  # which makes it unhashable
+    class Focal(nn.modules.loss._Loss):
+        def __post_init__(self):
+            super().__init__()
+
+        def forward(self, output, target):
+            return nn.functional.cross_entropy(output, target)
+
+    early = nn.CrossEntropyLoss()  # made before anything is attached
+
+    def loop():
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        wheeltapper.attach(model, optimizer)
+        copied = copy.deepcopy(early)
+        copied.__class__ = type("CopiedLoss", (nn.CrossEntropyLoss,), {})
+        criteria = [early, copied, *(Focal() for _ in range(9))]
+        for step in range(4):
+            if step == 2:
+                torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1))
+            optimizer.zero_grad()
+            x, y = batch()
+            sum(criterion(model(x), y) for criterion in criteria).backward()
+            optimizer.step()
+
+    trial = job(loop)
+    for name in ("loss/CrossEntropyLoss", "loss/CopiedLoss", "loss/Focal"):
+        assert trial.scalars(name).step.tolist() == [0, 1, 2, 3], name
+
+
+def test_a_forward_without_elements_leaves_the_step_to_the_next_one(job):
+    def loop():
+        from torch._subclasses.fake_tensor import FakeTensorMode
+
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        train(model, optimizer, 1)
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            model(batch()[0])
+        train(model, optimizer, 1)
+
+    trial = job(loop)
+    assert trial.tensor("output/first").steps() == [0, 1]
+    assert len(trial.gaps()) == 0
+
+
+def test_modules_are_not_watched_where_no_session_starts(job):
+    def loop():
+        from wheeltapper import _session
+        from wheeltapper.torch.capture import CAPTURE
+
+        _session._PROCESS.closed = True  # as where another process has the rank
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        assert CAPTURE.activations._calls.present
+        train(model, optimizer, 1)
+        assert not CAPTURE.activations._calls.present
+        _session._PROCESS.closed = False
+        wheeltapper.log("a", 1)
+
+    job(loop)
 
 
 def test_activations_and_learning_rate(job):

@@ -30,8 +30,8 @@ class Fuse:
         self.last_error = ""
         # Called with the first error.
         self.on_first: Callable[[Exception], None] | None = None
-        # Called once with the last traceback when the fuse blows.
-        self.on_blown: Callable[[str], None] | None = None
+        # Each is called once with the last traceback when the fuse blows.
+        self.on_blown: list[Callable[[str], None]] = []
 
     def report(self, error: Exception) -> None:
         """Counts one error and blows after the last that is tolerated.
@@ -49,9 +49,9 @@ class Fuse:
                 self.on_first(error)
         if self.errors >= MAX_ERRORS and not self.blown:
             self.blown = True
-            with contextlib.suppress(Exception):
-                if self.on_blown is not None:
-                    self.on_blown(self.last_error)
+            for listener in self.on_blown:
+                with contextlib.suppress(Exception):
+                    listener(self.last_error)
 
 
 FUSE = Fuse()

@@ -72,6 +72,7 @@ class RankSession:
         self.mode: int | None = None  # set by `wheeltapper.mode`
         self.armed = native.armed(TRAIN)
         self.backward_seen = False  # since the last finished step
+        self.backward_ever = False
         self.round_open = False  # an optimizer has stepped in the open step
         self.explicit_steps = False  # the script calls wheeltapper.step()
         self.data_wait_ns = 0
@@ -105,11 +106,12 @@ class RankSession:
     def present_step(self) -> int:
         """The step that a value logged now belongs to.
 
-        The coming step when a backward pass has run since the last one finished, else the last
-        finished one.
+        The coming step when a backward pass has run since the last one finished, or in a loop without
+        any that ends its steps by `wheeltapper.step()`; else the last finished one.
         """
         coming: int = self.native.global_step
-        return coming if self.backward_seen or self.round_open else max(coming - 1, 0)
+        own_loop = self.explicit_steps and not self.backward_ever
+        return coming if self.backward_seen or self.round_open or own_loop else max(coming - 1, 0)
 
     def log(self, values: Mapping[str, Any], *, step: int | None = None, mode: int | None = None) -> None:
         """Records scalars of their own, visible at once: the `numbers_of` the mapping."""
@@ -327,8 +329,6 @@ def _tell_blown(text: str) -> None:
     step = 0 if session is None else session.native.global_step
     note(f"recording ended at step {step} after {MAX_ERRORS} errors, the job goes on: {text.splitlines()[-1]}")
     if session is not None:
-        if session.on_finished is not None:
-            session.on_finished(False)  # nobody closes the step that is armed now
         session.meta("fuse", step=step, message=text)
         session.native.disable()
 
@@ -340,7 +340,7 @@ def _last_words(error: Exception) -> str:
 
 
 FUSE.on_first = _tell_first
-FUSE.on_blown = _tell_blown
+FUSE.on_blown.append(_tell_blown)
 
 
 def register_exit() -> None:

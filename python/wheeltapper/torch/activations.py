@@ -23,7 +23,7 @@ from wheeltapper import _native, _session
 from wheeltapper._fuse import FUSE
 from wheeltapper.torch.calls import ModuleCalls
 from wheeltapper.torch.names import Model, walk
-from wheeltapper.torch.tensors import PLAIN_TYPES, dtype_name, is_transformed, plain, shape_of
+from wheeltapper.torch.tensors import PLAIN_TYPES, dtype_name, is_opaque, plain, shape_of
 
 _NOT_TAKEN = -1
 
@@ -39,6 +39,8 @@ class _Watched:
     is_leaf: bool
     step: int = -1  # the step it was last taken in
     ids: dict[str, int] = field(default_factory=dict)
+    # Outputs that had no elements to read, and perhaps never had any.
+    opaque: set[str] = field(default_factory=set)
 
 
 def _tensors(prefix: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
@@ -122,6 +124,15 @@ class Activations:
             message="outputs of modules are not captured: the job uses torch.compile",
         )
 
+    def report_opaque(self, session: _session.RankSession) -> None:
+        """Notes the gaps of outputs that never had elements to read. The job ends."""
+        for watched in self._watched.values():
+            if watched is not None and watched.step < 0:
+                for name in watched.opaque:
+                    session.native.unsupported(
+                        session.native.register_tensor(name, role="output", root=watched.is_root)
+                    )
+
     def on_call(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """A module was called. Does nothing on steps that are not armed."""
         started = time.perf_counter_ns()
@@ -130,8 +141,11 @@ class Activations:
         session = _session.running()
         if session is None:
             trains = module.training and isinstance(output, torch.Tensor) and output.requires_grad
-            session = self._start() if trains else None
+            if not trains:
+                return
+            session = self._start()
             if session is None:
+                self.arm(False)  # training that is not recorded is not watched either
                 return
         watched = self._watched.get(id(module))
         if watched is None or watched.module() is not module:
@@ -142,9 +156,13 @@ class Activations:
         step = session.native.global_step
         if watched.step == step or root is None or not root.training:
             return
+        outputs = list(_tensors(f"output/{watched.path}", output))
+        if any(is_opaque(tensor) for _, tensor in outputs):
+            watched.opaque.update(name for name, _ in outputs)
+            return  # a rehearsal, perhaps: the step's real forward may come yet
         watched.step = step
         inside = 0
-        for name, tensor in _tensors(f"output/{watched.path}", output):
+        for name, tensor in outputs:
             inside += self._record(session, watched, name, tensor, "output")
         if watched.is_root:
             for name, tensor in _inputs(f"input/{watched.path}", args, kwargs):
@@ -173,9 +191,6 @@ class Activations:
                 known = _NOT_TAKEN
             watched.ids[name] = known
         if known == _NOT_TAKEN:
-            return 0
-        if is_transformed(tensor):
-            session.native.unsupported(known)
             return 0
         self._gather.record_one(session.native, tensor, known)
         return self._gather.session_ns

@@ -41,12 +41,14 @@ class ModuleCalls:
         """Begins to tell of calls."""
         if self._tap is not None:
             return
+        original: Any = getattr(self._owner, _CALL)
+        tap: Any = _native.tap(original, None, self._after)
+        if hasattr(original, "__code__"):
+            # torch.compile wraps the method of a class that it is given, if it has code.
+            tap.__code__ = original.__code__
         self._own = vars(self._owner).get(_CALL)
-        original = getattr(self._owner, _CALL)
-        self._tap = _native.tap(original, None, self._after)
-        # torch.compile wraps the method of a class that it is given, if it has code.
-        self._tap.__code__ = original.__code__
-        setattr(self._owner, _CALL, self._tap)
+        setattr(self._owner, _CALL, tap)
+        self._tap = tap
 
     def take_away(self) -> None:
         """Ends it. Where somebody has taken the tap for the method by now, it stays there and is none any more."""

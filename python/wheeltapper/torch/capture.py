@@ -73,6 +73,7 @@ class TorchCapture:
         if session is None:
             return
         self._record_evaluation(session)
+        self.activations.report_opaque(session)
         if self.rounds.open:
             session.finish_step(_session.TRAIN)
 
@@ -266,15 +267,18 @@ class TorchCapture:
 
     # --- taps ---
 
-    def after_optimizer_init(self, _none: Any, optimizer: Optimizer, *_args: Any, **_kwargs: Any) -> None:
-        """An optimizer was constructed: what is called from now on may be training.
+    def before_optimizer_init(self, _optimizer: Optimizer, *_args: Any, **_kwargs: Any) -> None:
+        """An optimizer is being constructed.
 
-        Not earlier: the constructor imports torch's compiler, which keeps the method by which modules
-        are called, and compares with it ever after.
+        The first one imports torch's compiler, which keeps the method by which modules are called and
+        compares with it ever after: no tap may be there.
         """
+        self.activations.arm(False)
+
+    def after_optimizer_init(self, _none: Any, optimizer: Optimizer, *_args: Any, **_kwargs: Any) -> None:
+        """An optimizer was constructed: what is called from now on may be training."""
         self.optimizers.add(optimizer)
-        if self._session is None and _session.under_watcher():
-            self.activations.arm(True)
+        self.activations.arm(_session.under_watcher() if self._session is None else self._session.armed)
 
     def on_compile(self) -> None:
         """Something is being compiled; nothing has been traced yet."""
@@ -286,7 +290,7 @@ class TorchCapture:
         session = self.session()
         if session is None:
             return
-        session.backward_seen = True
+        session.backward_seen = session.backward_ever = True
         session.native.set_phase(_session.PHASE_BACKWARD)
         seeded = grad_tensors is not None or kwargs.get("grad_variables") is not None
         self.losses.add_backward(tensors, seeded=seeded)

@@ -1,8 +1,9 @@
 """What stands around everything of ours that torch calls while a job trains.
 
-No exception of ours gets out, and nobody who looks on sees us: torch.compile neither traces our
-functions nor breaks its graph at them, and modes of the job (a `TorchDispatchMode` that counts
-operators, say) and its profiler do not meet the operators that we use.
+No exception of ours gets out, torch.compile neither traces our functions nor breaks its graph at
+them, and modes of the job (a `TorchDispatchMode` that counts operators, say) and its profiler do not
+meet the operators that we use. Who profiles Python itself (cProfile, `profile(with_stack=True)`) sees
+our functions: their time is real.
 """
 
 from __future__ import annotations
@@ -49,10 +50,12 @@ def _is_watched() -> bool:
 @contextlib.contextmanager
 def _unseen() -> Iterator[None]:
     profiled = torch.autograd._profiler_enabled()
-    modes = [_pop_mode() for _ in range(_len_torch_dispatch_stack())]
-    if profiled:
-        torch.autograd._enable_record_function(False)
+    modes: list[Any] = []
     try:
+        while _len_torch_dispatch_stack() > 0:
+            modes.append(_pop_mode())
+        if profiled:
+            torch.autograd._enable_record_function(False)
         with torch._C.DisableTorchFunction():
             yield
     finally:

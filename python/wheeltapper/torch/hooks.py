@@ -32,6 +32,8 @@ def install() -> None:
     if _INSTALLED:
         return
     capture = CAPTURE
+    # Nobody closes the step that is armed then.
+    FUSE.on_blown.append(lambda _text: capture.activations.arm(False))
     _INSTALLED.append(register_optimizer_step_pre_hook(guarded(capture.before_step)))
     _INSTALLED.append(register_optimizer_step_post_hook(guarded(capture.after_step)))
     registry = capture.registry
@@ -50,7 +52,12 @@ def _tap(owner: Any, name: str, *, before: Any = None, after: Any = None) -> Non
 
 def _install_taps(capture: TorchCapture) -> None:
     _tap(torch.autograd, "backward", before=guarded(capture.before_backward))
-    _tap(Optimizer, "__init__", after=guarded(capture.after_optimizer_init))
+    _tap(
+        Optimizer,
+        "__init__",
+        before=guarded(capture.before_optimizer_init),
+        after=guarded(capture.after_optimizer_init),
+    )
     watch = guarded(lambda _none, self, *_a, **_k: capture.loss_modules.add(self))
     _tap(torch.nn.modules.loss._Loss, "__init__", after=watch)
     # Module.compile keeps the method that it finds.

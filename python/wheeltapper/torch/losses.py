@@ -8,6 +8,7 @@ training goes on.
 from __future__ import annotations
 
 import contextlib
+import gc
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,6 @@ class LossModules:
         self._hook = LossHook(book)
         self._on_call = on_call
         self._calls = ModuleCalls(_Loss, self._called)
-        self._known: weakref.WeakSet[nn.Module] = weakref.WeakSet()
         self._compiled = False
 
     def begin(self) -> None:
@@ -142,21 +142,23 @@ class LossModules:
 
     def add(self, module: Any) -> None:
         """Watches one loss module, once. Anything else is left alone."""
-        if not isinstance(module, nn.Module):
-            return
-        self._known.add(module)
-        if self._compiled or not isinstance(module, _Loss):
+        if isinstance(module, nn.Module) and (self._compiled or not isinstance(module, _Loss)):
             self._add_hook(module)
 
     def on_compile(self) -> None:
         """Something is being compiled: hooks take over."""
+        if self._compiled:
+            return
         self._compiled = True
         self._calls.take_away()
-        for module in list(self._known):
-            self._add_hook(module)
+        # By type: isinstance would ask weak proxies whose object is gone.
+        for each in gc.get_objects():
+            if issubclass(type(each), _Loss):
+                self._add_hook(each)
 
     def _add_hook(self, module: nn.Module) -> None:
-        if not any(isinstance(hook, LossHook) for hook in module._forward_hooks.values()):
+        hooks = vars(module).get("_forward_hooks")  # None: one that is only being made
+        if hooks is not None and not any(isinstance(hook, LossHook) for hook in hooks.values()):
             module.register_forward_hook(self._hook)
 
     def _called(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:

@@ -25,9 +25,17 @@ def shape_of(tensor: torch.Tensor) -> tuple[int, ...]:
         return ()
 
 
-def is_transformed(value: torch.Tensor) -> bool:
-    """True inside vmap, grad and their like, where a tensor has no elements to read."""
-    return bool(is_functorch_wrapped_tensor(value))
+def is_opaque(value: torch.Tensor) -> bool:
+    """True for a tensor without elements to read.
+
+    Inside vmap, grad and their like it stands for many, or for one that is still being
+    differentiated; with a dispatch of its own it is a wrapper, or stands for one (FakeTensor). A
+    DTensor is none: its local shard can be read.
+    """
+    if type(value) in PLAIN_TYPES:
+        return bool(is_functorch_wrapped_tensor(value))
+    wrapper = type(value).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
+    return wrapper and getattr(value, "_local_tensor", None) is None
 
 
 def plain(value: Any) -> torch.Tensor | None:
@@ -35,16 +43,14 @@ def plain(value: Any) -> torch.Tensor | None:
 
     A DTensor gives its local shard; a sparse tensor the values that it stores, coalesced, so that
     counts are over these; a conjugated or negated view is resolved. Tensors on other devices are
-    not read: that would wait for the device. Inside vmap and its like a tensor stands for many, or for
-    one that is still being differentiated.
+    not read: that would wait for the device.
     """
     if not isinstance(value, torch.Tensor):
         return None
     local = getattr(value, "_local_tensor", None)
     if local is not None:
         return plain(local)
-    # With a dispatch of its own a tensor is a wrapper, or stands for one (FakeTensor): it has no elements itself.
-    if type(value).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__ or is_transformed(value):
+    if is_opaque(value):
         return None
     value = value.detach()
     if value.device.type != "cpu" or value.is_quantized:
