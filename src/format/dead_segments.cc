@@ -1,6 +1,7 @@
 // Rings of ranks that were killed together with their watcher: their last steps would stay in them,
 // and shared memory be held until the machine restarts, for nobody recovers a run that nobody asks
 // for any more.
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -32,6 +33,7 @@ struct DeadSegment {
   std::string run_dir;  // empty where page 0 does not say
   uint64_t run_id = 0;
   uint64_t run_device = 0;
+  std::array<uint64_t, 2> folder_inodes{};
   Rank rank;
   TimeNs heartbeat_ns = 0;
 };
@@ -54,6 +56,7 @@ std::optional<DeadSegment> LookAt(const std::string& path) {
                      .run_dir = std::string(page.run_dir, length),
                      .run_id = page.run_id,
                      .run_device = page.run_device,
+                     .folder_inodes = page.folder_inodes,
                      .rank = Rank{page.rank},
                      .heartbeat_ns = page.heartbeat_ns.load(std::memory_order_relaxed)};
 }
@@ -62,30 +65,24 @@ enum class Home : uint8_t { kThere, kGone, kMissing };
 
 std::string FolderOf(const std::string& path) { return path.substr(0, path.find_last_of('/')); }
 
-// The nearest folder above the run that is there. Empty when that cannot be said, or is the root:
-// a root is there in every container, and says nothing of what lay below another one's.
-std::string NearestFolder(const std::string& run_dir) {
+// Whether `folder` is the very one that page 0 knows by its disk and number. A mount point whose
+// disk is not mounted lies on another disk, and another container may have a folder of its own
+// there. A root is there in every container, and says nothing of what lay below another one's.
+bool IsThat(const std::string& folder, uint64_t device, uint64_t inode) {
   struct stat info{};
-  for (std::string folder = FolderOf(run_dir); !folder.empty(); folder = FolderOf(folder)) {
-    if (stat(folder.c_str(), &info) == 0) {
-      return S_ISDIR(info.st_mode) ? folder : "";
-    }
-    if (errno != ENOENT) {
-      return "";
-    }
-  }
-  return "";
+  return !folder.empty() && inode != 0 && stat(folder.c_str(), &info) == 0 &&
+         S_ISDIR(info.st_mode) && info.st_dev == device && info.st_ino == inode;
 }
 
-// Whether the run would be seen if it were still there: the disk that it lay on is. A mount point
-// whose disk is not mounted lies on another one.
+// Whether the run would be seen if it were still there: the folder that held it is, or that one is
+// gone too, and the one above it is there.
 bool IsInReach(const DeadSegment& dead) {
-  const std::string folder = NearestFolder(dead.run_dir);
+  const std::string folder = FolderOf(dead.run_dir);
   struct stat info{};
-  if (folder.empty() || stat(folder.c_str(), &info) != 0) {
-    return false;
+  if (stat(folder.c_str(), &info) != 0 && errno == ENOENT) {
+    return IsThat(FolderOf(folder), dead.run_device, dead.folder_inodes[1]);
   }
-  return dead.run_device == 0 ? folder == FolderOf(dead.run_dir) : info.st_dev == dead.run_device;
+  return IsThat(folder, dead.run_device, dead.folder_inodes[0]);
 }
 
 Home HomeOf(const DeadSegment& dead) {
@@ -170,6 +167,8 @@ class DeadSegmentSearch {
       } else if (done->ranks_recovered > 0) {
         report_.recovered.push_back(run_dir);
       }
+      // Somebody looked at one just then, or brings it in.
+      report_.again = report_.again || (done.ok() && done->ranks_alive > 0);
     }
     return std::move(report_);
   }

@@ -64,6 +64,15 @@ Result<uint8_t*> MapSegment(const FileDescriptor& file, uint64_t journal_bytes, 
   return base;
 }
 
+// All zero when there is nothing.
+struct stat StatOf(const std::string& path) {
+  struct stat info{};
+  if (stat(path.c_str(), &info) != 0) {
+    info = {};
+  }
+  return info;
+}
+
 void InitialisePage(RankPage* page, const SegmentOptions& options, uint64_t journal_bytes,
                     uint64_t blob_bytes) {
   page->version = kFormatVersion;
@@ -77,8 +86,9 @@ void InitialisePage(RankPage* page, const SegmentOptions& options, uint64_t jour
   page->heartbeat_ns.store(SystemClock().MonotonicNs(), std::memory_order_relaxed);
   if (options.run_dir.size() < sizeof(page->run_dir)) {
     std::copy(options.run_dir.begin(), options.run_dir.end(), page->run_dir);
-    struct stat info{};
-    page->run_device = stat(options.run_dir.c_str(), &info) == 0 ? info.st_dev : 0;
+    page->run_device = StatOf(options.run_dir).st_dev;
+    page->folder_inodes = {StatOf(options.run_dir + "/..").st_ino,
+                           StatOf(options.run_dir + "/../..").st_ino};
   }
   page->magic = kRankPageMagic;
 }

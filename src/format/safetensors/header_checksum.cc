@@ -48,7 +48,7 @@ Status CheckHeader(ByteSpan file) {
   const std::string_view header = AsText(file.first(reader.offset() + json_bytes));
   const std::optional<size_t> digits = FindDigits(header);
   if (!digits) {
-    return header.find(Member(kWriterKey, kWriter)) == std::string_view::npos
+    return header.find(Member(kWriterKey, "")) == std::string_view::npos
                ? Status()
                : DataLossError("checking a blob's header: its checksum is missing");
   }

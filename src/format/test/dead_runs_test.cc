@@ -57,13 +57,13 @@ class DeadRunsTest : public testing::Test {
   }
   [[nodiscard]] std::string InRun() const { return SegmentPathInRun(run_, Rank{0}, 1); }
   void Leave(const std::string& path) const { LeaveSegment(path, run_, clock_, run_id_); }
-  // Another disk than that which page 0 names at first.
-  void PutDevice(uint64_t device) const {
+  // Another disk or folder than those which page 0 names at first.
+  void Put(size_t offset, uint64_t value) const {
     const FileDescriptor segment = OpenFile(segment_, O_RDWR).value();
-    ASSERT_TRUE(WriteAt(segment, offsetof(RankPage, run_device),
-                        {reinterpret_cast<const uint8_t*>(&device), sizeof(device)})
-                    .ok());
+    ASSERT_TRUE(
+        WriteAt(segment, offset, {reinterpret_cast<const uint8_t*>(&value), sizeof(value)}).ok());
   }
+  void PutDevice(uint64_t device) const { Put(offsetof(RankPage, run_device), device); }
   // The next run in the same folder, with shared memory of this test's own.
   [[nodiscard]] DeadRunsReport Next() const { return RecoverDeadRuns(storage_, clock_, memory_); }
   // The same with the memory of the machine.
@@ -112,19 +112,26 @@ TEST_F(DeadRunsTest, MemoryOfARunThatIsOnlyOutOfReachIsKept) {
     EXPECT_EQ(report.missing[0].run_dir, run_) << why;
     EXPECT_TRUE(PathExists(segment_)) << why;
   };
-  ASSERT_TRUE(RenameFile(storage_, folder_.file("aside")).ok());
+  const std::string aside = folder_.file("aside");
+  ASSERT_TRUE(RenameFile(storage_, aside).ok());
   ASSERT_TRUE(WriteFileAtomically(storage_, "").ok());
   expect_kept("the folder of runs is a file");
   ASSERT_TRUE(RemoveFile(storage_).ok());
+  ASSERT_TRUE(MakeDirectories(storage_).ok());
+  expect_kept("another container has a folder of runs there");
+  std::filesystem::remove_all(storage_);
+  ASSERT_TRUE(RenameFile(aside, storage_).ok());
+  std::filesystem::remove_all(run_);
   ASSERT_TRUE(MakeDirectories(run_).ok());
   expect_kept("the run is an empty mount point itself");
   std::filesystem::remove_all(run_);
   PutDevice(kOtherDevice);
   expect_kept("the folder of runs is an empty mount point");
-  std::filesystem::remove_all(storage_);
-  expect_kept("the mount point is gone too");
   PutDevice(0);
   expect_kept("nobody knows which disk it lay on");
+  std::filesystem::remove_all(storage_);
+  PutDevice(kOtherDevice);
+  expect_kept("the mount point is gone too");
 }
 
 TEST_F(DeadRunsTest, MemoryIsGivenBackAlsoWhenTheWholeFolderOfRunsIsDeleted) {
@@ -136,10 +143,11 @@ TEST_F(DeadRunsTest, MemoryIsGivenBackAlsoWhenTheWholeFolderOfRunsIsDeleted) {
 }
 
 TEST_F(DeadRunsTest, OfAnotherContainersPathTheRootSaysNothing) {
-  LeaveSegment(segment_, "/wheeltapper-test-no-such-folder/runs/run", clock_);
+  LeaveSegment(segment_, "/wheeltapper-test-no-such-folder/run", clock_);
   struct stat root{};
   ASSERT_EQ(stat("/", &root), 0);
   PutDevice(root.st_dev);
+  Put(offsetof(RankPage, folder_inodes) + sizeof(uint64_t), root.st_ino);
   clock_.Advance(2 * kForgottenNs);
   EXPECT_THAT(Elsewhere().missing, testing::SizeIs(1));
   EXPECT_TRUE(PathExists(segment_));

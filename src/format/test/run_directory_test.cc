@@ -190,6 +190,8 @@ TEST(RunDirectoryTest, ALastLineThatWasBeingWrittenIsNoDamage) {
   }
 }
 
+constexpr int kSandboxRefused = 77;
+
 // As on a file system that has no locks.
 void ForbidFlock() {
   std::array<sock_filter, 4> code = {{
@@ -201,7 +203,7 @@ void ForbidFlock() {
   sock_fprog program = {.len = code.size(), .filter = code.data()};
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) != 0) {
-    _exit(1);
+    _exit(kSandboxRefused);
   }
 }
 
@@ -218,6 +220,9 @@ TEST(RunDirectoryTest, ATornLineIsCutAlsoWhereTheFileSystemHasNoLocks) {
   }
   int state = 0;
   waitpid(child, &state, 0);
+  if (WIFEXITED(state) && WEXITSTATUS(state) == kSandboxRefused) {
+    GTEST_SKIP() << "seccomp filters are refused here";
+  }
   EXPECT_EQ(state, 0);
   EXPECT_EQ(*ReadWholeFile(FindingsPath(folder.path()), 100), "{}\n");
 }

@@ -4,6 +4,7 @@
 // what the drain had not written yet.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -60,13 +61,15 @@ struct RankPage {
   // Where its run is, or was; ends with a 0. Empty: the path is longer, or the writer older.
   char run_dir[2048];   // NOLINT(*-avoid-c-arrays): shared memory
   uint64_t run_device;  // st_dev of that folder; 0: unknown
+  // st_ino of the folder that holds the run, and of the one above it; 0: unknown.
+  std::array<uint64_t, 2> folder_inodes;
 };
 static_assert(sizeof(RankPage) <= 4096);
 // As docs/format/journal.md says.
 static_assert(offsetof(RankPage, pid) == 48 && offsetof(RankPage, heartbeat_ns) == 72 &&
               offsetof(RankPage, gaps) == 96 && offsetof(RankPage, journal) == 128 &&
               offsetof(RankPage, blob) == 256 && offsetof(RankPage, run_dir) == 384 &&
-              offsetof(RankPage, run_device) == 2432);
+              offsetof(RankPage, run_device) == 2432 && offsetof(RankPage, folder_inodes) == 2440);
 inline constexpr uint64_t kRankPageMagic = 0x3147414E4B5457ULL;
 
 // A single-producer single-consumer byte ring whose memory is mapped twice in a row, so that every

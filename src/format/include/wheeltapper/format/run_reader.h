@@ -105,9 +105,10 @@ struct DeadRunsReport {
 // So long a job that died is left to its own watcher.
 inline constexpr TimeNs kSettledNs = TimeNs{60} * 1'000'000'000;
 // A run that is not where it was may have been moved, and be recovered there: its segments have
-// this long since their last heartbeat. It is gone only where the nearest folder above it that is
-// there, other than the root, is on the same disk: a container without the volume and a disk that
-// is not mounted look much the same.
+// this long since their last heartbeat. It is gone only where the folder that held it is there, or,
+// where that is gone too, the one above it, by its disk and its number: a container without the
+// volume, another one with a folder of its own there, and a disk that is not mounted look much the
+// same.
 inline constexpr TimeNs kForgottenNs = TimeNs{24} * 3600 * 1'000'000'000;
 // Looks for dead segments in `segment_folder`, and in the runs in `storage`, the absolute path of a
 // folder that holds runs; runs elsewhere are others' business.
