@@ -104,8 +104,13 @@ int FindingsVerb(const Arguments& arguments) {
   } else if (findings->empty()) {
     Say("no findings in " + *run);
   }
+  // One that goes on as part of another is told there, if that is told.
+  const auto is_told = [&](const std::string& id) {
+    return std::any_of(findings->begin(), findings->end(),
+                       [&](const rules::Finding& other) { return other.id == id; });
+  };
   for (const rules::Finding& finding : *findings) {
-    if (!arguments.json && !finding.part_of) {
+    if (!arguments.json && !(finding.part_of && is_told(*finding.part_of))) {
       Print(RenderFinding(finding, ColoursOn(STDOUT_FILENO)));
     }
   }

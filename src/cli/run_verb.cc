@@ -288,7 +288,8 @@ int Watch(const Arguments& arguments, const Config& config, const std::string& r
   (*watcher)->Finish(StateOf(exit), exit.exit_code, exit.stop_reason);
   late_job.Set(nullptr);
   if (!arguments.quiet) {
-    Say(fmt::format("{}: {}", HowItEnded(exit), (*watcher)->Summary(elapsed)));
+    // The reason may hold names from the job.
+    Say(fmt::format("{}: {}", Printable(HowItEnded(exit)), (*watcher)->Summary(elapsed)));
   }
   if (!arguments.no_report) {
     LeaveReport(run_dir, arguments.quiet);

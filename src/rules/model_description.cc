@@ -166,4 +166,10 @@ bool ModelDescription::RequiresGrad(std::string_view parameter) const {
   return found == parameters_.end() || found->second.requires_grad;
 }
 
+bool ModelDescription::EveryTrained(const std::function<bool(const std::string&)>& holds) const {
+  return std::all_of(parameters_.begin(), parameters_.end(), [&](const auto& parameter) {
+    return !parameter.second.requires_grad || holds(parameter.first);
+  });
+}
+
 }  // namespace wheeltapper::rules

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -38,6 +39,8 @@ class ModelDescription {
   [[nodiscard]] const ModuleDescription* LastWithParametersBefore(std::string_view path) const;
   // False when the description says so; true when it says nothing.
   [[nodiscard]] bool RequiresGrad(std::string_view parameter) const;
+  // Whether `holds` of every described parameter that requires a gradient.
+  [[nodiscard]] bool EveryTrained(const std::function<bool(const std::string&)>& holds) const;
   // How many optimizers step, each over parameters that no other one has.
   [[nodiscard]] size_t optimizers() const { return optimizers_; }
   // Whether two of them train models that have no parameter in common.

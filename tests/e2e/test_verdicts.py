@@ -373,3 +373,19 @@ def test_a_sandbox_that_is_not_whole_is_told_by_show(trained: Callable[..., Run]
     (copy / "rules.json").write_text(json.dumps(states))
     text = program("show", str(copy), cwd=tmp_path).out
     assert "mine runs in a sandbox that is not whole: this kernel has no Landlock" in text
+
+
+def test_names_of_the_job_do_not_drive_the_terminal_when_it_is_stopped(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import time, wheeltapper\n"
+        "for step in range(1000):\n"
+        "    wheeltapper.log({'\\x1b]0;owned\\x07loss': 1.0 if step < 5 else float('nan')})\n"
+        "    wheeltapper.step()\n"
+        "    time.sleep(0.01)\n"
+    )
+    outcome = program("run", "--stop-on", "nonfinite", "--", sys.executable, str(script), cwd=tmp_path)
+    assert outcome.code == 4, outcome
+    assert "stopped by rule nonfinite" in outcome.err
+    assert "owned" in outcome.err
+    assert "\x1b" not in outcome.err

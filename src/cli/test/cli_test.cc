@@ -1,6 +1,7 @@
 // The parts of the command line that need no run; tests/e2e drives the program itself.
 #include <limits>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -197,6 +198,33 @@ TEST(MainTest, FindingsOfARuleAreAlsoThoseThatTellWhatItSaw) {
   EXPECT_EQ(listed({"--rule", "my_own_rule", "--severity", "error"}), 0) << "a warning there";
   EXPECT_EQ(listed({"--rule", "nonfinite"}), 0);
   EXPECT_EQ(Main({"findings", scratch.file("a"), "--rule", "my_other_rule"}), kExitUsage);
+}
+
+TEST(MainTest, AFindingThatGoesOnAsPartOfAnotherIsPrintedWhereThatOneIsNot) {
+  const ScratchFolder scratch;
+  MakeRun(scratch.path(), "a", 100);
+  rules::Finding whole;
+  whole.id = "exploding_tensor-1";
+  whole.rule = "exploding_tensor";
+  whole.message = "conv1 explodes";
+  rules::Finding part;
+  part.id = "my_own_rule-1";
+  part.rule = "my_own_rule";
+  part.message = "it is too large";
+  part.part_of = whole.id;
+  const auto log = rules::MakeFindingsLog(scratch.file("a"));
+  log->Opened(whole);
+  log->Opened(part);
+  const auto printed = [&](const std::vector<std::string>& flags) {
+    std::vector<std::string> words = {"findings", scratch.file("a")};
+    words.insert(words.end(), flags.begin(), flags.end());
+    testing::internal::CaptureStdout();
+    (void)Main(words);
+    return testing::internal::GetCapturedStdout();
+  };
+  EXPECT_THAT(printed({}), testing::HasSubstr("conv1 explodes"));
+  EXPECT_THAT(printed({}), testing::Not(testing::HasSubstr("it is too large")));
+  EXPECT_THAT(printed({"--rule", "my_own_rule"}), testing::HasSubstr("it is too large"));
 }
 
 TEST(MainTest, ExportTellsInJsonWhatItWrote) {

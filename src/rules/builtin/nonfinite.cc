@@ -116,8 +116,7 @@ class Nonfinite final : public Rule {
     Collect(batch, context.names());
     growth_.Add(batch, context.names());
     Remember(batch, context.names());
-    // What is logged between two steps waits for the next step, whose tensors may show the origin.
-    if (!batch.is_step) {
+    if (!Closes(batch)) {
       return {};
     }
     if (hits_.empty()) {
@@ -135,6 +134,17 @@ class Nonfinite final : public Rule {
   }
 
  private:
+  // What is logged between two steps waits for the next step, whose tensors may show the origin. A
+  // job that only logs has no such step: there the next number that is logged says that it is over.
+  bool Closes(const format::StepBatch& batch) {
+    const int64_t step = batch.key.step.value;
+    const bool closes = batch.is_step || step > last_closed_ + 1;
+    if (closes) {
+      last_closed_ = batch.is_step ? step : step - 1;
+    }
+    return closes;
+  }
+
   [[nodiscard]] bool Chosen(const format::NameInfo& info) const {
     return choice_->empty() || choice_->Has(info);
   }
@@ -366,6 +376,7 @@ class Nonfinite final : public Rule {
   ModelDescription model_;
   GrowthTracker growth_;
   std::vector<Hit> hits_;
+  int64_t last_closed_ = -1;  // the newest step that is over
   // The newest steps at which something was captured, or captured and finite.
   int64_t tensors_step_ = kNever;
   int64_t outputs_step_ = kNever;

@@ -103,6 +103,7 @@ class OptimizerNoOp final : public Rule {
     found_.clear();
     moved_now_ = false;
     unsure_now_ = false;
+    judged_now_.clear();
     for (const format::StatsRow& row : batch.stats) {
       if (roles_.Of(context.names(), row.name).kind == TensorKind::kGradient) {
         judged = true;
@@ -110,6 +111,7 @@ class OptimizerNoOp final : public Rule {
       }
     }
     if (judged) {
+      whole_model_now_ = !moved_now_ && !unsure_now_ && !found_.empty() && SeesAll(context.names());
       Report(batch.key, context);
     }
     JudgeGradients(batch, context);
@@ -164,13 +166,21 @@ class OptimizerNoOp final : public Rule {
   // kIdle: at rest, though its gradient should have moved it. kResting: at rest without one.
   enum class Verdict { kMoved, kIdle, kResting, kUnknown };
 
+  // Whether every parameter was looked at: by its gradient, or, where it has none, by its weight.
+  // Others may train unseen, where a part of the model is captured.
+  [[nodiscard]] bool SeesAll(const format::NameTable& names) const {
+    return model_.EveryTrained([&](const std::string& parameter) {
+      return judged_now_.contains(parameter) || index_.Find(names, parameter) != nullptr;
+    });
+  }
+
   // What Judge has found at this step, and which causes are clear. Where nothing moves, and that is
   // known of every parameter, the model does not learn for this reason.
   void Report(const format::StepKey& key, RuleContext& context) {
     std::set<std::string> reported;
     for (Observation& observation : found_) {
       reported.insert(observation.cause_key);
-      observation.whole_model = !moved_now_ && !unsure_now_;
+      observation.whole_model = whole_model_now_;
       if (observation.cause_key == kNeverStepped && any_moved_) {
         observation.severity = Severity::kWarning;  // a stage of the training may come later still
       }
@@ -189,6 +199,7 @@ class OptimizerNoOp final : public Rule {
     if (!model_.RequiresGrad(parameter)) {
       return;
     }
+    judged_now_.insert(parameter);
     Track& track = tracks_[gradient.name];
     const format::StatsRow* weight = index_.Find(names, parameter);
     const Verdict verdict = VerdictOn(parameter, weight, names, &track);
@@ -370,6 +381,8 @@ class OptimizerNoOp final : public Rule {
   std::unordered_map<format::NameId, Track> tracks_;
   bool moved_now_ = false;                      // a parameter, at this batch
   bool unsure_now_ = false;                     // of a parameter, whether it moved
+  std::set<std::string> judged_now_;            // parameters with a gradient, at this batch
+  bool whole_model_now_ = false;                // what is found holds of every parameter
   bool any_moved_ = false;                      // so it did once: some optimizer trains
   std::vector<Observation> found_;              // at this batch
   std::map<format::NameId, Observation> held_;  // by gradient: what a late start may still undo

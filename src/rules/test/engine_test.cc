@@ -317,6 +317,22 @@ TEST(RuleEngineTest, AFindingAboutOneTensorExplainsNothingElsewhere) {
                                                    "loss_not_decreasing"));
 }
 
+TEST(RuleEngineTest, AFlatLossIsItsOwnFindingWhereOnlyAPartOfTheModelIsCaptured) {
+  RunBuilder run;  // the head was left out of the optimizer, and nobody sees the body
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["body.weight"]})");
+  run.Between(0).Meta(
+      R"({"kind":"model","modules":[],"parameters":[{"name":"body.weight"},{"name":"head.bias"}]})");
+  for (int64_t step = 0; step < 200; ++step) {
+    run.Step(step).Scalar("loss/ce", 2.3).Weight("head.bias", NormalStats(0, 1));
+    run.Stats("gradient/head.bias", NormalStats(0, 1 + 0.01 * static_cast<double>(step)));
+  }
+  std::vector<std::string> rules;
+  for (const Finding& finding : FindingsOf(run)) {
+    rules.push_back(finding.rule);
+  }
+  EXPECT_THAT(rules, testing::UnorderedElementsAre("optimizer_no_op", "loss_not_decreasing"));
+}
+
 TEST(RuleEngineTest, AFlatLossIsItsOwnFindingWhereNobodyKnowsWhetherTheRestMoves) {
   RunBuilder run;  // no weights, and a bias that was left out of the optimizer
   run.Between(0).Meta(R"({"kind":"optimizer","parameters":["body.weight"]})");
