@@ -1,8 +1,7 @@
 """What people do to models beside training them comes out the same with and without Wheeltapper."""
 
+import re
 import textwrap
-
-import pytest
 
 TRAINED = """
 import copy, pickle, torch
@@ -22,7 +21,7 @@ def train():
 train()
 """
 
-# Each runs while the open step is armed.
+# Each runs while the open step is armed; what compiles comes last, for it ends the watching of modules.
 TRANSFORMS = {
     "script": "print(torch.jit.script(model).code, torch.jit.script(model)(x).sum().item().hex())",
     "trace": "print(torch.jit.trace(model, x).graph, torch.jit.trace(model, x)(x).sum().item().hex())",
@@ -47,14 +46,20 @@ TRANSFORMS = {
 }
 
 
-@pytest.mark.parametrize("name", TRANSFORMS)
-def test_a_transformed_model_is_the_same(script, name):
-    text = TRAINED + textwrap.dedent(TRANSFORMS[name]).strip() + "\ntrain()\n"
+def script_of(parts):
+    """One script of all parts, with a training step behind each: a process takes seconds to import torch."""
+    return TRAINED + "".join(
+        f"print({name!r})\n{textwrap.dedent(code).strip()}\ntrain()\n" for name, code in parts.items()
+    )
+
+
+def test_transformed_models_are_the_same(script):
+    text = script_of(TRANSFORMS)
     plain = script.run(text, attached=False)
     attached = script.run(text)
-    assert attached.stdout == plain.stdout
+    assert attached.stdout.splitlines() == plain.stdout.splitlines()
     assert attached.stderr == plain.stderr
-    assert script.trial().steps() == [0, 1]
+    assert script.trial().steps() == list(range(1 + len(TRANSFORMS)))
 
 
 # Who looks on at training, without Wheeltapper's own operators among what is seen.
@@ -87,10 +92,10 @@ ONLOOKERS = {
     "fake tensors": """
         from torch._subclasses.fake_tensor import FakeTensorMode
         with FakeTensorMode():
-            model = nn.Linear(8, 3)
-            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-            criterion(model(torch.randn(4, 8)), torch.tensor([0, 1, 2, 0])).backward()
-            optimizer.step()""",
+            fake = nn.Linear(8, 3)
+            stepper = torch.optim.SGD(fake.parameters(), lr=0.1)
+            criterion(fake(torch.randn(4, 8)), torch.tensor([0, 1, 2, 0])).backward()
+            stepper.step()""",
     "compiled step": """
         from torch._dynamo.utils import counters
         step = torch.compile(optimizer.step, backend="eager")
@@ -99,16 +104,17 @@ ONLOOKERS = {
             step()
         print(model[0].weight.sum().item().hex(), dict(counters["graph_break"]))""",
 }
-# What torch says there holds the time of day.
-DATED = {"profiler", "compiled step"}
 
 
-@pytest.mark.parametrize("name", ONLOOKERS)
-def test_an_onlooker_sees_the_same(script, name):
-    text = TRAINED + textwrap.dedent(ONLOOKERS[name]).strip() + "\n"
+def test_onlookers_see_the_same(script):
+    text = script_of(ONLOOKERS)
     plain = script.run(text, attached=False)
     attached = script.run(text)
-    assert attached.stdout == plain.stdout
-    if name not in DATED:
-        assert attached.stderr == plain.stderr
-    assert 0 in script.trial().steps()
+    assert attached.stdout.splitlines() == plain.stdout.splitlines()
+    assert undated(attached.stderr) == undated(plain.stderr)
+    assert len(script.trial().steps()) >= 1 + len(ONLOOKERS)
+
+
+def undated(stderr):
+    """Without numbers: torch's profiler and compiler say the time of day and the process."""
+    return re.sub(rb"\d+", b"", stderr)
