@@ -63,10 +63,10 @@ bool IncidentBook::Incident::ReachesWholeModel() const {
 
 bool IncidentBook::Incident::Reaches(const std::set<std::string>& place) const {
   return std::any_of(ranks.begin(), ranks.end(), [&](const auto& entry) {
-    const auto& [rank, state] = entry;
-    return state.open && std::any_of(place.begin(), place.end(), [&](const std::string& name) {
-             return reach.at(rank).subjects.contains(name);
-           });
+    const auto seen = [&](const std::string& name) {
+      return reach.at(entry.first).subjects.contains(name);
+    };
+    return entry.second.open && std::any_of(place.begin(), place.end(), seen);
   });
 }
 
