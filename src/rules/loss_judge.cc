@@ -33,6 +33,21 @@ double ErrorOf(const LossTrack& track) {
              std::sqrt(static_cast<double>(kFlatWindow));
 }
 
+// A loss that jumps to a multiple of its first value at once started there: measured from the top
+// of the jump, coming back would look like learning.
+void AddStart(double value, LossTrack* track) {
+  if (track->start.size() == kStartValues) {
+    return;
+  }
+  track->start.push_back(value);
+  const double first = track->start.front();
+  if (track->start.size() == kStartValues &&
+      Median(track->start) > first + kBlowUp * std::abs(first)) {
+    track->jumped = true;
+    track->start.assign(kStartValues, first);
+  }
+}
+
 }  // namespace
 
 LossJudge::LossJudge(const Parameters& parameters)
@@ -46,9 +61,8 @@ void LossJudge::Add(const LossValue& loss, LossTrack* track) {
     track->first_step = loss.key.step.value;
   }
   ++track->count;
-  if (track->start.size() < kStartValues) {
-    track->start.push_back(loss.value);
-  }
+  track->peak = std::max(track->peak, loss.value);
+  AddStart(loss.value, track);
   track->values.Add(loss.value);
   track->steps.Add(static_cast<double>(loss.key.step.value));
   if (track->count < kStartValues + kFlatWindow) {

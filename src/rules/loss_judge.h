@@ -21,7 +21,9 @@ struct LossTrack {
   static constexpr size_t kRecoveryWindow = 15;
 
   std::string name;
-  std::vector<double> start;  // the first ten
+  std::vector<double> start;  // the first ten; the very first one as often, where the loss jumped
+  bool jumped = false;        // from its first value to a multiple of it at once
+  double peak = -std::numeric_limits<double>::infinity();
   Window values{kHistory};
   Window steps{kHistory};
   double best_median = std::numeric_limits<double>::infinity();

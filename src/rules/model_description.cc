@@ -105,7 +105,10 @@ void ModelDescription::AddMeta(const std::string& meta) {
     return;
   }
   const std::string kind = TextOf(json, "kind");
-  if (kind == "optimizer") {
+  if (kind == "hyperparameters") {
+    const auto size = json.find("world_size");
+    world_size_ = size != json.end() && size->is_number_integer() ? size->get<int64_t>() : 1;
+  } else if (kind == "optimizer") {
     AddOptimizer(TextsOf(json, "parameters"));
   } else if (kind == "idle_optimizer") {
     for (std::string& name : TextsOf(json, "parameters")) {

@@ -41,6 +41,8 @@ class ModelDescription {
   [[nodiscard]] bool RequiresGrad(std::string_view parameter) const;
   // Whether `holds` of every described parameter that requires a gradient.
   [[nodiscard]] bool EveryTrained(const std::function<bool(const std::string&)>& holds) const;
+  // Ranks that train together; 1 where nothing says so.
+  [[nodiscard]] int64_t world_size() const { return world_size_; }
   // How many optimizers step, each over parameters that no other one has.
   [[nodiscard]] size_t optimizers() const { return optimizers_; }
   // Whether two of them train models that have no parameter in common.
@@ -71,6 +73,7 @@ class ModelDescription {
   std::map<std::string, Parameter, std::less<>> parameters_;
   std::set<std::string, std::less<>> optimized_;
   size_t optimizers_ = 0;
+  int64_t world_size_ = 1;
   size_t models_ = 0;
   std::vector<std::set<size_t>> trained_;  // the models of each optimizer
   bool trains_apart_ = false;

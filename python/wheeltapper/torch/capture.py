@@ -155,6 +155,7 @@ class TorchCapture:
         session.meta(
             "hyperparameters",
             optimizer=type(optimizer).__name__,
+            world_size=_session.find_rank()[1],
             batch_size=self.data_wait.batch_size or None,
             torch_threads=torch.get_num_threads(),
             deterministic=torch.are_deterministic_algorithms_enabled(),

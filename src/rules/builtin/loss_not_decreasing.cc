@@ -180,8 +180,9 @@ class LossNotDecreasing final : public Rule {
     if (mode_) {
       return mode == *mode_;
     }
-    if (!compat_) {
-      return mode == Mode::kTrain || mode == Mode::kGlobal;
+    if (!compat_) {  // a validation loss that rises is overfit's, also where only its name says it
+                     // is one
+      return (mode == Mode::kTrain || mode == Mode::kGlobal) && !NamesValidation(loss.name);
     }
     // The first of eval, train, global that has a loss; a better one may turn up later.
     const auto preference = [](Mode m) {
@@ -203,8 +204,8 @@ class LossNotDecreasing final : public Rule {
       return;
     }
     track.last_flat_check = step;
-    // One that was called flat before the game began is no more so.
-    track.is_flat = !LeavesOutFlat() && judge_.Flat(track);
+    // One that was called flat before the game began is no more so, nor one that diverges.
+    track.is_flat = !LeavesOutFlat() && !track.diverged_since && judge_.Flat(track);
     if (track.is_flat) {
       track.was_flat = true;
       track.decreases = 0;
@@ -311,18 +312,28 @@ class LossNotDecreasing final : public Rule {
          .module = {},
          .key = loss.key,
          .message =
-             fmt::format("{} has not decreased: {} over the first {} values from step {}, "
-                         "at best {} since, after {} values up to step {}",
-                         loss.name, NumberForPeople(Median(track.start)), track.start.size(),
-                         track.first_step, NumberForPeople(track.best_median),
+             fmt::format("{} has not decreased: {}, at best {} since, after {} values up to "
+                         "step {}",
+                         loss.name, StartOf(track), NumberForPeople(track.best_median),
                          CountForPeople(static_cast<int64_t>(track.count)), loss.key.step.value),
-         .cause = "the model does not learn: learning rate far off, parameters missing from the "
-                  "optimizer, a dead layer, or labels that do not fit the inputs",
+         .cause = track.jumped
+                      ? "the first steps threw the model off: the learning rate is far too high"
+                      : "the model does not learn: learning rate far off, parameters missing from "
+                        "the optimizer, a dead layer, or labels that do not fit the inputs",
          .try_ =
              "overfit a single batch: if that fails too, the model or the optimizer is at fault",
          .evidence = {EvidenceOf(track)},
          .severity = Severity::kWarning,
          .since = Step{track.first_step}});
+  }
+
+  static std::string StartOf(const LossTrack& track) {
+    return track.jumped
+               ? fmt::format("{} at step {}, then up to {}", NumberForPeople(track.start.front()),
+                             track.first_step, NumberForPeople(track.peak))
+               : fmt::format("{} over the first {} values from step {}",
+                             NumberForPeople(Median(track.start)), track.start.size(),
+                             track.first_step);
   }
 
   static Evidence EvidenceOf(const LossTrack& track) {

@@ -264,6 +264,13 @@ class Nonfinite final : public Rule {
   }
 
   void ExplainByKind(const Hit& hit, Observation* observation) const {
+    if (hit.key.mode == Mode::kEval) {
+      observation->cause =
+          "it came up in evaluation, whose outputs are not captured: in the validation data, or in "
+          "what the model does to them";
+      observation->try_ = "look for NaN or infinity in the validation data";
+      return;
+    }
     const ModuleDescription* module = model_.Module(observation->module.value_or(""));
     const std::string type =
         module != nullptr && !module->type.empty() ? " (" + module->type + ")" : "";
@@ -284,6 +291,16 @@ class Nonfinite final : public Rule {
         ExplainLoss(hit.key.step.value, observation);
         return;
       case TensorKind::kGradient:
+        if (model_.world_size() > 1) {
+          observation->cause = fmt::format(
+              "the gradients of {} ranks are summed, and on rank {} the forward pass is finite: it "
+              "came from another rank's batch, or the backward pass overflowed",
+              model_.world_size(), hit.key.rank.value);
+          observation->try_ =
+              "compare the ranks' losses and outputs at that step, captured with --every 1; look "
+              "for NaN or infinity in their input data";
+          return;
+        }
         observation->cause =
             "the forward pass is finite: the backward pass divided by zero, took "
             "the gradient of sqrt or norm at 0, or overflowed";

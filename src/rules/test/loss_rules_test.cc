@@ -93,6 +93,40 @@ TEST(LossNotDecreasingTest, ReportsALossThatNeverFalls) {
   EXPECT_THAT(findings[0].message, HasSubstr("has not decreased"));
 }
 
+// From 1.085 to tens of thousands in the first steps, and slowly back.
+std::vector<double> ThrownOff(double floor) {
+  std::vector<double> values = {1.085, 19394, 41414, 30151};
+  while (values.size() < 300) {
+    values.push_back(floor + (values.back() - floor) * 0.9);
+  }
+  return values;
+}
+
+TEST(LossNotDecreasingTest, ReportsALossThatIsThrownOffAtOnceAndComesBackNoLower) {
+  RunBuilder run = LossEvery(1, ThrownOff(1.11));
+  const auto findings = FindingsOf(run, "loss_not_decreasing");
+  ASSERT_FALSE(findings.empty());
+  EXPECT_THAT(findings.back().message, HasSubstr("1.08 at step 0, then up to 4.14e+04"));
+  EXPECT_THAT(findings.back().cause.value_or(""), HasSubstr("learning rate"));
+  EXPECT_EQ(findings.back().state, FindingState::kOpen);
+}
+
+TEST(LossNotDecreasingTest, ALossThatIsThrownOffAndLearnsAfterAllIsNotCalledFlat) {
+  RunBuilder run = LossEvery(1, ThrownOff(0.1));
+  for (const Finding& finding : FindingsOf(run, "loss_not_decreasing")) {
+    EXPECT_THAT(finding.message, testing::Not(HasSubstr("has not decreased")));
+  }
+}
+
+TEST(LossNotDecreasingTest, LeavesARisingValidationLossToOverfit) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 300; ++step) {
+    const auto x = static_cast<double>(step);
+    run.Step(step).Scalar("loss/ce", 2.3 * std::exp2(-x / 40)).Scalar("val_loss", 0.7 + 0.01 * x);
+  }
+  EXPECT_TRUE(FindingsOf(run, "loss_not_decreasing").empty());
+}
+
 using testing::ElementsAre;
 
 TEST(LossNotDecreasingTest, AFlatLossIsOneFindingThatStaysOpen) {

@@ -112,6 +112,24 @@ TEST(NonfiniteTest, BlamesTheDataWhenTheInputIsBad) {
   EXPECT_THAT(*findings[0].cause, HasSubstr("input batch"));
 }
 
+TEST(NonfiniteTest, BlamesNoBackwardPassWhereGradientsOfManyRanksAreSummed) {
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"hyperparameters","world_size":2})");
+  run.Step(0).Stats("output/conv1", NormalStats(0, 1)).Stats("gradient/conv1.weight", NanStats(1));
+  const auto findings = FindingsOf(run, "nonfinite");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, HasSubstr("it came from another rank's batch, or"));
+}
+
+TEST(NonfiniteTest, SaysThatTheValueCameUpInEvaluation) {
+  RunBuilder run;
+  run.Step(0).Stats("output/conv1", NormalStats(0, 1));
+  run.Step(0, Mode::kEval).Scalar("loss/MSELoss", std::nan(""));
+  const auto findings = FindingsOf(run, "nonfinite");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, HasSubstr("it came up in evaluation"));
+}
+
 TEST(NonfiniteTest, ReportsWhatWasLoggedLastWhenNoStepFollows) {
   RunBuilder run;
   run.Step(0).Scalar("loss/ce", 1);
