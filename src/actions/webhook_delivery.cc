@@ -60,9 +60,16 @@ Status CheckUrl(const std::string& url) {
   return {};
 }
 
+struct AddressGuard {
+  bool allow_private;
+  bool refused = false;  // an address that was resolved
+};
+
 // Opens the socket only when the address that was resolved may be reached.
-curl_socket_t OpenGuarded(void* allow_private, curlsocktype /*purpose*/, curl_sockaddr* address) {
-  if (allow_private == nullptr && !IsPublicAddress(&address->addr)) {
+curl_socket_t OpenGuarded(void* guard_of, curlsocktype /*purpose*/, curl_sockaddr* address) {
+  auto* guard = static_cast<AddressGuard*>(guard_of);
+  if (!guard->allow_private && !IsPublicAddress(&address->addr)) {
+    guard->refused = true;
     return CURL_SOCKET_BAD;
   }
   return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
@@ -82,8 +89,9 @@ class WebhookDelivery final : public Delivery {
       return ResourceExhaustedError("posting the webhook: no curl handle");
     }
     const std::unique_ptr<curl_slist, ListDeleter> headers = Headers(message);
-    SetUp(handle.get(), headers.get(), message);
-    return Judge(curl_easy_perform(handle.get()), handle.get());
+    AddressGuard guard{.allow_private = options_.allow_private};
+    SetUp(handle.get(), headers.get(), message, &guard);
+    return Judge(curl_easy_perform(handle.get()), handle.get(), guard);
   }
 
  private:
@@ -99,7 +107,7 @@ class WebhookDelivery final : public Delivery {
     return std::unique_ptr<curl_slist, ListDeleter>(list);
   }
 
-  void SetUp(CURL* handle, curl_slist* headers, const Message& message) {
+  void SetUp(CURL* handle, curl_slist* headers, const Message& message, AddressGuard* guard) {
     curl_easy_setopt(handle, CURLOPT_URL, options_.url.c_str());
     curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 0L);
@@ -112,18 +120,24 @@ class WebhookDelivery final : public Delivery {
                      static_cast<curl_off_t>(message.body.size()));
     curl_easy_setopt(handle, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(handle, CURLOPT_OPENSOCKETFUNCTION, OpenGuarded);
-    curl_easy_setopt(handle, CURLOPT_OPENSOCKETDATA, options_.allow_private ? &options_ : nullptr);
+    curl_easy_setopt(handle, CURLOPT_OPENSOCKETDATA, guard);
     curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, DropBody);
   }
 
-  static Status Judge(CURLcode code, CURL* handle) {
+  // What is refused is kept like what did not arrive: the setting may be mended before the next
+  // run.
+  static Status Judge(CURLcode code, CURL* handle, const AddressGuard& guard) {
+    if (code != CURLE_OK && guard.refused) {
+      return UnavailableError(
+          "posting the webhook: refused: its address is one of this machine or of a private "
+          "network; "
+          "actions.webhook.allow_private = true permits it");
+    }
     if (code == CURLE_OPERATION_TIMEDOUT) {
       return DeadlineExceededError("posting the webhook: no answer in time");
     }
     if (code != CURLE_OK) {
-      return UnavailableError(
-          std::string("posting the webhook: ") + curl_easy_strerror(code) +
-          " (addresses of private networks need actions.webhook.allow_private)");
+      return UnavailableError(std::string("posting the webhook: ") + curl_easy_strerror(code));
     }
     long http_status = 0;  // NOLINT(google-runtime-int): curl's type
     curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &http_status);

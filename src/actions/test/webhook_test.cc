@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <arpa/inet.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -142,8 +143,16 @@ TEST(WebhookTest, PostsTheBodySignedWithItsTimestamp) {
 
 TEST(WebhookTest, TheGuardKeepsItAwayFromLoopback) {
   HttpServer server({204});
-  EXPECT_EQ(DeliverTo({.url = server.url()}).code(), StatusCode::kUnavailable);
+  const Status refused = DeliverTo({.url = server.url()});
+  EXPECT_EQ(refused.code(), StatusCode::kUnavailable);
+  EXPECT_THAT(refused.message(), testing::HasSubstr("refused: its address is one of this machine"));
   EXPECT_TRUE(server.requests().empty());
+}
+
+TEST(WebhookTest, WhereNobodyListensNothingIsSaidOfPrivateNetworks) {
+  const Status failed = DeliverTo({.url = "http://127.0.0.1:1/", .allow_private = true});
+  EXPECT_EQ(failed.code(), StatusCode::kUnavailable);
+  EXPECT_THAT(failed.message(), testing::Not(testing::HasSubstr("private")));
 }
 
 TEST(WebhookTest, ServerErrorsMayBeRetriedClientErrorsMayNot) {
