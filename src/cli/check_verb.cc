@@ -24,6 +24,7 @@ struct Checked {
   trial::RunState state;
   std::vector<rules::Finding> findings;
   std::vector<rules::RuleStatus> rules;
+  int64_t damaged = 0;  // places that could not be read
 
   [[nodiscard]] int64_t Count(rules::RuleState wanted) const {
     return std::count_if(rules.begin(), rules.end(),
@@ -46,7 +47,8 @@ Result<Checked> Check(const std::string& run, const std::vector<rules::RuleSelec
   return Checked{.run = run,
                  .state = trial->state(),
                  .findings = engine->findings(),
-                 .rules = engine->rule_states()};
+                 .rules = engine->rule_states(),
+                 .damaged = engine->damaged_places()};
 }
 
 // The rules' states go last: states without findings would be called healthy.
@@ -100,6 +102,16 @@ void TellRules(const Checked& checked, bool all) {
   }
 }
 
+// "not fully checked, 1 rule failed; ", or "" where all was.
+std::string LeftUnchecked(const Checked& checked) {
+  const int64_t failed = checked.Count(rules::RuleState::kErrored);
+  std::string why = failed == 0 ? "" : ", " + Plural(failed, "rule") + " failed";
+  if (checked.damaged > 0) {
+    why += ", " + Plural(checked.damaged, "damaged place") + " (`wheeltapper fsck` looks closer)";
+  }
+  return why.empty() ? "" : "not fully checked" + why + "; ";
+}
+
 void PrintText(const Checked& checked) {
   int64_t told = 0;
   for (const rules::Finding& finding : checked.findings) {
@@ -108,9 +120,7 @@ void PrintText(const Checked& checked) {
       ++told;
     }
   }
-  const int64_t failed = checked.Count(rules::RuleState::kErrored);
-  Print(fmt::format("{}: {}{} from {}\n", BaseName(checked.run),
-                    failed == 0 ? "" : "not fully checked, " + Plural(failed, "rule") + " failed; ",
+  Print(fmt::format("{}: {}{} from {}\n", BaseName(checked.run), LeftUnchecked(checked),
                     told == 0 ? "no findings" : Plural(told, "finding"),
                     Plural(checked.Count(rules::RuleState::kActive), "rule")));
 }
@@ -126,7 +136,7 @@ bool Reaches(const std::vector<rules::Finding>& findings, rules::Severity level)
 
 struct Outcome {
   std::vector<rules::Finding> findings;
-  bool rule_failed = false;
+  bool incomplete = false;  // a rule failed, or something could not be read
 };
 
 // The runs that are named, else the latest; checked, shown, and saved when that was asked for.
@@ -144,7 +154,7 @@ Result<Outcome> CheckAll(const Arguments& arguments, const Config& config) {
       PrintText(checked);
     }
     all.findings.insert(all.findings.end(), checked.findings.begin(), checked.findings.end());
-    all.rule_failed = all.rule_failed || checked.Count(rules::RuleState::kErrored) > 0;
+    all.incomplete = all.incomplete || !LeftUnchecked(checked).empty();
   }
   return all;
 }
@@ -168,7 +178,7 @@ int CheckVerb(const Arguments& arguments) {
   if (arguments.json) {
     Print(FindingsJson(outcome->findings));
   }
-  return outcome->rule_failed || Reaches(outcome->findings, *level) ? kExitFindings : kExitOk;
+  return outcome->incomplete || Reaches(outcome->findings, *level) ? kExitFindings : kExitOk;
 }
 
 }  // namespace wheeltapper::cli

@@ -114,6 +114,10 @@ struct RunningRule {
   RuleStatus status;
 };
 
+bool IsDamage(const format::GapRow& row) {
+  return row.gap.reason == format::GapReason::kCorruption;
+}
+
 class Engine final : public RuleEngine {
  public:
   Engine(std::vector<RunningRule> rules, const Clock& clock)
@@ -165,6 +169,7 @@ class Engine final : public RuleEngine {
     return states;
   }
   [[nodiscard]] const std::vector<Finding>& findings() const override { return book_.findings(); }
+  [[nodiscard]] int64_t damaged_places() const override { return damaged_places_; }
 
  private:
   void StartPythonRules(trial::Trial& trial) {
@@ -198,6 +203,7 @@ class Engine final : public RuleEngine {
 
   void Evaluate(const format::StepBatch& batch, const format::NameTable& names) {
     seen_.Add(batch, names);
+    damaged_places_ += std::count_if(batch.gaps.begin(), batch.gaps.end(), IsDamage);
     for (RunningRule& rule : rules_) {
       if (rule.status.state == RuleState::kErrored) {
         continue;
@@ -288,6 +294,7 @@ class Engine final : public RuleEngine {
 
   std::vector<RunningRule> rules_;
   const Clock& clock_;
+  int64_t damaged_places_ = 0;
   IncidentBook book_;
   SeenData seen_;
   std::function<void(const format::StepKey&)> listener_;

@@ -198,6 +198,17 @@ def test_fsck_finds_a_flipped_bit_in_every_table_and_in_raw_tensors(run: Run, tm
     assert program("fsck", str(run.path), cwd=tmp_path).code == 0
 
 
+def test_check_says_that_it_could_not_read_everything(run: Run, tmp_path: Path) -> None:
+    assert program("check", str(run.path), "--severity", "critical", cwd=tmp_path).code == 0
+    copy = tmp_path / "damaged"
+    shutil.copytree(run.path, copy)
+    victim = next((copy / "stats").iterdir())
+    victim.write_bytes(victim.read_bytes()[:500])
+    outcome = program("check", str(copy), "--severity", "critical", cwd=tmp_path)
+    assert outcome.code == 1
+    assert "damaged: not fully checked, 1 damaged place" in outcome.out
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [

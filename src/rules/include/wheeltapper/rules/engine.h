@@ -80,6 +80,8 @@ class RuleEngine {
   virtual Status Finish(trial::Trial& trial) = 0;
   [[nodiscard]] virtual std::vector<RuleStatus> rule_states() const = 0;
   [[nodiscard]] virtual const std::vector<Finding>& findings() const = 0;
+  // Places of the run that could not be read: what no rule has seen.
+  [[nodiscard]] virtual int64_t damaged_places() const = 0;
 };
 
 // Appends findings to findings.jsonl, durably, one JSON line per change.
