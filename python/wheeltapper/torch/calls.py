@@ -7,17 +7,26 @@ without us. A tap on the class's `_call_impl` leaves no trace.
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 from wheeltapper import _native
 from wheeltapper.torch.guard import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import nn
 
 _CALL = "_call_impl"
+
+
+def live_objects(owner: type) -> Iterator[Any]:
+    """All objects of a class that are alive, whoever made them. Takes some 50 ms."""
+    for each in gc.get_objects():
+        # By type: isinstance would ask weak proxies whose object is gone.
+        if issubclass(type(each), owner):
+            yield each
 
 
 class ModuleCalls:

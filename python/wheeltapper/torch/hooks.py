@@ -6,7 +6,6 @@ tap, a C callable that leaves no frame in tracebacks.
 
 from __future__ import annotations
 
-import gc
 import sys
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch.optim.optimizer import (
 
 from wheeltapper import _native
 from wheeltapper._fuse import FUSE
+from wheeltapper.torch.calls import live_objects
 from wheeltapper.torch.capture import CAPTURE, TorchCapture
 from wheeltapper.torch.guard import guarded
 from wheeltapper.torch.names import unwrap
@@ -105,8 +105,7 @@ def _has_compiled_module() -> bool:
     """True when torch.compile had wrapped a module before this could be noticed."""
     dynamo = sys.modules.get("torch._dynamo.eval_frame")
     wrapper = getattr(dynamo, "OptimizedModule", None)
-    # By type: isinstance would ask weak proxies whose object is gone.
-    return wrapper is not None and any(issubclass(type(each), wrapper) for each in gc.get_objects())
+    return wrapper is not None and next(live_objects(wrapper), None) is not None
 
 
 def attach(models: list[Any], optimizers: list[Any], *, loss: Any, name: str) -> None:

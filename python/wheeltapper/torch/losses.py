@@ -8,7 +8,6 @@ training goes on.
 from __future__ import annotations
 
 import contextlib
-import gc
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from torch import nn
 from torch.nn.modules.loss import _Loss
 
 from wheeltapper import _session
-from wheeltapper.torch.calls import ModuleCalls
+from wheeltapper.torch.calls import ModuleCalls, live_objects
 from wheeltapper.torch.guard import guarded
 from wheeltapper.torch.tensors import number
 
@@ -151,10 +150,8 @@ class LossModules:
             return
         self._compiled = True
         self._calls.take_away()
-        # By type: isinstance would ask weak proxies whose object is gone.
-        for each in gc.get_objects():
-            if issubclass(type(each), _Loss):
-                self._add_hook(each)
+        for module in live_objects(_Loss):
+            self._add_hook(module)
 
     def _add_hook(self, module: nn.Module) -> None:
         hooks = vars(module).get("_forward_hooks")  # None: one that is only being made
