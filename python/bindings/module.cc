@@ -2,7 +2,6 @@
 // links no framework.
 #include <cstdint>
 #include <map>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -17,9 +16,11 @@
 #include "wheeltapper/core/config.h"
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/core/host.h"
+#include "wheeltapper/core/random.h"
 #include "wheeltapper/format/journal.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/run_reader.h"
+#include "wheeltapper/format/trainings.h"
 
 #include "array.h"
 #include "arrow.h"
@@ -35,11 +36,6 @@ namespace {
 
 namespace nb = nanobind;
 
-uint64_t RandomId() {
-  std::random_device device;
-  return (uint64_t{device()} << 32U) | device();
-}
-
 // Makes a run directory for a job that has no watcher, with its resolved configuration.
 void CreateRun(const std::string& run_dir, const std::string& name,
                const std::vector<std::string>& argv, const std::string& cwd,
@@ -50,7 +46,7 @@ void CreateRun(const std::string& run_dir, const std::string& name,
     info.format_version = format::kFormatVersion;
     info.min_reader = format::kMinReaderVersion;
     info.name = name.empty() ? BaseName(run_dir) : name;
-    info.run_id = RandomId();
+    info.run_id = RandomBits();
     info.started_wall_ns = SystemClock().WallNs();
     info.argv = argv;
     info.cwd = cwd;
@@ -68,6 +64,22 @@ std::string StoragePath() {
     WT_ASSIGN_OR_RETURN(const Config config, Config::Load(ConfigSources::Current()));
     return config.GetText("storage.path");
   }));
+}
+
+nb::tuple JoinTraining(const std::string& run_dir, int32_t rank, int32_t world_size,
+                       const std::string& group, bool restarted) {
+  const format::TrainingProcess process{
+      .rank = Rank{rank}, .world_size = world_size, .group = group, .restarted = restarted};
+  const format::Training training =
+      Unwrap(WithoutGil([&] { return format::JoinTraining(run_dir, process, SystemClock()); }));
+  return nb::make_tuple(training.run_dir, training.number, training.attempt);
+}
+
+void LeaveTraining(const std::string& run_dir, int64_t number, int64_t attempt, int32_t rank,
+                   const std::string& state) {
+  const format::Training training{.run_dir = "", .number = number, .attempt = attempt};
+  Unwrap(WithoutGil(
+      [&] { return format::LeaveTraining(run_dir, training, Rank{rank}, state, SystemClock()); }));
 }
 
 struct PendingEnd {
@@ -137,6 +149,13 @@ void BindRuns(nb::module_& m) {
         nb::arg("argv") = std::vector<std::string>(), nb::arg("cwd") = "",
         nb::arg("environment") = std::map<std::string, std::string>(),
         "Makes a run directory with run.json and the resolved configuration.");
+  m.def("join_training", &JoinTraining, nb::arg("run_dir"), nb::kw_only(), nb::arg("rank"),
+        nb::arg("world_size"), nb::arg("group"), nb::arg("restarted"),
+        "The run that this process records into, of the command that `run_dir` was made for:\n"
+        "(run directory, number of the training, attempt).");
+  m.def("leave_training", &LeaveTraining, nb::arg("run_dir"), nb::kw_only(), nb::arg("number"),
+        nb::arg("attempt"), nb::arg("rank"), nb::arg("state"),
+        "Notes that this process's part of a training has \"finished\" or \"failed\".");
   m.def(
       "end_run_at_exit", &EndRunAtExit, nb::arg("run_dir"),
       "Writes END with this process's exit status when it exits, after the interpreter. A process "

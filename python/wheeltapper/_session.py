@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wheeltapper._fuse import FUSE, MAX_ERRORS
+from wheeltapper._ranks import Training, find_rank
 from wheeltapper.errors import AlreadyExistsError, InvalidArgumentError, WheeltapperError
 
 if TYPE_CHECKING:
@@ -33,27 +34,6 @@ STOP_DEADLINE_S = 5.0
 # Phases of the rank page (format/rank_segment.h).
 PHASE_RUNNING, PHASE_DATA_WAIT, PHASE_FORWARD, PHASE_BACKWARD, PHASE_OPTIMIZER = range(1, 6)
 
-_RANK_VARIABLES = (
-    ("RANK", "WORLD_SIZE"),
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ("PMI_RANK", "PMI_SIZE"),
-    ("SLURM_PROCID", "SLURM_NTASKS"),
-    ("LOCAL_RANK", "LOCAL_WORLD_SIZE"),
-)
-
-
-def find_rank() -> tuple[int, int]:
-    """(rank, world size): from torch.distributed when it is up, else from the launcher's variables."""
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        return int(distributed.get_rank()), int(distributed.get_world_size())
-    for rank_name, size_name in _RANK_VARIABLES:
-        rank = os.environ.get(rank_name, "")
-        if rank.isdigit():
-            size = os.environ.get(size_name, "")
-            return int(rank), int(size) if size.isdigit() else int(rank) + 1
-    return 0, 1
-
 
 def in_worker() -> bool:
     """True in a DataLoader worker process."""
@@ -64,11 +44,11 @@ def in_worker() -> bool:
 class RankSession:
     """One rank's capture and what Python must know about the step that is open."""
 
-    def __init__(self, native: _native.Session, run_dir: str, *, rank: int, owns_run: bool) -> None:
+    def __init__(self, native: _native.Session, run_dir: str, *, rank: int, training: Training | None) -> None:
         self.native = native
         self.run_dir = run_dir
         self.rank = rank
-        self.owns_run = owns_run
+        self.training = training  # None: the run is the job's own, without a watcher
         self.mode: int | None = None  # set by `wheeltapper.mode`
         self.armed = native.armed(TRAIN)
         self.backward_seen = False  # since the last finished step
@@ -157,7 +137,9 @@ class RankSession:
                 step=self.native.global_step,
             )
         self.native.stop(STOP_DEADLINE_S)
-        if self.owns_run and self.rank == 0:
+        if self.training is not None:
+            self.training.leave(failed=error is not None)
+        elif self.rank == 0:
             from wheeltapper import _native
 
             _native.end_run_at_exit(self.run_dir)
@@ -266,13 +248,12 @@ def _start_in(run_dir: str) -> RankSession:
     from wheeltapper import _native
 
     rank, world_size = find_rank()
-    owns_run = not run_dir
-    if owns_run:
-        run_dir = _make_run(world_size)
+    training = Training(run_dir, rank, world_size) if run_dir else None
+    run_dir = _make_run(world_size) if training is None else training.run_dir
     torch = sys.modules.get("torch")
     framework = "" if torch is None else f"torch {torch.__version__}"
     native = _native.Session.start(run_dir, rank, world_size, framework, "cpu")
-    return RankSession(native, run_dir, rank=rank, owns_run=owns_run)
+    return RankSession(native, run_dir, rank=rank, training=training)
 
 
 def _make_run(world_size: int) -> str:

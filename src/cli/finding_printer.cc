@@ -26,11 +26,15 @@ std::map<std::string, rules::Severity> SeveritiesOf(const std::vector<rules::Als
 
 }  // namespace
 
+void FindingPrinter::Tell(const std::string& text) const {
+  Say(run_.empty() ? text : fmt::format("run {}: {}", Printable(run_), text));
+}
+
 void FindingPrinter::Opened(const rules::Finding& finding) {
   shown_[finding.id] = {.severity = finding.severity, .also = SeveritiesOf(finding.also)};
   std::string text = RenderFinding(finding, colours_);
   text.pop_back();
-  Say(text);
+  Tell(text);
 }
 
 void FindingPrinter::Updated(const rules::Finding& finding) {
@@ -42,7 +46,7 @@ void FindingPrinter::Updated(const rules::Finding& finding) {
   for (const rules::AlsoSeen& other : finding.also) {
     const auto known = shown.also.find(other.rule);
     if (known == shown.also.end() || other.severity > known->second) {
-      Say(fmt::format("{}, also: {}", Head(finding), Printable(other.text())));
+      Tell(fmt::format("{}, also: {}", Head(finding), Printable(other.text())));
     }
   }
   shown.also = SeveritiesOf(finding.also);
@@ -52,10 +56,10 @@ void FindingPrinter::Resolved(const rules::Finding& finding) {
   if (finding.part_of) {
     // "<rule>-<n>": nothing that is printed shows the number.
     const std::string rule = finding.part_of->substr(0, finding.part_of->rfind('-'));
-    Say(fmt::format("{} goes on as part of the finding of {}", Head(finding), rule));
+    Tell(fmt::format("{} goes on as part of the finding of {}", Head(finding), rule));
     return;
   }
-  Say(fmt::format("resolved: {}, last seen at step {}", Head(finding), finding.last_step));
+  Tell(fmt::format("resolved: {}, last seen at step {}", Head(finding), finding.last_step));
 }
 
 }  // namespace wheeltapper::cli

@@ -13,6 +13,8 @@ namespace wheeltapper::cli {
 class FindingPrinter final : public rules::FindingSink {
  public:
   explicit FindingPrinter(bool colours) : colours_(colours) {}
+  // Begins each message with the run's name.
+  void NameRun(const std::string& name) { run_ = name; }
   void Opened(const rules::Finding& finding) override;
   void Updated(const rules::Finding& finding) override;
   void Resolved(const rules::Finding& finding) override;
@@ -23,7 +25,10 @@ class FindingPrinter final : public rules::FindingSink {
     std::map<std::string, rules::Severity> also;  // by rule
   };
 
+  void Tell(const std::string& text) const;
+
   bool colours_;
+  std::string run_;                     // "" when there is but one
   std::map<std::string, Shown> shown_;  // by the finding's id
 };
 

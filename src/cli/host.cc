@@ -4,7 +4,6 @@
 #include <climits>
 #include <sstream>
 
-#include <sys/random.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -60,12 +59,6 @@ std::string GitCommit(std::string folder) {
 std::string CurrentFolder() {
   std::array<char, PATH_MAX> path{};
   return getcwd(path.data(), path.size()) == nullptr ? "" : path.data();
-}
-
-uint64_t RandomBits() {
-  uint64_t bits = 0;
-  (void)!getrandom(&bits, sizeof(bits), 0);
-  return bits;
 }
 
 std::map<std::string, std::string> DescribeHost(const std::string& folder) {

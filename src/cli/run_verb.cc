@@ -15,10 +15,9 @@
 #include "wheeltapper/cli/main.h"
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/core/host.h"
+#include "wheeltapper/core/random.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/run_reader.h"
-#include "wheeltapper/format/watcher_lock.h"
-#include "wheeltapper/report/report.h"
 #include "wheeltapper/supervisor/job.h"
 
 #include "context.h"
@@ -29,7 +28,7 @@
 #include "rule_files.h"
 #include "run_name.h"
 #include "verbs.h"
-#include "watcher.h"
+#include "watched_runs.h"
 
 namespace wheeltapper::cli {
 namespace {
@@ -44,15 +43,22 @@ constexpr size_t kMostNotesTold = 5;
 // The job's control, known to the actions before the job exists.
 class LateJob final : public actions::JobControl {
  public:
+  explicit LateJob(const Clock& clock) : clock_(clock) {}
   void Set(supervisor::Job* job) { job_.store(job); }
   void RequestStop(const std::string& reason) override {
     if (supervisor::Job* job = job_.load(); job != nullptr) {
+      TimeNs never = 0;
+      stopped_wall_ns_.compare_exchange_strong(never, clock_.WallNs());
       job->RequestStop(reason);
     }
   }
+  // When a stop was first asked for; 0 when none was.
+  [[nodiscard]] TimeNs stopped_wall_ns() const { return stopped_wall_ns_.load(); }
 
  private:
+  const Clock& clock_;
   std::atomic<supervisor::Job*> job_ = nullptr;
+  std::atomic<TimeNs> stopped_wall_ns_ = 0;
 };
 
 // A .gitignore in ./wheeltapper-runs at first use: runs are no source code.
@@ -239,37 +245,35 @@ std::string HowItEnded(const supervisor::JobExit& exit) {
   return exit.exit_code == 0 ? "finished" : fmt::format("failed with exit code {}", exit.exit_code);
 }
 
-void LeaveReport(const std::string& run_dir, bool quiet) {
-  Result<std::unique_ptr<trial::Trial>> trial = trial::Trial::Open(run_dir);
-  if (!trial.ok()) {
-    SayError("writing the report: " + trial.status().message());
-    return;
-  }
-  const Result<std::string> path = report::WriteReport(**trial);
-  if (!path.ok()) {
-    SayError("writing the report: " + path.status().message());
-  } else if (!quiet) {
-    Say("report " + *path);
-  }
+WatchedRuns::Ending EndingOf(const supervisor::JobExit& exit, TimeNs stopped_wall_ns) {
+  return {.state = StateOf(exit),
+          .exit_code = exit.exit_code,
+          .reason = exit.stop_reason,
+          .words = HowItEnded(exit),
+          .stopped_wall_ns = stopped_wall_ns};
 }
 
 int Watch(const Arguments& arguments, const Config& config, const std::string& run_dir,
           const std::string& package_folder) {
   const Clock& clock = SystemClock();
-  LateJob late_job;
-  Result<std::unique_ptr<Watcher>> watcher = Watcher::Create(
-      {.run_dir = run_dir, .config = &config, .job = &late_job, .quiet = arguments.quiet}, clock);
-  if (!watcher.ok()) {
-    return Fail(watcher.status());
+  LateJob late_job(clock);
+  const Result<std::unique_ptr<WatchedRuns>> runs =
+      WatchedRuns::Create({.run_dir = run_dir,
+                           .config = &config,
+                           .job = &late_job,
+                           .quiet = arguments.quiet,
+                           .no_report = arguments.no_report},
+                          clock);
+  if (!runs.ok()) {
+    return Fail(runs.status());
   }
   supervisor::JobOptions options;
   options.argv = arguments.command;
   options.environment = JobEnvironment(run_dir, package_folder);
   options.grace_ns = static_cast<TimeNs>(config.GetFloat("run.grace_s") * 1e9);
-  const TimeNs started = clock.MonotonicNs();
   Result<std::unique_ptr<supervisor::Job>> job = supervisor::Job::Start(options, clock);
   if (!job.ok()) {
-    (*watcher)->Finish("failed", 127, job.status().message());
+    (*runs)->FinishUnstarted(job.status());
     return Fail(job.status());
   }
   late_job.Set(job->get());
@@ -278,23 +282,15 @@ int Watch(const Arguments& arguments, const Config& config, const std::string& r
   dead_runs.Start();
   for (bool over = false; !over;) {
     over = (*job)->Poll(kTickNs);
-    (*watcher)->Advance();
+    (*runs)->Advance();
     attach.Advance();
   }
-  const TimeNs elapsed = clock.MonotonicNs() - started;
   dead_runs.Stop();
   attach.Finish();
   const supervisor::JobExit exit = (*job)->exit();
-  (*watcher)->Finish(StateOf(exit), exit.exit_code, exit.stop_reason);
+  (*runs)->Finish(EndingOf(exit, late_job.stopped_wall_ns()));
   late_job.Set(nullptr);
-  if (!arguments.quiet) {
-    // The reason may hold names from the job.
-    Say(fmt::format("{}: {}", Printable(HowItEnded(exit)), (*watcher)->Summary(elapsed)));
-  }
-  if (!arguments.no_report) {
-    LeaveReport(run_dir, arguments.quiet);
-  }
-  return ExitCodeOf(exit, config, (*watcher)->WorstOpen());
+  return ExitCodeOf(exit, config, (*runs)->WorstOpen());
 }
 
 // Mistakes in rules and actions show before anything is made on disk.
@@ -304,16 +300,6 @@ Status CheckBeforehand(const Config& config, const Clock& clock) {
   WT_RETURN_IF_ERROR(CheckRuleFiles(selection));
   WT_RETURN_IF_ERROR(rules::RuleEngine::Create(selection, clock).status());
   return actions::ActionRouter::Check(config, clock);
-}
-
-// What it means that this process does not hold the watcher's lock.
-std::string WithoutWatcherLock(const std::string& run_dir) {
-  if (format::IsSurelyWatched(run_dir)) {
-    return "; that one brings in the last steps should this one be killed";
-  }
-  return format::IsWatched(run_dir) ? "; should this process be killed, `wheeltapper fsck "
-                                      "--repair` brings in the last steps"
-                                    : "; other runs may recover this one";
 }
 
 }  // namespace
@@ -336,10 +322,6 @@ int RunVerb(const Arguments& arguments) {
   }
   if (!arguments.quiet) {
     Say(fmt::format("run {}, recorded in {}", BaseName(*run_dir), *run_dir));
-  }
-  const Result<format::WatcherLock> lock = format::WatcherLock::Take(*run_dir);
-  if (!lock.ok()) {
-    Say("warning: " + lock.status().message() + WithoutWatcherLock(*run_dir));
   }
   return Watch(arguments, *config, *run_dir, *package_folder);
 }

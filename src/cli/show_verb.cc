@@ -123,6 +123,9 @@ Status PrintSummary(trial::Trial& trial) {
   const report::Verdict verdict = report::MakeVerdict(trial, findings);
   PrintLine("run", trial.info().name + "  " + trial.path());
   PrintLine("command", Words(trial.info().argv));
+  if (const std::string others = report::FindOtherRuns(trial).text(); !others.empty()) {
+    PrintLine("trainings", others);
+  }
   std::string state = trial::RunStateName(trial.state());
   if (trial.end()) {
     state += fmt::format(", exit code {}", trial.end()->exit_code);

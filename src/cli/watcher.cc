@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "wheeltapper/core/file.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/run_reader.h"
 #include "wheeltapper/report/report.h"
@@ -102,6 +103,8 @@ Status Watcher::Observe() {
   }
   return engine_->Advance(*trial_);
 }
+
+void Watcher::NameRun() { printer_->NameRun(BaseName(options_.run_dir)); }
 
 void Watcher::Advance() {
   Evaluate([this] { return Observe(); });

@@ -37,6 +37,8 @@ class Watcher {
   void Advance();
   // The job is over: brings in what it left, evaluates the rest, delivers actions, marks the end.
   void Finish(const std::string& state, int exit_code, const std::string& reason);
+  // The command has several runs: what is said of this one's findings names it from here on.
+  void NameRun();
   // Worst severity of the findings open now; none when there are none.
   [[nodiscard]] std::optional<rules::Severity> WorstOpen() const;
   [[nodiscard]] std::vector<rules::Finding> findings() const;

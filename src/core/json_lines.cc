@@ -61,6 +61,19 @@ Status Cut(const FileDescriptor& file, const Tail& tail) {
              : ErrnoError(errno, "cutting off a torn line");
 }
 
+std::vector<std::string> WholeLines(std::string_view text) {
+  std::vector<std::string> lines;
+  for (size_t end = 0; !text.empty(); text.remove_prefix(end)) {
+    const size_t newline = text.find('\n');
+    const std::string_view line = text.substr(0, newline);
+    if (newline != std::string_view::npos || !ParseJson(line).is_discarded()) {
+      lines.emplace_back(line);
+    }
+    end = newline == std::string_view::npos ? text.size() : newline + 1;
+  }
+  return lines;
+}
+
 Status AppendTo(const FileDescriptor& file, std::string_view line) {
   WT_ASSIGN_OR_RETURN(const Tail tail, FindTail(file));
   if (tail.torn) {
@@ -78,6 +91,26 @@ Status AppendTo(const FileDescriptor& file, std::string_view line) {
 Status AppendJsonLine(const std::string& path, std::string_view line) {
   WT_ASSIGN_OR_RETURN(const FileDescriptor file, OpenFile(path, O_RDWR | O_CREAT | O_APPEND));
   LockForWriting(file);
+  return AppendTo(file, line).WithContext("\"" + path + "\"");
+}
+
+Result<std::vector<std::string>> ReadJsonLines(const std::string& path, uint64_t max_bytes) {
+  const Result<std::string> text = ReadWholeFile(path, max_bytes);
+  if (!text.ok()) {
+    return text.status().code() == StatusCode::kNotFound
+               ? std::vector<std::string>()
+               : Result<std::vector<std::string>>(text.status());
+  }
+  return WholeLines(*text);
+}
+
+Status AppendJsonLineAfter(
+    const std::string& path, uint64_t max_bytes,
+    const std::function<Result<std::string>(const std::vector<std::string>& lines)>& decide) {
+  WT_ASSIGN_OR_RETURN(const FileDescriptor file, OpenFile(path, O_RDWR | O_CREAT | O_APPEND));
+  LockForWriting(file);
+  WT_ASSIGN_OR_RETURN(const std::vector<std::string> lines, ReadJsonLines(path, max_bytes));
+  WT_ASSIGN_OR_RETURN(const std::string line, decide(lines));
   return AppendTo(file, line).WithContext("\"" + path + "\"");
 }
 

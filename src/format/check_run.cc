@@ -100,7 +100,7 @@ class RunChecker {
         }
       });
     }
-    for (const char* name : {"findings.jsonl", "actions.jsonl"}) {
+    for (const char* name : {"findings.jsonl", "actions.jsonl", "trainings.jsonl"}) {
       CheckTextFile(name, [this, name](const std::string& text) { CheckLines(name, text); });
     }
     return {};

@@ -183,6 +183,9 @@ Status CreateRunDirectory(const std::string& run_dir, const RunInfo& info) {
   json["host"] = info.host;
   json["wheeltapper_version"] = info.wheeltapper_version;
   json["environment"] = info.environment;
+  if (!info.first_run.empty()) {
+    json["first_run"] = info.first_run;
+  }
   return CreateExclusively(RunInfoPath(run_dir), Dump(json));
 }
 
@@ -208,6 +211,7 @@ Result<RunInfo> ReadRunInfo(const std::string& run_dir) {
   info.host = object.Text("host");
   info.wheeltapper_version = object.Text("wheeltapper_version");
   info.environment = object.TextMap("environment");
+  info.first_run = json->contains("first_run") ? object.Text("first_run") : "";
   WT_RETURN_IF_ERROR(object.Check(path));
   return info;
 }

@@ -2,6 +2,7 @@
 #include "wheeltapper/core/json_lines.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/run_reader.h"
+#include "wheeltapper/format/trainings.h"
 #include "wheeltapper/format/watcher_lock.h"
 
 #include "run_names.h"
@@ -13,7 +14,8 @@ Result<std::vector<std::string>> CutTornLines(const std::string& run_dir) {
   if (IsSurelyWatched(run_dir)) {
     return files;
   }
-  for (const std::string& path : {FindingsPath(run_dir), ActionsPath(run_dir)}) {
+  for (const std::string& path :
+       {FindingsPath(run_dir), ActionsPath(run_dir), TrainingsPath(run_dir)}) {
     const Result<bool> cut = CutTornLine(path);
     if (cut.ok() && *cut) {
       files.push_back(RelativeTo(run_dir, path));

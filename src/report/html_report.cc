@@ -34,7 +34,11 @@ std::string Fact(const std::string& value, const std::string& label) {
 std::string Header(const ReportData& data) {
   std::string out = "<header><h1>" + EscapeHtml(data.info.name) + "</h1><p class='soft'>";
   out += Code(Command(data.info.argv)) + "<br>" + WallTimeText(data.info.started_wall_ns) + " on " +
-         EscapeHtml(data.info.host) + "</p></header>";
+         EscapeHtml(data.info.host);
+  if (const std::string others = data.other_runs.text(); !others.empty()) {
+    out += "<br>" + EscapeHtml(others);
+  }
+  out += "</p></header>";
   std::string level = data.verdict.level;
   std::replace(level.begin(), level.end(), ' ', '-');
   return out + "<p class='verdict " + level + "'>" + EscapeHtml(data.verdict.sentence) + "</p>";

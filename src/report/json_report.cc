@@ -113,26 +113,29 @@ json RulesOf(const std::vector<rules::RuleStatus>& states) {
 
 // What `show` and the report have in common.
 json Summary(const ReportData& data) {
-  return {{"name", data.info.name},
-          {"path", data.path},
-          {"state", trial::RunStateName(data.state)},
-          {"exit_code", data.end ? json(data.end->exit_code) : json()},
-          {"reason", data.end && !data.end->reason.empty() ? json(data.end->reason) : json()},
-          {"command", data.info.argv},
-          {"host", data.info.host},
-          {"started", WallTimeText(data.info.started_wall_ns)},
-          {"ended", data.end ? json(WallTimeText(data.end->ended_wall_ns)) : json()},
-          {"steps", data.steps},
-          {"captured_steps", data.captured_steps},
-          {"first_step", data.steps > 0 ? json(data.first_step) : json()},
-          {"last_step", data.steps > 0 ? json(data.last_step) : json()},
-          {"ranks", RanksOf(data)},
-          {"verdict", data.verdict.sentence},
-          {"level", data.verdict.level},
-          {"findings", CountOwn(data.findings)},
-          {"rules", RulesOf(data.rules)},
-          {"overhead", OverheadOf(data.overhead)},
-          {"gaps", GapsOf(data.gaps)}};
+  return {
+      {"name", data.info.name},
+      {"path", data.path},
+      {"state", trial::RunStateName(data.state)},
+      {"exit_code", data.end ? json(data.end->exit_code) : json()},
+      {"reason", data.end && !data.end->reason.empty() ? json(data.end->reason) : json()},
+      {"command", data.info.argv},
+      {"first_run", data.other_runs.first_run.empty() ? json() : json(data.other_runs.first_run)},
+      {"further_runs", data.other_runs.further},
+      {"host", data.info.host},
+      {"started", WallTimeText(data.info.started_wall_ns)},
+      {"ended", data.end ? json(WallTimeText(data.end->ended_wall_ns)) : json()},
+      {"steps", data.steps},
+      {"captured_steps", data.captured_steps},
+      {"first_step", data.steps > 0 ? json(data.first_step) : json()},
+      {"last_step", data.steps > 0 ? json(data.last_step) : json()},
+      {"ranks", RanksOf(data)},
+      {"verdict", data.verdict.sentence},
+      {"level", data.verdict.level},
+      {"findings", CountOwn(data.findings)},
+      {"rules", RulesOf(data.rules)},
+      {"overhead", OverheadOf(data.overhead)},
+      {"gaps", GapsOf(data.gaps)}};
 }
 
 }  // namespace

@@ -162,6 +162,7 @@ Result<ReportData> GatherSummary(trial::Trial& trial) {
   WT_RETURN_IF_ERROR(trial.Refresh());
   ReportData data;
   data.info = trial.info();
+  data.other_runs = FindOtherRuns(trial);
   data.path = trial.path();
   data.state = trial.state();
   data.end = trial.end();

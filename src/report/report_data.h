@@ -48,6 +48,7 @@ struct StepTimeSplit {
 struct ReportData {
   format::RunInfo info;
   std::vector<format::RankInfo> ranks;
+  OtherRuns other_runs;
   std::string path;
   trial::RunState state = trial::RunState::kRunning;
   std::optional<format::EndInfo> end;

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import Optimizer
 
-from wheeltapper import _session
+from wheeltapper import _ranks, _session
 from wheeltapper.torch import amp, losses
 from wheeltapper.torch.activations import Activations
 from wheeltapper.torch.dataloader import DataWait
@@ -155,7 +155,7 @@ class TorchCapture:
         session.meta(
             "hyperparameters",
             optimizer=type(optimizer).__name__,
-            world_size=_session.find_rank()[1],
+            world_size=_ranks.find_rank()[1],
             batch_size=self.data_wait.batch_size or None,
             torch_threads=torch.get_num_threads(),
             deterministic=torch.are_deterministic_algorithms_enabled(),

@@ -62,6 +62,44 @@ TEST_F(JsonLinesTest, CuttingLeavesWhatIsWhole) {
   EXPECT_EQ(Text(), "{}\n");
 }
 
+TEST_F(JsonLinesTest, WholeLinesAreReadAndATornOneIsNot) {
+  EXPECT_TRUE(ReadJsonLines(path_, 100)->empty()) << "no file";
+  Put("{\"n\":1}\n{\"n\":2}");
+  EXPECT_EQ(ReadJsonLines(path_, 100).value(),
+            (std::vector<std::string>{R"({"n":1})", R"({"n":2})"}));
+  Put("{\"n\":1}\n\n{\"n\":");
+  EXPECT_EQ(ReadJsonLines(path_, 100).value(), (std::vector<std::string>{R"({"n":1})", ""}));
+  EXPECT_EQ(ReadJsonLines(path_, 5).status().code(), StatusCode::kResourceExhausted);
+}
+
+TEST_F(JsonLinesTest, ALineIsMadeOfThoseThatAreThereAndNobodyAppendsMeanwhile) {
+  constexpr int kLines = 50;
+  const auto append = [this] {
+    for (int i = 0; i < kLines; ++i) {
+      EXPECT_TRUE(AppendJsonLineAfter(path_, 1 << 20, [](const auto& lines) -> Result<std::string> {
+                    return std::to_string(lines.size());
+                  }).ok());
+    }
+  };
+  Thread other;
+  ASSERT_TRUE(other.Start("wt-test-append", append).ok());
+  append();
+  other.Join();
+  const std::vector<std::string> lines = ReadJsonLines(path_, 1 << 20).value();
+  ASSERT_EQ(lines.size(), size_t{2} * kLines);
+  for (size_t i = 0; i < lines.size(); ++i) {
+    EXPECT_EQ(lines[i], std::to_string(i));
+  }
+}
+
+TEST_F(JsonLinesTest, AnErrorOfWhoMakesTheLineLeavesTheFileAsItWas) {
+  Put("{}\n");
+  const Status status = AppendJsonLineAfter(
+      path_, 100, [](const auto&) -> Result<std::string> { return UnavailableError("no"); });
+  EXPECT_EQ(status.code(), StatusCode::kUnavailable);
+  EXPECT_EQ(Text(), "{}\n");
+}
+
 // As a writer does that is killed within its line.
 void WriteHalfALine(const std::string& path) {
   const FileDescriptor file = OpenFile(path, O_WRONLY | O_APPEND).value();

@@ -1,4 +1,5 @@
-// Any bytes as run.json, a rank's file and END: an error or a value, never a crash.
+// Any bytes as run.json, a rank's file, END and trainings.jsonl: an error or a value, never a
+// crash.
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -7,6 +8,7 @@
 
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/format/run_directory.h"
+#include "wheeltapper/format/trainings.h"
 
 #include "support/scratch_folder.h"
 
@@ -28,8 +30,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!MakeDirectories(Folder() + "/ranks").ok()) {
     return 0;
   }
-  for (const std::string& path :
-       {RunInfoPath(Folder()), RankInfoPath(Folder(), Rank{0}), EndPath(Folder())}) {
+  for (const std::string& path : {RunInfoPath(Folder()), RankInfoPath(Folder(), Rank{0}),
+                                  EndPath(Folder()), TrainingsPath(Folder())}) {
     const Result<FileDescriptor> file = OpenFile(path, O_WRONLY | O_CREAT | O_TRUNC);
     if (!file.ok() || !WriteAll(*file, AsBytes(text)).ok()) {
       return 0;
@@ -38,5 +40,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   (void)ReadRunInfo(Folder());
   (void)ReadRankInfo(Folder(), Rank{0});
   (void)ReadEnd(Folder());
+  (void)ListTrainings(Folder());
   return 0;
 }

@@ -7,6 +7,7 @@
 
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/core/json_lines.h"
+#include "wheeltapper/format/trainings.h"
 #include "wheeltapper/rules/engine.h"
 
 #include "fake_trial.h"
@@ -49,6 +50,7 @@ class ReportTest : public testing::Test {
     ASSERT_TRUE(
         AppendJsonLine(format::FindingsPath(trial_.folder), rules::FindingToJson(finding)).ok());
   }
+  [[nodiscard]] json Summary() { return SummaryJson(trial_).value(); }
   static rules::Finding MakeFinding() {
     rules::Finding finding;
     finding.id = "nonfinite-1";
@@ -69,6 +71,25 @@ class ReportTest : public testing::Test {
   ScratchFolder scratch_;
   FakeTrial trial_;
 };
+
+TEST_F(ReportTest, TheOtherTrainingsOfTheCommandAreNamed) {
+  EXPECT_EQ(Summary()["further_runs"], json::array());
+  EXPECT_EQ(Summary()["first_run"], json());
+  EXPECT_EQ(FindOtherRuns(trial_).text(), "");
+  for (const char* line :
+       {R"({"event":"began","training":1,"attempt":1,"rank":0,"run":"exp"})",
+        R"({"event":"began","training":2,"attempt":1,"rank":0,"run":"exp-2"})",
+        R"({"event":"began","training":3,"attempt":1,"rank":0,"run":"exp-<3>"})"}) {
+    ASSERT_TRUE(AppendJsonLine(format::TrainingsPath(trial_.folder), line).ok());
+  }
+  EXPECT_EQ(Summary()["further_runs"], json::array({"exp-2", "exp-<3>"}));
+  EXPECT_EQ(FindOtherRuns(trial_).text(),
+            "exp-2 and exp-<3> are further trainings of this command");
+  EXPECT_NE(ReportHtml(trial_)->find("exp-&lt;3&gt; are further trainings"), std::string::npos);
+  trial_.run.first_run = "exp";
+  EXPECT_EQ(Summary()["first_run"], "exp");
+  EXPECT_EQ(FindOtherRuns(trial_).text(), "a further training of the command of run exp");
+}
 
 TEST_F(ReportTest, TheVerdictOfASilentRunSaysSoWithStepsAndLoss) {
   const Verdict verdict = MakeVerdict(trial_, {});

@@ -3,8 +3,10 @@
 // end is torn, and nothing was promised of it.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "wheeltapper/core/status.h"
 
@@ -14,6 +16,16 @@ namespace wheeltapper {
 // first: with a line behind it, it would be damage in the middle of the file. Waits for whoever
 // else appends or cuts.
 Status AppendJsonLine(const std::string& path, std::string_view line);
+
+// The lines of a file, without their newlines and without a torn end; none when there is no file.
+// ResourceExhausted when it has more than `max_bytes`. Takes no lock.
+Result<std::vector<std::string>> ReadJsonLines(const std::string& path, uint64_t max_bytes);
+
+// Appends the line that `decide` makes of the lines that are there, which nobody changes meanwhile;
+// its error leaves the file as it was.
+Status AppendJsonLineAfter(
+    const std::string& path, uint64_t max_bytes,
+    const std::function<Result<std::string>(const std::vector<std::string>& lines)>& decide);
 
 // Cuts a torn end off, as the next line appended would; whether there was one. Waits as
 // AppendJsonLine, so that no line that is being written is taken for torn.

@@ -31,6 +31,16 @@ Verdict MakeVerdict(trial::Trial& trial, const std::vector<rules::Finding>& find
 // whole. Nothing of a rule that has not looked yet.
 std::vector<std::string> RuleNotes(const std::vector<rules::RuleStatus>& states);
 
+// The other runs of the command that this run is of (format/trainings.h): what is said of them, and
+// their names. Of a further training only the first one's run is known.
+struct OtherRuns {
+  std::string first_run;             // "" when this run is the first one
+  std::vector<std::string> further;  // in the order in which they began
+  // "exp-2 and exp-3 are further trainings of this command"; "" when there are none.
+  [[nodiscard]] std::string text() const;
+};
+OtherRuns FindOtherRuns(const trial::Trial& trial);
+
 // "tensors captured at 51 of them"; how many of `steps` hold tensors.
 Result<int64_t> CountCaptured(trial::Trial& trial, const std::vector<int64_t>& steps);
 

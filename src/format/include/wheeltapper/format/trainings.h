@@ -1,0 +1,67 @@
+// RUN/trainings.jsonl: which trainings a command has begun, and the run of each.
+//
+// A run holds one training. A command that trains several times, at once (a sweep) or one after the
+// other (a script of scripts), has a run for each: the first training gets the run directory that
+// the command was given, the others get runs beside it, "<name>-2", "<name>-3", …. A training that
+// is started again after a failure stays in its run, as another attempt. See docs/format.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "wheeltapper/core/clock.h"
+#include "wheeltapper/core/ids.h"
+#include "wheeltapper/core/status.h"
+
+namespace wheeltapper::format {
+
+// The process that asks for its run.
+struct TrainingProcess {
+  Rank rank;
+  int32_t world_size = 1;
+  // The same text in every process of one start of a launcher; "" for a process by itself.
+  std::string group;
+  // The launcher says that it starts the training again (torchrun after a failure).
+  bool restarted = false;
+};
+
+// What one process is part of.
+struct Training {
+  std::string run_dir;
+  int64_t number = 1;   // from 1, in the order in which they began
+  int64_t attempt = 1;  // from 1
+};
+
+// The run that this process records into: that of its group; its training's, when it is the next
+// attempt of one that did not end well; else a new one, made beside `run_dir` with its
+// configuration. An attempt is known by `restarted`, or by its command line being that of a
+// training none of whose processes lives or has ended well. Appends to RUN/trainings.jsonl; all
+// processes of the command agree. Errors: of the files.
+Result<Training> JoinTraining(const std::string& run_dir, const TrainingProcess& process,
+                              const Clock& clock);
+
+// Notes that this process's part of the training is over; "finished" or "failed".
+Status LeaveTraining(const std::string& run_dir, const Training& training, Rank rank,
+                     std::string_view state, const Clock& clock);
+
+// What is known of one training of a command.
+struct TrainingRecord {
+  int64_t number = 1;
+  std::string run_dir;
+  // Of its last attempt: "failed" when one of its processes says so; "finished" when one does, and
+  // none of the others; "" when none has said anything.
+  std::string state;
+  // Every rank of its last attempt has finished, and its process is gone: nothing will be added.
+  bool over = false;
+  TimeNs ended_wall_ns = 0;  // of the last process that said; 0 when none has
+};
+
+// The trainings of the command that `run_dir` was made for, by number; none when none has begun, or
+// when that run is not its first. Lines that are no part of one are passed over.
+Result<std::vector<TrainingRecord>> ListTrainings(const std::string& run_dir);
+
+std::string TrainingsPath(const std::string& run_dir);
+
+}  // namespace wheeltapper::format

@@ -1,0 +1,346 @@
+#include "wheeltapper/format/trainings.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/core/host.h"
+#include "wheeltapper/core/json.h"
+#include "wheeltapper/core/json_lines.h"
+#include "wheeltapper/core/process.h"
+#include "wheeltapper/core/random.h"
+#include "wheeltapper/format/run_directory.h"
+
+#include "run_names.h"
+
+namespace wheeltapper::format {
+namespace {
+
+using Json = nlohmann::json;
+
+// More than 10,000 processes of a command have lines for.
+constexpr uint64_t kMaxBytes = uint64_t{64} << 20;
+constexpr uint64_t kMaxCommandBytes = uint64_t{2} << 20;
+constexpr std::string_view kBegan = "began";
+constexpr std::string_view kEnded = "ended";
+constexpr std::string_view kFinished = "finished";
+constexpr std::string_view kFailed = "failed";
+
+// One start of a process of a training, as its line says.
+struct Start {
+  int64_t training = 0;
+  int64_t attempt = 0;
+  Rank rank;
+  std::string group;
+  std::string run;  // the name of its folder
+  std::vector<std::string> argv;
+  std::string host;
+  std::string boot_id;
+  int64_t pid = 0;
+  uint64_t pid_start = 0;
+  int32_t world_size = 1;
+  std::string state = {};  // once it has ended
+  TimeNs ended_wall_ns = 0;
+};
+
+std::string TextOf(const Json& line, const char* key) {
+  const auto found = line.find(key);
+  return found != line.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+int64_t IntegerOf(const Json& line, const char* key) {
+  const auto found = line.find(key);
+  return found != line.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
+}
+
+std::vector<std::string> TextsOf(const Json& line, const char* key) {
+  std::vector<std::string> texts;
+  if (const auto found = line.find(key); found != line.end() && found->is_array()) {
+    for (const Json& text : *found) {
+      texts.push_back(text.is_string() ? text.get<std::string>() : "");
+    }
+  }
+  return texts;
+}
+
+Rank RankOf(const Json& line) { return Rank{static_cast<int32_t>(IntegerOf(line, "rank"))}; }
+
+// Whether `run` can be the name of a folder beside the first run.
+bool IsName(const std::string& run) {
+  return !run.empty() && run != "." && run != ".." && run.find('/') == std::string::npos;
+}
+
+Start ParseStart(const Json& line) {
+  return {.training = IntegerOf(line, "training"),
+          .attempt = IntegerOf(line, "attempt"),
+          .rank = RankOf(line),
+          .group = TextOf(line, "group"),
+          .run = TextOf(line, "run"),
+          .argv = TextsOf(line, "argv"),
+          .host = TextOf(line, "host"),
+          .boot_id = TextOf(line, "boot_id"),
+          .pid = IntegerOf(line, "pid"),
+          .pid_start = static_cast<uint64_t>(IntegerOf(line, "pid_start")),
+          .world_size = static_cast<int32_t>(IntegerOf(line, "world_size"))};
+}
+
+void NoteEnd(const Json& line, std::vector<Start>* starts) {
+  for (Start& start : *starts) {
+    if (start.training == IntegerOf(line, "training") &&
+        start.attempt == IntegerOf(line, "attempt") && start.rank == RankOf(line)) {
+      start.state = TextOf(line, "state");
+      start.ended_wall_ns = IntegerOf(line, "wall_ns");
+    }
+  }
+}
+
+std::vector<Start> ParseStarts(const std::vector<std::string>& lines) {
+  std::vector<Start> starts;
+  for (const std::string& text : lines) {
+    const Json line = ParseJson(text);
+    if (!line.is_object()) {
+      continue;
+    }
+    if (const std::string event = TextOf(line, "event"); event == kEnded) {
+      NoteEnd(line, &starts);
+    } else if (Start start = ParseStart(line);
+               event == kBegan && start.training > 0 && start.attempt > 0 && IsName(start.run)) {
+      starts.push_back(std::move(start));
+    }
+  }
+  return starts;
+}
+
+std::string LineOf(const Start& start, const Clock& clock) {
+  return JsonLine(Json{{"event", kBegan},
+                       {"training", start.training},
+                       {"attempt", start.attempt},
+                       {"rank", start.rank.value},
+                       {"world_size", start.world_size},
+                       {"group", start.group},
+                       {"run", start.run},
+                       {"argv", start.argv},
+                       {"host", start.host},
+                       {"boot_id", start.boot_id},
+                       {"pid", start.pid},
+                       {"pid_start", start.pid_start},
+                       {"wall_ns", clock.WallNs()}});
+}
+
+std::vector<std::string> OwnCommand() {
+  const std::string text = ReadWholeFile("/proc/self/cmdline", kMaxCommandBytes).value_or("");
+  std::vector<std::string> words;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\0', at), text.size());
+    words.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return words;
+}
+
+Start Introduce(const TrainingProcess& process) {
+  Start self;
+  self.rank = process.rank;
+  self.world_size = process.world_size;
+  self.group = process.group;
+  self.argv = OwnCommand();
+  self.host = HostName();
+  self.boot_id = BootId();
+  self.pid = getpid();
+  self.pid_start = ProcessStart(getpid()).value_or(0);
+  return self;
+}
+
+// Of processes of other machines nothing is known: they may live.
+bool MayLive(const Start& start) {
+  if (start.host != HostName()) {
+    return start.state.empty();
+  }
+  return start.boot_id == BootId() &&
+         ProcessStart(static_cast<pid_t>(start.pid)) == start.pid_start;
+}
+
+bool SameAttempt(const Start& a, const Start& b) {
+  return a.training == b.training && a.attempt == b.attempt;
+}
+
+// The last start that `test` holds for.
+template <typename Test>
+const Start* FindLast(const std::vector<Start>& starts, const Test& test) {
+  const auto found = std::find_if(starts.rbegin(), starts.rend(), test);
+  return found == starts.rend() ? nullptr : &*found;
+}
+
+// A start of this process's own launcher, in which its rank has not begun yet.
+const Start* FindGroup(const std::vector<Start>& starts, const Start& self) {
+  if (self.group.empty()) {
+    return nullptr;
+  }
+  return FindLast(starts, [&](const Start& start) {
+    return start.group == self.group &&
+           std::none_of(starts.begin(), starts.end(), [&](const Start& other) {
+             return SameAttempt(other, start) && other.rank == self.rank;
+           });
+  });
+}
+
+// A start of the attempt that this process's own is the next one after.
+const Start* FindFailed(const std::vector<Start>& starts, const Start& self, bool restarted) {
+  if (restarted) {
+    return starts.empty() ? nullptr : &starts.back();
+  }
+  const Start* last = FindLast(starts, [&](const Start& start) { return start.argv == self.argv; });
+  const bool failed =
+      last != nullptr && std::none_of(starts.begin(), starts.end(), [&](const Start& other) {
+        return SameAttempt(other, *last) &&
+               (other.state == kFinished || (other.state.empty() && MayLive(other)));
+      });
+  return failed ? last : nullptr;
+}
+
+int64_t NextAttempt(const std::vector<Start>& starts, int64_t training) {
+  int64_t most = 0;
+  for (const Start& start : starts) {
+    most = start.training == training ? std::max(most, start.attempt) : most;
+  }
+  return most + 1;
+}
+
+std::string Beside(const std::string& run_dir, const std::string& name) {
+  const std::filesystem::path path(run_dir);
+  const std::filesystem::path first = path.has_filename() ? path : path.parent_path();
+  return (first.parent_path() / name).string();
+}
+
+// A run beside the first one, with its configuration; the name that it got.
+Result<std::string> MakeRun(const std::string& run_dir, int64_t training, const Start& self,
+                            const Clock& clock) {
+  WT_ASSIGN_OR_RETURN(RunInfo info, ReadRunInfo(run_dir));
+  info.first_run = info.name;
+  info.run_id = RandomBits();
+  info.started_wall_ns = clock.WallNs();
+  info.argv = self.argv;
+  for (int64_t number = training;; ++number) {
+    const std::string name = BaseName(run_dir) + "-" + std::to_string(number);
+    const std::string path = Beside(run_dir, name);
+    if (PathExists(path)) {
+      continue;  // someone else's
+    }
+    info.name = name;
+    const Status made = CreateRunDirectory(path, info);
+    if (made.code() == StatusCode::kAlreadyExists) {
+      continue;
+    }
+    WT_RETURN_IF_ERROR(made.WithContext("making the run of another training"));
+    WT_ASSIGN_OR_RETURN(const std::string config,
+                        ReadWholeFile(ConfigPath(run_dir), kMaxTextBytes));
+    WT_RETURN_IF_ERROR(WriteFileAtomically(ConfigPath(path), config));
+    return name;
+  }
+}
+
+Result<Start> Place(const std::string& run_dir, const std::vector<Start>& starts,
+                    const TrainingProcess& process, const Clock& clock) {
+  Start self = Introduce(process);
+  if (const Start* group = FindGroup(starts, self); group != nullptr) {
+    self.training = group->training;
+    self.attempt = group->attempt;
+    self.run = group->run;
+    return self;
+  }
+  if (const Start* failed = FindFailed(starts, self, process.restarted); failed != nullptr) {
+    self.training = failed->training;
+    self.attempt = NextAttempt(starts, failed->training);
+    self.run = failed->run;
+    return self;
+  }
+  for (const Start& start : starts) {
+    self.training = std::max(self.training, start.training);
+  }
+  ++self.training;
+  self.attempt = 1;
+  if (self.training == 1) {
+    self.run = BaseName(run_dir);
+    return self;
+  }
+  WT_ASSIGN_OR_RETURN(self.run, MakeRun(run_dir, self.training, self, clock));
+  return self;
+}
+
+TrainingRecord RecordOf(const std::string& run_dir, const std::vector<Start>& ranks) {
+  const auto ended = [&ranks](std::string_view state) {
+    return std::count_if(ranks.begin(), ranks.end(),
+                         [state](const Start& start) { return start.state == state; });
+  };
+  const Start& any = ranks.front();
+  TrainingRecord record;
+  record.number = any.training;
+  record.run_dir = any.training == 1 ? run_dir : Beside(run_dir, any.run);
+  if (ended(kFailed) > 0) {
+    record.state = kFailed;
+  } else if (ended(kFinished) > 0) {
+    record.state = kFinished;
+  }
+  record.over =
+      ended(kFinished) >= any.world_size && std::none_of(ranks.begin(), ranks.end(), MayLive);
+  for (const Start& start : ranks) {
+    record.ended_wall_ns = std::max(record.ended_wall_ns, start.ended_wall_ns);
+  }
+  return record;
+}
+
+}  // namespace
+
+std::string TrainingsPath(const std::string& run_dir) {
+  return JoinPath(run_dir, "trainings.jsonl");
+}
+
+Result<Training> JoinTraining(const std::string& run_dir, const TrainingProcess& process,
+                              const Clock& clock) {
+  Training joined;
+  const auto decide = [&](const std::vector<std::string>& lines) -> Result<std::string> {
+    WT_ASSIGN_OR_RETURN(const Start self, Place(run_dir, ParseStarts(lines), process, clock));
+    joined.run_dir = self.training == 1 ? run_dir : Beside(run_dir, self.run);
+    joined.number = self.training;
+    joined.attempt = self.attempt;
+    return LineOf(self, clock);
+  };
+  WT_RETURN_IF_ERROR(AppendJsonLineAfter(TrainingsPath(run_dir), kMaxBytes, decide)
+                         .WithContext("joining a training"));
+  return joined;
+}
+
+Status LeaveTraining(const std::string& run_dir, const Training& training, Rank rank,
+                     std::string_view state, const Clock& clock) {
+  return AppendJsonLine(TrainingsPath(run_dir), JsonLine(Json{{"event", kEnded},
+                                                              {"training", training.number},
+                                                              {"attempt", training.attempt},
+                                                              {"rank", rank.value},
+                                                              {"state", state},
+                                                              {"wall_ns", clock.WallNs()}}));
+}
+
+Result<std::vector<TrainingRecord>> ListTrainings(const std::string& run_dir) {
+  WT_ASSIGN_OR_RETURN(const std::vector<std::string> lines,
+                      ReadJsonLines(TrainingsPath(run_dir), kMaxBytes));
+  std::map<int64_t, std::vector<Start>> last_attempts;  // by training
+  for (Start& start : ParseStarts(lines)) {
+    std::vector<Start>& ranks = last_attempts[start.training];
+    if (!ranks.empty() && ranks.front().attempt < start.attempt) {
+      ranks.clear();
+    }
+    ranks.push_back(std::move(start));
+  }
+  std::vector<TrainingRecord> trainings;
+  for (const auto& [number, ranks] : last_attempts) {
+    trainings.push_back(RecordOf(run_dir, ranks));
+  }
+  return trainings;
+}
+
+}  // namespace wheeltapper::format
