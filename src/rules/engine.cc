@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -203,6 +204,7 @@ class Engine final : public RuleEngine {
 
   void Evaluate(const format::StepBatch& batch, const format::NameTable& names) {
     seen_.Add(batch, names);
+    last_wall_ns_ = batch.wall_ns;
     damaged_places_ += std::count_if(batch.gaps.begin(), batch.gaps.end(), IsDamage);
     for (RunningRule& rule : rules_) {
       if (rule.status.state == RuleState::kErrored) {
@@ -260,8 +262,9 @@ class Engine final : public RuleEngine {
     return instance.get();
   }
 
+  // What is found at the end was written with the last batch, whenever that is looked at.
   void Idle(trial::Trial& trial, bool ended) {
-    const TimeNs now = clock_.WallNs();
+    const TimeNs now = ended && last_wall_ns_ ? *last_wall_ns_ : clock_.WallNs();
     for (RunningRule& rule : rules_) {
       for (auto& [rank, instance] : rule.by_rank) {
         CollectingContext context(trial.names());
@@ -295,6 +298,7 @@ class Engine final : public RuleEngine {
   std::vector<RunningRule> rules_;
   const Clock& clock_;
   int64_t damaged_places_ = 0;
+  std::optional<TimeNs> last_wall_ns_;  // of the newest batch
   IncidentBook book_;
   SeenData seen_;
   std::function<void(const format::StepKey&)> listener_;

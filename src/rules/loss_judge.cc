@@ -61,6 +61,7 @@ void LossJudge::Add(const LossValue& loss, LossTrack* track) {
     track->first_step = loss.key.step.value;
   }
   ++track->count;
+  track->latest = loss.key;
   track->peak = std::max(track->peak, loss.value);
   AddStart(loss.value, track);
   track->values.Add(loss.value);
@@ -131,10 +132,11 @@ int64_t LossJudge::OnsetOf(const LossTrack& track, const Divergence& divergence)
   return static_cast<int64_t>(steps[static_cast<size_t>(onset - values.begin())]);
 }
 
-bool LossJudge::ChecksFlat(int64_t step, const LossTrack& track) const {
+bool LossJudge::ChecksFlat(const LossTrack& track, bool ended) const {
+  const int64_t step = track.latest.step.value;
   return track.count >= min_points_ && track.count >= kStartValues + kFlatWindow &&
          (track.last_flat_check == std::numeric_limits<int64_t>::min() ||
-          step - track.last_flat_check >= num_steps_);
+          step - track.last_flat_check >= (ended ? 1 : num_steps_));
 }
 
 bool LossJudge::Flat(const LossTrack& track) const {

@@ -30,6 +30,7 @@ struct LossTrack {
   int64_t best_step = 0;
   size_t count = 0;
   int64_t first_step = 0;
+  format::StepKey latest;  // of the newest value
 
   int blown = 0;  // consecutive values that met the criteria of divergence
   std::optional<int64_t> diverged_since;
@@ -64,8 +65,8 @@ class LossJudge {
   // The first step of the values judged that lies more than half of the way up; values below may
   // follow it in a noisy rise.
   [[nodiscard]] static int64_t OnsetOf(const LossTrack& track, const Divergence& divergence);
-  // Whether it is time to ask for Flat: every num_steps.
-  [[nodiscard]] bool ChecksFlat(int64_t step, const LossTrack& track) const;
+  // Whether it is time to ask for Flat: every num_steps, and at the run's end.
+  [[nodiscard]] bool ChecksFlat(const LossTrack& track, bool ended) const;
   // Whether no window of the whole run lies below the start. Once that was so it stays so until the
   // newest window lies clearly below: a change of the noise takes nothing back.
   [[nodiscard]] bool Flat(const LossTrack& track) const;

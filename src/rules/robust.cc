@@ -50,14 +50,31 @@ std::vector<double> Window::Newest(size_t count) const {
   return {values_.begin() + static_cast<std::ptrdiff_t>(skipped), values_.end()};
 }
 
-std::string NumberForPeople(double value) {
+namespace {
+
+constexpr int kDigits = 3;
+
+std::string WithDigits(double value, int digits) {
   if (std::isnan(value)) {
     return "NaN";
   }
   if (std::isinf(value)) {
     return value > 0 ? "infinity" : "-infinity";
   }
-  return fmt::format("{:.3g}", value);
+  return fmt::format("{:.{}g}", value, digits);
+}
+
+}  // namespace
+
+std::string NumberForPeople(double value) { return WithDigits(value, kDigits); }
+
+std::pair<std::string, std::string> NumbersForPeople(double a, double b) {
+  int digits = kDigits;
+  while (a != b && digits < std::numeric_limits<double>::max_digits10 &&
+         WithDigits(a, digits) == WithDigits(b, digits)) {
+    ++digits;
+  }
+  return {WithDigits(a, digits), WithDigits(b, digits)};
 }
 
 std::string CountForPeople(int64_t value) {

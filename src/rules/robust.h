@@ -7,6 +7,7 @@
 #include <deque>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace wheeltapper::rules {
@@ -42,6 +43,8 @@ class Window {
 
 // A number for people: three significant digits, thousands separated ("4,586"), "NaN", "infinity".
 std::string NumberForPeople(double value);
+// Two numbers of one sentence, with as many digits as it takes to tell them apart.
+std::pair<std::string, std::string> NumbersForPeople(double a, double b);
 // "8,192".
 std::string CountForPeople(int64_t value);
 

@@ -2,8 +2,8 @@
 //
 // Validation losses come from eval-mode steps or from values whose name says so (val_loss). All
 // losses of one pass over the validation data (eval-mode records with no training step between
-// them, or one logged value) make one evaluation; it closes when training goes on. The training
-// loss of an evaluation is the median of the training losses since the one before.
+// them, or one logged value) make one evaluation; it closes when training goes on, or with the run.
+// The training loss of an evaluation is the median of the training losses since the one before.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +31,8 @@ class ValidationLosses {
 
   // Evaluations that closed with this batch, in order.
   std::vector<Evaluation> Add(const format::StepBatch& batch, const format::NameTable& names);
+  // After the run's last batch: the evaluation that no training step followed.
+  std::optional<Evaluation> Finish() { return Close(); }
   // Why no evaluation has closed, or none with a training loss beside it, and what to do about it.
   [[nodiscard]] std::string Missing() const;
   [[nodiscard]] const std::string& validation_name() const { return validation_name_; }

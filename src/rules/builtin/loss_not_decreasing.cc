@@ -12,6 +12,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <optional>
 #include <unordered_map>
 #include <utility>
@@ -141,6 +142,20 @@ class LossNotDecreasing final : public Rule {
     return {};
   }
 
+  // What came since the last check of a loss is judged too.
+  Status OnIdle(TimeNs /*now_ns*/, bool ended, RuleContext& context) override {
+    std::map<format::NameId, LossTrack*> unchecked;
+    for (auto& [id, track] : tracks_) {
+      if (ended && judge_.ChecksFlat(track, true)) {
+        unchecked.emplace(id, &track);
+      }
+    }
+    for (auto& [id, track] : unchecked) {
+      JudgeFlat(track, context);
+    }
+    return {};
+  }
+
   [[nodiscard]] std::string NothingJudged() const override {
     return tracks_.empty() && compat_points_.empty()
                ? "no loss was seen; log it: wheeltapper.log({\"loss\": value})"
@@ -199,22 +214,25 @@ class LossNotDecreasing final : public Rule {
     LossJudge::Add(loss, &track);
     game_.Note(loss);
     JudgeDivergence(loss, &track, context);
-    const int64_t step = loss.key.step.value;
-    if (!judge_.ChecksFlat(step, track)) {
-      return;
+    if (judge_.ChecksFlat(track, false)) {
+      JudgeFlat(&track, context);
     }
-    track.last_flat_check = step;
+  }
+
+  void JudgeFlat(LossTrack* judged, RuleContext& context) {
+    LossTrack& track = *judged;
+    track.last_flat_check = track.latest.step.value;
     // One that was called flat before the game began is no more so, nor one that diverges.
     track.is_flat = !LeavesOutFlat() && !track.diverged_since && judge_.Flat(track);
     if (track.is_flat) {
       track.was_flat = true;
       track.decreases = 0;
-      ReportFlat(loss, track, context);
+      ReportFlat(track, context);
       return;
     }
     track.was_flat = track.was_flat && ++track.decreases < kClearsToResolve;
     if (LeavesOutFlat() || Nowhere(&LossTrack::is_flat)) {
-      context.Clear("flat", loss.key);
+      context.Clear("flat", track.latest);
     }
   }
 
@@ -305,17 +323,16 @@ class LossNotDecreasing final : public Rule {
     context.Observe(std::move(observation));
   }
 
-  void ReportFlat(const LossValue& loss, const LossTrack& track, RuleContext& context) const {
+  static void ReportFlat(const LossTrack& track, RuleContext& context) {
     context.Observe(
         {.cause_key = "flat",
-         .tensor = loss.name,
+         .tensor = track.name,
          .module = {},
-         .key = loss.key,
+         .key = track.latest,
          .message =
-             fmt::format("{} has not decreased: {}, at best {} since, after {} values up to "
-                         "step {}",
-                         loss.name, StartOf(track), NumberForPeople(track.best_median),
-                         CountForPeople(static_cast<int64_t>(track.count)), loss.key.step.value),
+             fmt::format("{} has not decreased: {}, after {} values up to step {}", track.name,
+                         StartAndBestOf(track), CountForPeople(static_cast<int64_t>(track.count)),
+                         track.latest.step.value),
          .cause = track.jumped
                       ? "the first steps threw the model off: the learning rate is far too high"
                       : "the model does not learn: learning rate far off, parameters missing from "
@@ -327,13 +344,15 @@ class LossNotDecreasing final : public Rule {
          .since = Step{track.first_step}});
   }
 
-  static std::string StartOf(const LossTrack& track) {
-    return track.jumped
-               ? fmt::format("{} at step {}, then up to {}", NumberForPeople(track.start.front()),
-                             track.first_step, NumberForPeople(track.peak))
-               : fmt::format("{} over the first {} values from step {}",
-                             NumberForPeople(Median(track.start)), track.start.size(),
-                             track.first_step);
+  static std::string StartAndBestOf(const LossTrack& track) {
+    const double level = track.jumped ? track.start.front() : Median(track.start);
+    const auto& [start, best] = NumbersForPeople(level, track.best_median);
+    return (track.jumped ? fmt::format("{} at step {}, then up to {}", start, track.first_step,
+                                       NumberForPeople(track.peak))
+                         : fmt::format("{} over the first {} values from step {}", start,
+                                       track.start.size(), track.first_step)) +
+           (level == track.best_median ? ", and never lower since"
+                                       : fmt::format(", at best {} since", best));
   }
 
   static Evidence EvidenceOf(const LossTrack& track) {
@@ -371,18 +390,18 @@ class LossNotDecreasing final : public Rule {
       return;
     }
     const bool increased = -decrease > increase_percent_;
-    context.Observe(
-        {.cause_key = "",
-         .tensor = loss.name,
-         .module = {},
-         .key = loss.key,
-         .message = fmt::format("{} {} between steps {} and {}: {} → {}", loss.name,
-                                increased ? "increased" : "did not decrease", before.step, step,
-                                NumberForPeople(before.value), NumberForPeople(loss.value)),
-         .cause = {},
-         .try_ = "check the learning rate",
-         .evidence = {},
-         .severity = {}});
+    const auto& [from, to] = NumbersForPeople(before.value, loss.value);
+    context.Observe({.cause_key = "",
+                     .tensor = loss.name,
+                     .module = {},
+                     .key = loss.key,
+                     .message = fmt::format("{} {} between steps {} and {}: {} → {}", loss.name,
+                                            increased ? "increased" : "did not decrease",
+                                            before.step, step, from, to),
+                     .cause = {},
+                     .try_ = "check the learning rate",
+                     .evidence = {},
+                     .severity = {}});
   }
 
   const Result<TensorChoice> choice_;

@@ -71,9 +71,14 @@ class Overfit final : public Rule {
   Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
     WT_RETURN_IF_ERROR(choice_.status());
     for (const Evaluation& evaluation : losses_.Add(batch, context.names())) {
-      if (evaluation.key.step.value >= start_step_ && evaluation.training) {
-        Judge(evaluation, context);
-      }
+      JudgeIfComplete(evaluation, context);
+    }
+    return {};
+  }
+
+  Status OnIdle(TimeNs /*now_ns*/, bool ended, RuleContext& context) override {
+    if (const auto last = ended ? losses_.Finish() : std::nullopt) {
+      JudgeIfComplete(*last, context);
     }
     return {};
   }
@@ -83,6 +88,12 @@ class Overfit final : public Rule {
   }
 
  private:
+  void JudgeIfComplete(const Evaluation& evaluation, RuleContext& context) {
+    if (evaluation.key.step.value >= start_step_ && evaluation.training) {
+      Judge(evaluation, context);
+    }
+  }
+
   void Judge(const Evaluation& now, RuleContext& context) {
     Remember(now);
     const double gap = (now.validation - *now.training) / std::abs(*now.training);
@@ -97,6 +108,7 @@ class Overfit final : public Rule {
       context.Clear("", now.key);
       return;
     }
+    const auto& [from, to] = NumbersForPeople(best_->validation, now.validation);
     context.Observe(
         {.cause_key = "",
          .tensor = losses_.validation_name(),
@@ -105,8 +117,8 @@ class Overfit final : public Rule {
          .message = fmt::format(
              "Validation loss {} has risen from {} at step {} to {} at step {}, while the training "
              "loss is {}",
-             losses_.validation_name(), NumberForPeople(best_->validation), best_->key.step.value,
-             NumberForPeople(now.validation), now.key.step.value, NumberForPeople(*now.training)),
+             losses_.validation_name(), from, best_->key.step.value, to, now.key.step.value,
+             NumberForPeople(*now.training)),
          .cause = "the model learns its training data by heart",
          .try_ = fmt::format("keep the checkpoint of step {}; add weight decay, dropout or data",
                              best_->key.step.value),

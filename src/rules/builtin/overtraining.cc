@@ -102,6 +102,13 @@ class Overtraining final : public Rule {
     return {};
   }
 
+  Status OnIdle(TimeNs /*now_ns*/, bool ended, RuleContext& context) override {
+    if (const auto last = ended ? losses_.Finish() : std::nullopt) {
+      JudgeValidation(*last, context);
+    }
+    return {};
+  }
+
   [[nodiscard]] std::string NothingJudged() const override {
     const bool judged = !evidence_.points.empty() || std::isfinite(training_.best);
     return judged ? "" : losses_.Missing();

@@ -84,6 +84,34 @@ TEST(LossNotDecreasingTest, ALossThatFallsAtOnceIsNotSaidToRise) {
   EXPECT_TRUE(FindingsOf(run, "loss_not_decreasing").empty());
 }
 
+TEST(LossNotDecreasingTest, NumbersThatDifferDoNotReadTheSame) {
+  for (const auto& [later, says] : {std::pair(2.3019,
+                                              "2.303 over the first 10 values from step 0, "
+                                              "at best 2.302 since"),
+                                    std::pair(2.3026,
+                                              "2.3 over the first 10 values from step 0, "
+                                              "and never lower since")}) {
+    std::vector<double> values(10, 2.3026);
+    values.resize(200, later);
+    RunBuilder run = LossEvery(1, values);
+    const auto findings = FindingsOf(run, "loss_not_decreasing");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_THAT(findings[0].message, HasSubstr(says));
+  }
+}
+
+TEST(LossNotDecreasingTest, JudgesTheLastValuesOfARunToo) {
+  // Too noisy to tell at step 99; the values after it, fewer than num_steps, are not.
+  std::vector<double> values = NoisyLosses(1, 2.3, 0.0, 108);
+  for (size_t i = 85; i < 93; ++i) {
+    values[i] += i % 2 == 0 ? 1.0 : 2.0;
+  }
+  for (const size_t count : {100U, 108U}) {
+    RunBuilder run = LossEvery(1, {values.begin(), values.begin() + static_cast<int64_t>(count)});
+    EXPECT_EQ(FindingsOf(run, "loss_not_decreasing").size(), count == 108U ? 1U : 0U) << count;
+  }
+}
+
 TEST(LossNotDecreasingTest, ReportsALossThatNeverFalls) {
   RunBuilder run = LossEvery(1, NoisyLosses(3, 2.3, 0.01, 300));
   const auto findings = FindingsOf(run, "loss_not_decreasing");
@@ -444,6 +472,56 @@ TEST(OverfitTest, JudgesTheGapAloneWithCompat) {
   RunBuilder gap = Evaluations([](int) { return 1.0; }, [](int) { return 1.2; }, 5);
   EXPECT_EQ(FindingsOf(gap, "overfit", {{"compat", "true"}}).size(), 1U);
   EXPECT_TRUE(FindingsOf(gap, "overfit").empty());
+}
+
+// The first steps, and the evaluations after them, of a run that ends with an evaluation.
+RunBuilder EndsWithEvaluation(const std::function<double(int)>& training,
+                              const std::function<double(int)>& validation, int count) {
+  RunBuilder run;
+  for (int i = 0; i < count; ++i) {
+    run.Step(i).Scalar("train_loss", training(i));
+    run.Between(i).Scalar("val_loss", validation(i));
+  }
+  return run;
+}
+
+TEST(OverfitTest, JudgesTheLastEvaluationOfARun) {
+  // Three evaluations in a row must show it; the third is the last thing the run does.
+  const auto training = [](int i) { return std::exp2(-i / 4.0); };
+  const auto validation = [](int i) { return i < 8 ? 1.0 - 0.1 * i : 2.0; };
+  for (const int count : {10, 11}) {
+    RunBuilder run = EndsWithEvaluation(training, validation, count);
+    const auto findings = FindingsOf(run, "overfit");
+    ASSERT_EQ(findings.size(), count == 11 ? 1U : 0U);
+    if (count == 11) {
+      EXPECT_EQ(findings[0].last_step, 10);
+      EXPECT_EQ(findings[0].wall_ns, run.batches().back().wall_ns);
+      EXPECT_EQ(findings[0].evidence[0].points.size(), 11U);
+    }
+  }
+}
+
+TEST(OverfitTest, AnEvaluationThatGoesOnIsNotJudgedBeforeTheRunHasEnded) {
+  RunBuilder run = EndsWithEvaluation([](int i) { return std::exp2(-i / 4.0); },
+                                      [](int i) { return i < 8 ? 1.0 - 0.1 * i : 2.0; }, 11);
+  const ManualClock clock;
+  const auto engine = RuleEngine::Create({Select("overfit")}, clock);
+  ASSERT_TRUE(engine.ok());
+  MemoryTrial trial(run);
+  trial.ShowAll();
+  ASSERT_TRUE((*engine)->Advance(trial).ok());
+  EXPECT_TRUE((*engine)->findings().empty());
+  ASSERT_TRUE((*engine)->Finish(trial).ok());
+  EXPECT_EQ((*engine)->findings().size(), 1U);
+}
+
+TEST(OvertrainingTest, JudgesTheLastEvaluationOfARun) {
+  const auto training = [](int) { return 1.0; };
+  const auto validation = [](int i) { return i < 8 ? 1.0 - 0.1 * i : 0.3; };
+  for (const int count : {17, 18}) {  // the best is the eighth, and ten evaluations must follow it
+    RunBuilder run = EndsWithEvaluation(training, validation, count);
+    EXPECT_EQ(FindingsOf(run, "overtraining").size(), count == 18 ? 1U : 0U) << count;
+  }
 }
 
 TEST(OverfitTest, UnderstandsValuesLoggedAsValLoss) {
