@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <optional>
 #include <set>
 #include <utility>
@@ -19,7 +20,11 @@ namespace {
 // Collects what a rule says about one batch.
 class CollectingContext final : public RuleContext {
  public:
-  explicit CollectingContext(const format::NameTable& names) : names_(names) {}
+  explicit CollectingContext(const format::NameTable& names,
+                             const std::set<std::string>* nonfinite = nullptr)
+      : names_(names) {
+    verdicts_.nonfinite = nonfinite;
+  }
   [[nodiscard]] const format::NameTable& names() const override { return names_; }
   void Observe(Observation observation) override {
     verdicts_.observations.push_back(std::move(observation));
@@ -27,7 +32,13 @@ class CollectingContext final : public RuleContext {
   void Clear(const std::string& cause_key, const format::StepKey& key) override {
     verdicts_.cleared.push_back({.cause_key = cause_key, .key = key});
   }
+  void Hold(const std::string& cause_key, const format::StepKey& key) override {
+    verdicts_.held.push_back({.cause_key = cause_key, .key = key});
+  }
   [[nodiscard]] const Verdicts& verdicts() const { return verdicts_; }
+  [[nodiscard]] bool empty() const {
+    return verdicts_.observations.empty() && verdicts_.cleared.empty() && verdicts_.held.empty();
+  }
 
  private:
   const format::NameTable& names_;
@@ -114,6 +125,22 @@ struct RunningRule {
   PythonRule* python = nullptr;  // the one instance of a user's rule, for all ranks
   RuleStatus status;
 };
+
+// The names of what is not finite in the batch.
+std::set<std::string> NonfiniteIn(const format::StepBatch& batch, const format::NameTable& names) {
+  std::set<std::string> nonfinite;
+  for (const format::StatsRow& row : batch.stats) {
+    if (row.stats.nonfinite_count() > 0) {
+      nonfinite.insert(names.info(row.name).name);
+    }
+  }
+  for (const format::ScalarRow& row : batch.scalars) {
+    if (!std::isfinite(row.value)) {
+      nonfinite.insert(names.info(row.name).name);
+    }
+  }
+  return nonfinite;
+}
 
 bool IsDamage(const format::GapRow& row) {
   return row.gap.reason == format::GapReason::kCorruption;
@@ -206,11 +233,13 @@ class Engine final : public RuleEngine {
     seen_.Add(batch, names);
     last_wall_ns_ = batch.wall_ns;
     damaged_places_ += std::count_if(batch.gaps.begin(), batch.gaps.end(), IsDamage);
+    const std::set<std::string> nonfinite = NonfiniteIn(batch, names);
     for (RunningRule& rule : rules_) {
       if (rule.status.state == RuleState::kErrored) {
         continue;
       }
-      CollectingContext context(names);
+      // A user's rule answers later, of another step than the batch's.
+      CollectingContext context(names, rule.python == nullptr ? &nonfinite : nullptr);
       ++rule.status.batches;
       Take(&rule, InstanceFor(&rule, batch.key.rank)->OnBatch(batch, context), context,
            batch.wall_ns);
@@ -282,7 +311,7 @@ class Engine final : public RuleEngine {
       MarkErrored(rule, status);
       return false;
     }
-    if (!context.verdicts().observations.empty() || !context.verdicts().cleared.empty()) {
+    if (!context.empty()) {
       book_.Apply(rule->source, context.verdicts(), wall_ns);
     }
     return true;

@@ -8,6 +8,8 @@
 namespace wheeltapper::rules {
 namespace {
 
+constexpr int kMostDoublings = 10;  // past kMostClearsToResolve whatever it began with
+
 int64_t FirstStepOf(const Observation& observation) {
   return observation.since.value_or(observation.key.step).value;
 }
@@ -29,7 +31,36 @@ std::set<std::string> SubjectsOf(const Observation& observation) {
   return subjects;
 }
 
+// Whether one of the names is of something that is not finite.
+template <typename Names>
+bool AnyNonfinite(const std::set<std::string>* nonfinite, const Names& names) {
+  return nonfinite != nullptr &&
+         std::any_of(nonfinite->begin(), nonfinite->end(),
+                     [&names](const std::string& name) { return names.contains(name); });
+}
+
 }  // namespace
+
+void IncidentBook::Ranks::See(const Observation& observation) {
+  states[observation.key.rank.value] = {.open = true, .clears = 0};
+  clears_needed = std::max(clears_needed, observation.patience);
+}
+
+bool IncidentBook::Ranks::Clear(int32_t rank) {
+  const auto found = states.find(rank);
+  if (found == states.end() || !found->second.open || ++found->second.clears < clears_needed) {
+    return false;
+  }
+  found->second.open = false;
+  return std::none_of(states.begin(), states.end(),
+                      [](const auto& entry) { return entry.second.open; });
+}
+
+void IncidentBook::Ranks::Hold(int32_t rank) {
+  if (const auto found = states.find(rank); found != states.end()) {
+    found->second.clears = 0;
+  }
+}
 
 void IncidentBook::RankReach::Take(const Observation& observation) {
   if (sightings == 0 || observation.key.step.value != step) {
@@ -56,13 +87,13 @@ void IncidentBook::Latest::Take(const Observation& observation) {
 }
 
 bool IncidentBook::Incident::ReachesWholeModel() const {
-  return std::none_of(ranks.begin(), ranks.end(), [this](const auto& entry) {
+  return std::none_of(ranks.states.begin(), ranks.states.end(), [this](const auto& entry) {
     return entry.second.open && !reach.at(entry.first).whole_model;
   });
 }
 
 bool IncidentBook::Incident::Reaches(const std::set<std::string>& place) const {
-  return std::any_of(ranks.begin(), ranks.end(), [&](const auto& entry) {
+  return std::any_of(ranks.states.begin(), ranks.states.end(), [&](const auto& entry) {
     const auto seen = [&](const std::string& name) {
       return reach.at(entry.first).subjects.contains(name);
     };
@@ -76,8 +107,11 @@ int64_t IncidentBook::CountOf(const std::string& rule) const {
 }
 
 void IncidentBook::Apply(const FindingSource& source, const Verdicts& verdicts, TimeNs wall_ns) {
-  for (const Verdicts::ClearedCause& cleared : verdicts.cleared) {
-    Clear(source.rule, cleared);
+  for (const Verdicts::Cause& cleared : verdicts.cleared) {
+    Clear({source.rule, cleared.cause_key}, cleared.key.rank.value, verdicts.nonfinite);
+  }
+  for (const Verdicts::Cause& held : verdicts.held) {
+    Hold({source.rule, held.cause_key}, held.key.rank.value);
   }
   for (const Observation& observation : verdicts.observations) {
     Add(source, observation, wall_ns);
@@ -152,7 +186,12 @@ void IncidentBook::Add(const FindingSource& source, const Observation& observati
   const int64_t step = observation.key.step.value;
   const Place place{
       .step = FirstStepOf(observation), .rank = observation.key.rank.value, .arrival = arrivals_++};
-  if (std::pair(place.step, place.rank) < std::pair(incident.first.step, incident.first.rank)) {
+  if (finding.state == FindingState::kResolved) {
+    Reopen(observation, severity, place, wall_ns, &incident);
+  }
+  const bool is_of_now = !incident.earlier || place.step > incident.earlier->last_step;
+  if (is_of_now &&
+      std::pair(place.step, place.rank) < std::pair(incident.first.step, incident.first.rank)) {
     incident.first = place;
     TakeTexts(observation, &incident);
     finding.wall_ns = std::min(finding.wall_ns, wall_ns);
@@ -172,23 +211,39 @@ void IncidentBook::Add(const FindingSource& source, const Observation& observati
     finding.severity = severity;
     incident.announce = true;
   }
-  if (finding.state == FindingState::kResolved) {
-    finding.state = FindingState::kOpen;
-    finding.part_of = std::nullopt;
-    incident.announce = true;
-    incident.reopened = true;
-    incident.also.clear();
-  }
-  RankState& rank = incident.ranks[place.rank];
   RankReach& reach = incident.reach[place.rank];
-  if (!rank.open) {
+  if (!incident.ranks.states[place.rank].open) {
     reach = {};  // where it was before says nothing of where it is now
   }
-  rank = {.open = true, .clears = 0};
+  incident.ranks.See(observation);
   reach.Take(observation);
   if (incident.announce) {
     Unhide({source.rule, observation.cause_key});
   }
+}
+
+void IncidentBook::Reopen(const Observation& observation, Severity severity, const Place& place,
+                          TimeNs wall_ns, Incident* incident) {
+  Finding& finding = findings_[incident->index];
+  incident->earlier = {
+      .first_step = incident->earlier ? incident->earlier->first_step : finding.step,
+      .last_step = finding.last_step};
+  incident->times_resolved += finding.part_of ? 0 : 1;  // one that went on in another was not over
+  const int64_t clears = std::max<int64_t>(kClearsToResolve, observation.patience);
+  incident->ranks.clears_needed = std::max(
+      clears,
+      std::min(kMostClearsToResolve, clears << std::min(incident->times_resolved, kMostDoublings)));
+  incident->first = place;
+  incident->tensors.clear();
+  incident->also.clear();
+  incident->announce = true;
+  incident->reopened = true;
+  finding.state = FindingState::kOpen;
+  finding.part_of = std::nullopt;
+  finding.severity = severity;
+  finding.rank = observation.key.rank;
+  finding.wall_ns = wall_ns;
+  TakeTexts(observation, incident);
 }
 
 void IncidentBook::Hide(const IncidentKey& key, const Observation& observation, Severity severity,
@@ -201,7 +256,10 @@ void IncidentBook::Hide(const IncidentKey& key, const Observation& observation, 
     explainer->announce = true;
   }
   hidden.latest.Take(observation);
-  hidden.ranks[observation.key.rank.value] = {.open = true, .clears = 0};
+  hidden.ranks.See(observation);
+  if (observation.tensor) {
+    hidden.tensors.insert(*observation.tensor);
+  }
 }
 
 void IncidentBook::Unhide(const IncidentKey& key) {
@@ -275,10 +333,16 @@ void IncidentBook::TakeOver(const IncidentKey& by) {
         !ExplainsAll(by, key) || ExplainsAll(key, by)) {
       continue;
     }
-    explainer.also.insert_or_assign(
-        key,
-        Hidden{.severity = finding.severity, .latest = incident.latest, .ranks = incident.ranks});
-    for (auto& [rank, state] : incident.ranks) {
+    Hidden hidden{.severity = finding.severity,
+                  .latest = incident.latest,
+                  .ranks = incident.ranks,
+                  .tensors = {}};
+    for (auto& [tensor, place] : incident.tensors) {
+      hidden.tensors.insert(tensor);
+    }
+    explainer.also.insert_or_assign(key, std::move(hidden));
+    explainer.also.insert(incident.also.begin(), incident.also.end());
+    for (auto& [rank, state] : incident.ranks.states) {
       state.open = false;
     }
     finding.state = FindingState::kResolved;
@@ -289,43 +353,49 @@ void IncidentBook::TakeOver(const IncidentKey& by) {
   Compose(&explainer);
 }
 
-void IncidentBook::Clear(const std::string& rule, const Verdicts::ClearedCause& cleared) {
-  const IncidentKey key(rule, cleared.cause_key);
-  ClearHidden(key, cleared.key.rank.value);
+void IncidentBook::Hold(const IncidentKey& key, int32_t rank) {
+  for (auto& [other, incident] : incidents_) {
+    if (const auto hidden = incident.also.find(key); hidden != incident.also.end()) {
+      hidden->second.ranks.Hold(rank);
+    }
+  }
+  if (const auto found = incidents_.find(key); found != incidents_.end()) {
+    found->second.ranks.Hold(rank);
+  }
+}
+
+void IncidentBook::Clear(const IncidentKey& key, int32_t rank,
+                         const std::set<std::string>* nonfinite) {
+  ClearHidden(key, rank, nonfinite);
   const auto found = incidents_.find(key);
   if (found == incidents_.end()) {
     return;
   }
   Incident& incident = found->second;
-  if (ClearedOn(cleared.key.rank.value, &incident.ranks)) {
+  if (AnyNonfinite(nonfinite, incident.tensors)) {
+    incident.ranks.Hold(rank);
+  } else if (incident.ranks.Clear(rank)) {
     findings_[incident.index].state = FindingState::kResolved;
     Compose(&incident);
     Tell(&incident, &FindingSink::Resolved);
   }
 }
 
-void IncidentBook::ClearHidden(const IncidentKey& key, int32_t rank) {
+void IncidentBook::ClearHidden(const IncidentKey& key, int32_t rank,
+                               const std::set<std::string>* nonfinite) {
   for (auto& [other, incident] : incidents_) {
     const auto hidden = incident.also.find(key);
     // What a resolved finding says of others is what was so while it was open.
     if (hidden == incident.also.end() || findings_[incident.index].state != FindingState::kOpen) {
       continue;
     }
-    if (ClearedOn(rank, &hidden->second.ranks)) {
+    if (AnyNonfinite(nonfinite, hidden->second.tensors)) {
+      hidden->second.ranks.Hold(rank);
+    } else if (hidden->second.ranks.Clear(rank)) {
       incident.also.erase(hidden);
       incident.changed = true;
     }
   }
-}
-
-bool IncidentBook::ClearedOn(int32_t rank, std::map<int32_t, RankState>* ranks) {
-  const auto found = ranks->find(rank);
-  if (found == ranks->end() || !found->second.open || ++found->second.clears < kClearsToResolve) {
-    return false;
-  }
-  found->second.open = false;
-  return std::none_of(ranks->begin(), ranks->end(),
-                      [](const auto& entry) { return entry.second.open; });
 }
 
 void IncidentBook::Compose(Incident* incident) {
@@ -356,6 +426,12 @@ void IncidentBook::Compose(Incident* incident) {
   if (others > 0) {
     finding.message +=
         " (and " + std::to_string(others) + " more tensor" + (others > 1 ? "s)" : ")");
+  }
+  if (const auto& earlier = incident->earlier) {
+    const std::string first = std::to_string(earlier->first_step);
+    const std::string last = std::to_string(earlier->last_step);
+    finding.message +=
+        "; before that at step" + (first == last ? " " + first : "s " + first + " to " + last);
   }
 }
 

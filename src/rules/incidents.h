@@ -2,15 +2,21 @@
 // ranks show it.
 //
 // An incident opens with the first observation of its cause and resolves when every rank that
-// showed it has been clear for kClearsToResolve evaluated steps in a row; if the cause comes back,
-// the same finding is open again. What a finding says comes from its earliest observation (by step,
-// then rank), so the order in which ranks are read does not change it. Sinks hear of an opening, a
+// showed it has been clear for as many evaluated steps in a row as it took to be reported
+// (Observation::patience), kClearsToResolve at least. If the cause comes back, the same finding is
+// open again, and the steps it takes to resolve double (to kMostClearsToResolve), so that one that
+// comes and goes is told more and more rarely. Steps that a rule holds (RuleContext::Hold), and
+// those at which a tensor that shows the cause is not finite, are not clear: NaN is no recovery.
+//
+// What a finding says comes from its earliest observation since it opened last (by step, then
+// rank), so the order in which ranks are read does not change it. Sinks hear of an opening, a
 // resolving, a higher severity and another rule that sees the same at once, of other changes at
 // most every kUpdateIntervalNs.
 //
 // One cause that several rules see is one finding: an observation that an open finding of another
 // rule explains (RuleInfo::explained_by) is added to that finding's `also`, and a finding that
-// opens takes over, and resolves, those that it explains. What is in `also` follows its rule: the
+// opens takes over, and resolves, those that it explains, with what they have in their `also`. What
+// is in `also` follows its rule: the
 // latest message, gone once the rule has been clear as long as resolves a finding. Nothing is
 // hidden behind a finding less severe.
 //
@@ -35,17 +41,21 @@
 namespace wheeltapper::rules {
 
 inline constexpr int kClearsToResolve = 3;
+inline constexpr int64_t kMostClearsToResolve = 96;
 inline constexpr TimeNs kUpdateIntervalNs = 10'000'000'000;
 inline constexpr size_t kMaxTensorsShown = 20;
 
 // What a rule said about one batch, in the order it said it.
 struct Verdicts {
-  struct ClearedCause {
+  struct Cause {
     std::string cause_key;
     format::StepKey key;
   };
-  std::vector<Observation> observations;
-  std::vector<ClearedCause> cleared;
+  std::vector<Observation> observations = {};
+  std::vector<Cause> cleared = {};
+  std::vector<Cause> held = {};
+  // Tensors and scalars that are not finite in that batch; may be null.
+  const std::set<std::string>* nonfinite = nullptr;
 };
 
 // The rule an observation comes from, as findings show it.
@@ -80,7 +90,21 @@ class IncidentBook {
   };
   struct RankState {
     bool open = false;
-    int clears = 0;
+    int64_t clears = 0;
+  };
+  // An incident on each of its ranks.
+  struct Ranks {
+    std::map<int32_t, RankState> states;
+    int64_t clears_needed = kClearsToResolve;
+    void See(const Observation& observation);
+    // Counts one clear step of a rank; true when no rank shows the cause any more.
+    bool Clear(int32_t rank);
+    void Hold(int32_t rank);
+  };
+  // When an incident was open before.
+  struct Earlier {
+    int64_t first_step = 0;
+    int64_t last_step = 0;
   };
   // How far the cause reaches on one rank, as of its latest steps.
   struct RankReach {
@@ -103,14 +127,17 @@ class IncidentBook {
   struct Hidden {
     Severity severity = Severity::kInfo;
     Latest latest;
-    std::map<int32_t, RankState> ranks;
+    Ranks ranks;
+    std::set<std::string> tensors;
   };
   struct Incident {
     size_t index = 0;     // in findings_
     Place first;          // of the observation that the texts come from
     std::string message;  // of that observation, before the other tensors are counted
     Latest latest;
-    std::map<int32_t, RankState> ranks;
+    Ranks ranks;
+    int times_resolved = 0;
+    std::optional<Earlier> earlier;
     std::map<int32_t, RankReach> reach;
     std::unordered_map<std::string, Place> tensors;
     std::span<const Explanation> explained_by;
@@ -147,10 +174,12 @@ class IncidentBook {
   // Resolves the open incidents that `by` explains.
   void TakeOver(const IncidentKey& by);
   void TakeTexts(const Observation& observation, Incident* incident);
-  void Clear(const std::string& rule, const Verdicts::ClearedCause& cleared);
-  void ClearHidden(const IncidentKey& key, int32_t rank);
-  // Counts one clear step of a rank; true when no rank shows the cause any more.
-  static bool ClearedOn(int32_t rank, std::map<int32_t, RankState>* ranks);
+  // Opens a resolved incident again: it tells what is so now.
+  void Reopen(const Observation& observation, Severity severity, const Place& place, TimeNs wall_ns,
+              Incident* incident);
+  void Hold(const IncidentKey& key, int32_t rank);
+  void Clear(const IncidentKey& key, int32_t rank, const std::set<std::string>* nonfinite);
+  void ClearHidden(const IncidentKey& key, int32_t rank, const std::set<std::string>* nonfinite);
   // Writes the grouped tensors and the message into the finding.
   void Compose(Incident* incident);
   void Tell(Incident* incident, void (FindingSink::*what)(const Finding&));

@@ -18,6 +18,7 @@
 #include "builtin/builtin.h"
 #include "growth.h"
 #include "model_description.h"
+#include "persistence.h"
 #include "robust.h"
 #include "stats_index.h"
 #include "tensor_names.h"
@@ -29,6 +30,8 @@ namespace {
 // span this many times `zero_gradient_steps` steps of training.
 constexpr int64_t kSparseSpan = 4;
 constexpr int64_t kLeastSparseCaptures = 5;
+// A layer is clearly not dead when it is active this many times as much as one that is.
+constexpr double kClearlyActive = 2;
 
 constexpr std::array<ParameterSpec, 5> kParameters = {{
     {"tensor_regex", ParameterType::kRegex, "",
@@ -94,23 +97,22 @@ class DeadRelu final : public Rule {
     index_.Fill(batch);
     Remember(batch, context.names());
     bool judged = false;
-    const bool outputs = JudgeOutputs(batch, context, &judged);
-    const bool gradients = zero_gradient_steps_ > 0 && JudgeGradients(batch, context, &judged);
-    if (judged && !outputs && !gradients) {
-      context.Clear("", batch.key);
+    CauseAtStep dead;
+    JudgeOutputs(batch, context, &judged, &dead);
+    if (zero_gradient_steps_ > 0) {
+      JudgeGradients(batch, context, &judged, &dead);
+    }
+    if (judged) {
+      dead.Tell("", batch.key, context);
     }
     return {};
   }
 
  private:
   struct OutputTrack {
-    int64_t streak = 0;
-    int64_t since_step = 0;
+    Persistence dead;
+    double most_active = 0;  // share, while it is dead
     std::vector<EvidencePoint> active;
-  };
-  struct ZeroStreak {
-    int64_t captures = 0;
-    int64_t since_step = 0;
   };
   struct ModuleGradient {
     std::string tensor;  // the first parameter's gradient
@@ -128,7 +130,7 @@ class DeadRelu final : public Rule {
       gradients += kind == TensorKind::kGradient ? 1 : 0;
       zero += kind == TensorKind::kGradient && row.stats.zero_count == row.stats.numel ? 1 : 0;
       outputs_captured_ = outputs_captured_ || kind == TensorKind::kOutput;
-      if (kind == TensorKind::kParameter) {
+      if (kind == TensorKind::kParameter || kind == TensorKind::kOutput) {
         first_mean_.try_emplace(row.name, row.stats.mean);
         latest_mean_[row.name] = row.stats.mean;
       }
@@ -146,14 +148,17 @@ class DeadRelu final : public Rule {
     return module != nullptr && IsReluType(module->type);
   }
 
-  bool JudgeOutputs(const format::StepBatch& batch, RuleContext& context, bool* judged) {
+  void JudgeOutputs(const format::StepBatch& batch, RuleContext& context, bool* judged,
+                    CauseAtStep* verdict) {
     std::vector<std::pair<size_t, const format::StatsRow*>> dead;
     for (const format::StatsRow& row : batch.stats) {
       if (!IsRelu(context.names(), row.name) || row.stats.finite() == 0) {
         continue;
       }
       *judged = true;
-      if (Add(batch.key.step.value, row)) {
+      const Persisting persisting = Add(batch.key.step.value, row);
+      verdict->Add(persisting);
+      if (persisting == Persisting::kShown) {
         const std::string& path = roles_.Of(context.names(), row.name).subject;
         dead.emplace_back(model_.OrderOfModule(path).value_or(row.name), &row);
       }
@@ -163,14 +168,18 @@ class DeadRelu final : public Rule {
     for (const auto& [order, row] : dead) {
       ReportOutput(batch.key, *row, context);
     }
-    return !dead.empty();
   }
 
-  // True when the output has been dead long enough.
-  bool Add(int64_t step, const format::StatsRow& row) {
-    const auto active =
-        static_cast<double>(row.stats.finite() - row.stats.zero_count - row.stats.negative_count);
-    const double share = active / static_cast<double>(row.stats.finite());
+  static int64_t ActiveIn(const tensor::TensorStats& stats) {
+    return stats.finite() - stats.zero_count - stats.negative_count;
+  }
+
+  // What is the least active share of a layer that is not called dead.
+  [[nodiscard]] double Bound() const { return inactivity_ * (1 - layer_); }
+
+  Persisting Add(int64_t step, const format::StatsRow& row) {
+    const double share =
+        static_cast<double>(ActiveIn(row.stats)) / static_cast<double>(row.stats.finite());
     OutputTrack& track = outputs_[row.name];
     constexpr size_t kEvidencePoints = 64;
     if (track.active.size() == kEvidencePoints) {
@@ -178,12 +187,13 @@ class DeadRelu final : public Rule {
     }
     track.active.push_back({.step = step, .value = share});
     // Nothing active at all proves it for any thresholds.
-    if (share > 0 && share >= inactivity_ * (1 - layer_)) {
-      track.streak = 0;
-      return false;
-    }
-    track.since_step = track.streak == 0 ? step : track.since_step;
-    return ++track.streak >= patience_;
+    const bool is_dead = share == 0 || share < Bound();
+    const Seen seen = is_dead                            ? Seen::kMet
+                      : share < kClearlyActive * Bound() ? Seen::kNear
+                                                         : Seen::kOver;
+    const Persisting persisting = track.dead.Add(seen, step, patience_);
+    track.most_active = track.dead.streak() == 1 ? share : std::max(track.most_active, share);
+    return persisting;
   }
 
   void ReportOutput(const format::StepKey& key, const format::StatsRow& row, RuleContext& context) {
@@ -191,33 +201,67 @@ class DeadRelu final : public Rule {
     const std::string path = roles_.Of(context.names(), row.name).subject;
     const OutputTrack& track = outputs_.at(row.name);
     const ModuleDescription* layer = model_.LastWithParametersBefore(path);
-    const int64_t active = row.stats.finite() - row.stats.zero_count - row.stats.negative_count;
+    const std::string who = path + (layer == nullptr ? "" : " (after " + layer->path + ")");
     Observation observation{
         .cause_key = "",
         .tensor = name,
         .module = path,
         .key = key,
-        .message = fmt::format(
-            "{}{} is dead: {} of {} outputs are active at step {}, and so at {} captured steps "
-            "since step {}",
-            path, layer == nullptr ? "" : " (after " + layer->path + ")", CountForPeople(active),
-            CountForPeople(row.stats.finite()), key.step.value, track.streak, track.since_step),
-        .cause = "its inputs are negative for every sample, so no gradient passes",
+        .message = MessageOf(who, row.stats, track, key.step.value),
+        .cause = fmt::format("{}, so {} gradient passes", InputsOf("its", track),
+                             track.most_active > 0 ? "next to no" : "no"),
         .try_ = "lower the learning rate, start biases at 0, or use LeakyReLU or GELU",
         .evidence = {{.label = "share of active outputs of " + path,
                       .points = track.active,
-                      .threshold = inactivity_ * (1 - layer_)}},
+                      .threshold = Bound()}},
         .severity = {},
-        .since = Step{track.since_step},
-        .whole_model = blocks_most_};
+        .since = Step{track.dead.since_step()},
+        .whole_model = blocks_most_,
+        .patience = patience_};
     if (layer != nullptr) {
-      ExplainLayer(*layer, context.names(), &observation);
+      ExplainLayer(*layer, track, context.names(), &observation);
     }
     context.Observe(std::move(observation));
   }
 
-  void ExplainLayer(const ModuleDescription& layer, const format::NameTable& names,
-                    Observation* observation) const {
+  static std::string InputsOf(const char* whose, const OutputTrack& track) {
+    return track.most_active > 0
+               ? fmt::format("all but {} % of {} inputs are zero or negative",
+                             NumberForPeople(100 * track.most_active), whose)
+               : fmt::format("{} inputs are zero or negative for every sample", whose);
+  }
+
+  // Where some outputs are active, how many units are dead is what the bound proves.
+  [[nodiscard]] std::string MessageOf(const std::string& who, const tensor::TensorStats& stats,
+                                      const OutputTrack& track, int64_t step) const {
+    const std::string counts = fmt::format("{} of {} outputs", CountForPeople(ActiveIn(stats)),
+                                           CountForPeople(stats.finite()));
+    const std::string span = fmt::format("{} captured steps since step {}", track.dead.streak(),
+                                         track.dead.since_step());
+    if (track.most_active == 0) {
+      return fmt::format("{} is dead: {} are active at step {}, and so at {}", who, counts, step,
+                         span);
+    }
+    const double share = static_cast<double>(ActiveIn(stats)) / static_cast<double>(stats.finite());
+    return fmt::format(
+        "at least {:.0f} % of the units of {} are dead, active for less than {} % of samples: {} "
+        "({} %) are active at step {}, at most {} % at {}",
+        std::floor(100 * (1 - track.most_active / inactivity_)), who,
+        NumberForPeople(100 * inactivity_), counts, NumberForPeople(100 * share), step,
+        NumberForPeople(100 * track.most_active), span);
+  }
+
+  // Whether the bias is at least half of what makes the layer's output negative, as far as that was
+  // captured.
+  [[nodiscard]] bool Decides(double bias, const ModuleDescription& layer,
+                             const format::NameTable& names) const {
+    const format::NameId* output = names.Find("output/" + layer.path);
+    return bias < 0 && (output == nullptr || !latest_mean_.contains(*output) ||
+                        bias <= latest_mean_.at(*output) / 2);
+  }
+
+  void ExplainLayer(const ModuleDescription& layer, const OutputTrack& track,
+                    const format::NameTable& names, Observation* observation) const {
     for (const std::string& parameter : layer.parameters) {
       const std::string full = parameter.find('.') == std::string::npos && !layer.path.empty()
                                    ? layer.path + "." + parameter
@@ -228,14 +272,14 @@ class DeadRelu final : public Rule {
       }
       const double latest = latest_mean_.at(*id);
       const double first = first_mean_.at(*id);
-      if (latest >= 0) {
+      if (!Decides(latest, layer, names)) {
         continue;
       }
       const bool from_start = first <= latest / 2;
       observation->cause = fmt::format(
-          "{} averages {}{}, so the ReLU's input is negative for every sample", full,
-          NumberForPeople(latest),
-          from_start ? " from the start" : " (" + NumberForPeople(first) + " at the start)");
+          "{} averages {}{}, so {}", full, NumberForPeople(latest),
+          from_start ? " from the start" : " (" + NumberForPeople(first) + " at the start)",
+          InputsOf("the ReLU's", track));
       observation->try_ =
           from_start ? fmt::format("start {} at 0", full)
                      : fmt::format("lower the learning rate: an update drove {} negative", full);
@@ -244,7 +288,8 @@ class DeadRelu final : public Rule {
 
   // Modules with exactly zero gradients while a later one learns. The last of them in forward order
   // is the one that blocks.
-  bool JudgeGradients(const format::StepBatch& batch, RuleContext& context, bool* judged) {
+  void JudgeGradients(const format::StepBatch& batch, RuleContext& context, bool* judged,
+                      CauseAtStep* verdict) {
     std::unordered_map<std::string, ModuleGradient> modules;
     bool alive = false;
     for (const format::StatsRow& row : batch.stats) {
@@ -264,8 +309,12 @@ class DeadRelu final : public Rule {
     }
     const std::pair<const std::string, ModuleGradient>* blocking = nullptr;
     for (const auto& entry : modules) {
-      const bool zero = entry.second.all_zero && alive;
-      if (AddToStreak(batch.key.step.value, zero, &zero_streaks_[entry.first]) &&
+      // Where no other layer learns either, a zero says nothing.
+      const Seen seen = !entry.second.all_zero ? Seen::kOver : alive ? Seen::kMet : Seen::kNear;
+      const Persisting persisting =
+          AddToStreak(batch.key.step.value, seen, &zero_streaks_[entry.first]);
+      verdict->Add(persisting);
+      if (persisting == Persisting::kShown &&
           (blocking == nullptr || entry.second.order > blocking->second.order)) {
         blocking = &entry;
       }
@@ -273,21 +322,19 @@ class DeadRelu final : public Rule {
     if (blocking != nullptr) {
       ReportGradient(batch.key, *blocking, context);
     }
-    return blocking != nullptr;
   }
 
-  // True when the gradients have been zero long enough.
-  [[nodiscard]] bool AddToStreak(int64_t step, bool zero, ZeroStreak* streak) const {
-    if (!zero) {
-      streak->captures = 0;
-      return false;
-    }
-    streak->since_step = streak->captures == 0 ? step : streak->since_step;
-    ++streak->captures;
-    const int64_t sparse = std::max(kLeastSparseCaptures, zero_gradient_steps_ / 2);
-    return streak->captures >= zero_gradient_steps_ ||
-           (streak->captures >= sparse &&
-            step - streak->since_step >= kSparseSpan * zero_gradient_steps_);
+  // Captured steps that may be enough.
+  [[nodiscard]] int64_t SparseSteps() const {
+    return std::max(kLeastSparseCaptures, zero_gradient_steps_ / 2);
+  }
+
+  [[nodiscard]] Persisting AddToStreak(int64_t step, Seen seen, Persistence* zero) const {
+    zero->Note(seen, step);
+    const bool long_enough = zero->streak() >= zero_gradient_steps_ ||
+                             (zero->streak() >= SparseSteps() &&
+                              step - zero->since_step() >= kSparseSpan * zero_gradient_steps_);
+    return zero->Judge(long_enough, SparseSteps());
   }
 
   void ReportGradient(const format::StepKey& key,
@@ -302,7 +349,7 @@ class DeadRelu final : public Rule {
          .message =
              fmt::format("{} does not learn: its gradients are exactly zero for {} captured steps "
                          "up to step {}, while later layers learn",
-                         path.empty() ? gradient.tensor : path, zero_streaks_.at(path).captures,
+                         path.empty() ? gradient.tensor : path, zero_streaks_.at(path).streak(),
                          key.step.value),
          .cause = "what follows it is switched off for every sample: a dead ReLU, or a "
                   "mask",
@@ -314,7 +361,8 @@ class DeadRelu final : public Rule {
                        "learning rate, or use LeakyReLU or GELU",
          .evidence = {},
          .severity = Severity::kWarning,
-         .whole_model = blocks_most_});
+         .whole_model = blocks_most_,
+         .patience = SparseSteps()});
   }
 
   const Result<TensorChoice> choice_;
@@ -327,7 +375,7 @@ class DeadRelu final : public Rule {
   ModelDescription model_;
   StatsIndex index_;
   std::unordered_map<format::NameId, OutputTrack> outputs_;
-  std::unordered_map<std::string, ZeroStreak> zero_streaks_;
+  std::unordered_map<std::string, Persistence> zero_streaks_;
   bool outputs_captured_ = false;
   std::unordered_map<format::NameId, double> first_mean_;
   std::unordered_map<format::NameId, double> latest_mean_;

@@ -11,6 +11,7 @@
 
 #include "builtin/builtin.h"
 #include "growth.h"
+#include "persistence.h"
 #include "robust.h"
 #include "tensor_names.h"
 
@@ -24,6 +25,8 @@ constexpr size_t kLeastHistory = 3;
 // zero.
 constexpr double kSpreadFloorDecades = 0.1;
 constexpr double kDeviations = 6;
+// Below what it takes by so many decades (a factor of 2), a tensor has clearly come back.
+constexpr double kClearDecades = 0.3;
 
 constexpr std::array<ParameterSpec, 6> kParameters = {{
     {"collection_names", ParameterType::kText, "",
@@ -41,7 +44,9 @@ constexpr std::array<ParameterSpec, 6> kParameters = {{
      "And the largest |x| must be above this.", kOurs},
 }};
 
-constexpr std::array<Explanation, 2> kExplainedBy = {{
+// A divergence that has led to NaN goes on in that finding.
+constexpr std::array<Explanation, 3> kExplainedBy = {{
+    {"growth", "nonfinite", kAnyCause},
     {"growth", "weight_update_ratio", "large"},
     {"growth", "loss_not_decreasing", "diverged"},
 }};
@@ -83,17 +88,19 @@ class ExplodingTensor final : public Rule {
   Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
     WT_RETURN_IF_ERROR(choice_.status());
     growth_.Add(batch, context.names());
-    bool exploding = false;
+    CauseAtStep exploding;
     bool bad = false;
     for (const format::StatsRow& row : batch.stats) {
       if (!Chosen(context.names(), row.name)) {
         continue;
       }
       bad = (nonfinite_ && ReportNonfinite(batch.key, row, context)) || bad;
-      exploding = (growth_factor_ > 0 && ReportGrowth(batch.key, row, context)) || exploding;
+      if (growth_factor_ > 0) {
+        exploding.Add(JudgeGrowth(batch.key, row, context));
+      }
     }
-    if (!exploding && !batch.stats.empty()) {
-      context.Clear("growth", batch.key);
+    if (!batch.stats.empty()) {
+      exploding.Tell("growth", batch.key, context);
     }
     if (!bad && !batch.stats.empty()) {
       context.Clear("nonfinite", batch.key);
@@ -131,24 +138,30 @@ class ExplodingTensor final : public Rule {
     return true;
   }
 
-  bool ReportGrowth(const format::StepKey& key, const format::StatsRow& row, RuleContext& context) {
+  Persisting JudgeGrowth(const format::StepKey& key, const format::StatsRow& row,
+                         RuleContext& context) {
     const double rms = row.stats.rms();
     if (!(rms > 0) || !std::isfinite(rms)) {
-      return false;
+      return Persisting::kClear;
     }
     const double level = std::log10(rms);
     History& history = histories_[row.name];
     const std::vector<double> before = history.levels.AllBut(0);
     history.levels.Add(level);
     history.steps.Add(static_cast<double>(key.step.value));
-    if (before.size() < kLeastHistory || row.stats.abs_max <= absolute_threshold_) {
-      return false;
+    if (before.size() < kLeastHistory) {
+      return Persisting::kClear;
     }
     const double median = Median(before);
     const double allowed = std::max(std::log10(growth_factor_),
                                     kDeviations * (RobustSigma(before) + kSpreadFloorDecades));
-    if (level - median <= allowed) {
-      return false;
+    const bool is_large = row.stats.abs_max > absolute_threshold_;
+    const Seen seen = is_large && level - median > allowed                   ? Seen::kMet
+                      : is_large && level - median > allowed - kClearDecades ? Seen::kNear
+                                                                             : Seen::kOver;
+    const Persisting persisting = history.exploding.Add(seen, key.step.value, 1);
+    if (persisting != Persisting::kShown) {
+      return persisting;
     }
     const std::string& name = context.names().info(row.name).name;
     context.Observe({.cause_key = "growth",
@@ -165,12 +178,13 @@ class ExplodingTensor final : public Rule {
                      .try_ = growth_.LearningRateAdvice(),
                      .evidence = {EvidenceOf(name, history, std::pow(10.0, median))},
                      .severity = {}});
-    return true;
+    return persisting;
   }
 
   struct History {
     Window levels{kHistory};  // log10 of the rms
     Window steps{kHistory};
+    Persistence exploding;
   };
 
   [[nodiscard]] Evidence EvidenceOf(const std::string& name, const History& history,

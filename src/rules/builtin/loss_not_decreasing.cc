@@ -62,10 +62,11 @@ constexpr std::array<ParameterSpec, 9> kParameters = {{
      "Compare single values as SageMaker's rule does: alarms at plateaus too.", kOurs},
 }};
 
-constexpr std::array<Explanation, 5> kExplainedBy = {{
+constexpr std::array<Explanation, 6> kExplainedBy = {{
     {"flat", "optimizer_no_op", kAnyCause, Reach::kWholeModel},
     {"flat", "dead_relu", kAnyCause, Reach::kWholeModel},
     {"flat", "vanishing_gradient", kAnyCause, Reach::kWholeModel},
+    {"diverged", "nonfinite", kAnyCause},
     {"diverged", "exploding_tensor", "growth"},
     {"diverged", "weight_update_ratio", "large"},
 }};

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "builtin/builtin.h"
+#include "persistence.h"
 #include "robust.h"
 #include "tensor_names.h"
 #include "validation_losses.h"
@@ -17,6 +18,8 @@ namespace {
 
 // Of what validation had gained, the part that must be lost again.
 constexpr double kLostGain = 0.05;
+// Validation that is above its bounds by less than this share of them clearly does not rise.
+constexpr double kClearlyBelow = 0.5;
 constexpr size_t kMostEvidence = 256;
 
 constexpr std::array<ParameterSpec, 6> kParameters = {{
@@ -97,15 +100,19 @@ class Overfit final : public Rule {
   void Judge(const Evaluation& now, RuleContext& context) {
     Remember(now);
     const double gap = (now.validation - *now.training) / std::abs(*now.training);
-    const bool over = compat_ ? gap > ratio_ : Rising(now, gap);
-    streak_ = over ? streak_ + 1 : 0;
-    since_ = streak_ == 1 ? now.key.step : since_;
+    const auto holds = [&](double share) {
+      return compat_ ? gap > share * ratio_ : Rising(now, gap, share);
+    };
+    const Seen seen = holds(1) ? Seen::kMet : holds(kClearlyBelow) ? Seen::kNear : Seen::kOver;
+    const int64_t patience = compat_ ? patience_ : evaluations_;
+    CauseAtStep overfit;
+    overfit.Add(rising_.Add(seen, now.key.step.value, patience));
     if (!best_ || now.validation < best_->validation) {
       best_ = now;
     }
     first_ = first_ ? first_ : std::optional(now.validation);
-    if (streak_ < (compat_ ? patience_ : evaluations_)) {
-      context.Clear("", now.key);
+    overfit.Tell("", now.key, context);
+    if (!overfit.shown()) {
       return;
     }
     const auto& [from, to] = NumbersForPeople(best_->validation, now.validation);
@@ -124,16 +131,19 @@ class Overfit final : public Rule {
                              best_->key.step.value),
          .evidence = {validation_, training_},
          .severity = {},
-         .since = since_});
+         .since = Step{rising_.since_step()},
+         .patience = patience});
   }
 
-  [[nodiscard]] bool Rising(const Evaluation& now, double gap) const {
+  // By so large a share of what it takes.
+  [[nodiscard]] bool Rising(const Evaluation& now, double gap, double share) const {
     if (!best_ || !best_->training || !first_) {
       return false;
     }
     const double rise = now.validation - best_->validation;
-    return gap > ratio_ && rise > ratio_ * std::abs(best_->validation) &&
-           rise > kLostGain * (*first_ - best_->validation) && *now.training < *best_->training;
+    return gap > share * ratio_ && rise > share * ratio_ * std::abs(best_->validation) &&
+           rise > share * kLostGain * (*first_ - best_->validation) &&
+           *now.training < *best_->training;
   }
 
   void Remember(const Evaluation& now) {
@@ -159,8 +169,7 @@ class Overfit final : public Rule {
   std::optional<double> first_;
   Evidence validation_;
   Evidence training_;
-  int64_t streak_ = 0;
-  Step since_;
+  Persistence rising_;
 };
 
 }  // namespace

@@ -2,13 +2,14 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <deque>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "builtin/builtin.h"
+#include "persistence.h"
 #include "robust.h"
 #include "stats_index.h"
 #include "tensor_names.h"
@@ -76,27 +77,27 @@ class UnchangedTensor final : public Rule {
 
   Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
     WT_RETURN_IF_ERROR(choice_.status());
-    bool any = false;
+    CauseAtStep unchanged;
     bool judged = false;
     for (const format::StatsRow& row : batch.stats) {
       if (!Wanted(context.names(), row)) {
         continue;
       }
       judged = true;
-      any = Judge(batch.key, row, context) || any;
+      unchanged.Add(Judge(batch.key, row, context));
     }
-    if (judged && !any) {
-      context.Clear("", batch.key);
+    if (judged) {
+      unchanged.Tell("", batch.key, context);
     }
     return {};
   }
 
  private:
-  struct Streak {
-    Mode mode = Mode::kTrain;
+  struct Track {
+    std::optional<Mode> mode;
     tensor::TensorStats last;
-    int64_t length = 0;
     int64_t since_step = 0;
+    Persistence same;  // of a step with the one before it
   };
 
   bool Wanted(const format::NameTable& names, const format::StatsRow& row) {
@@ -132,29 +133,35 @@ class UnchangedTensor final : public Rule {
                                Close(a.abs_mean(), b.abs_mean()) && Close(a.rms(), b.rms()));
   }
 
-  bool Judge(const format::StepKey& key, const format::StatsRow& row, RuleContext& context) {
-    Streak& streak = streaks_[row.name];
-    if (streak.length == 0 || streak.mode != key.mode || !Same(row.stats, streak.last)) {
-      streak = {.mode = key.mode, .last = row.stats, .length = 0, .since_step = key.step.value};
+  Persisting Judge(const format::StepKey& key, const format::StatsRow& row, RuleContext& context) {
+    Track& track = tracks_[row.name];
+    const bool same = track.mode == key.mode && Same(row.stats, track.last);
+    const Persisting persisting =
+        track.same.Add(same ? Seen::kMet : Seen::kOver, key.step.value, num_steps_ - 1);
+    if (!same) {
+      track.mode = key.mode;
+      track.last = row.stats;
+      track.since_step = key.step.value;
     }
-    ++streak.length;
-    if (streak.length < num_steps_) {
-      return false;
+    if (persisting != Persisting::kShown) {
+      return persisting;
     }
     const std::string& name = context.names().info(row.name).name;
-    context.Observe({.cause_key = "",
-                     .tensor = name,
-                     .module = ModuleOf(roles_.Of(context.names(), row.name)),
-                     .key = key,
-                     .message = fmt::format("{} is the same at {} captured steps, {} to {}", name,
-                                            streak.length, streak.since_step, key.step.value),
-                     .cause = "the same batch is used again and the weights do not move, or the "
-                              "module ignores its input",
-                     .try_ = "check that each step loads a new batch and that the optimizer holds "
-                             "these parameters",
-                     .evidence = {},
-                     .severity = {}});
-    return true;
+    context.Observe(
+        {.cause_key = "",
+         .tensor = name,
+         .module = ModuleOf(roles_.Of(context.names(), row.name)),
+         .key = key,
+         .message = fmt::format("{} is the same at {} captured steps, {} to {}", name,
+                                track.same.streak() + 1, track.since_step, key.step.value),
+         .cause = "the same batch is used again and the weights do not move, or the "
+                  "module ignores its input",
+         .try_ = "check that each step loads a new batch and that the optimizer holds "
+                 "these parameters",
+         .evidence = {},
+         .severity = {},
+         .patience = num_steps_});
+    return persisting;
   }
 
   const Result<TensorChoice> choice_;
@@ -163,7 +170,7 @@ class UnchangedTensor final : public Rule {
   const double atol_;
   const bool equal_nan_;
   TensorRoles roles_;
-  std::unordered_map<format::NameId, Streak> streaks_;
+  std::unordered_map<format::NameId, Track> tracks_;
 };
 
 }  // namespace

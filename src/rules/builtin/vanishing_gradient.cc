@@ -9,6 +9,7 @@
 
 #include "builtin/builtin.h"
 #include "model_description.h"
+#include "persistence.h"
 #include "robust.h"
 #include "tensor_names.h"
 
@@ -17,6 +18,10 @@ namespace {
 
 // A gradient this many times above the threshold shows that the loss still has something to teach.
 constexpr double kAliveFactor = 1000;
+// A gradient this many times the threshold, or a decay this many decades below its own, is clearly
+// none.
+constexpr double kClearlyAbove = 2;
+constexpr double kClearDecades = 0.5;
 // Fewer layers have no slope worth the name.
 constexpr size_t kLeastLayers = 4;
 
@@ -161,14 +166,18 @@ class VanishingGradient final : public Rule {
     const bool judge = !ignore_converged_ || ((fading || all_zero) && !converged);
     const auto vanished = std::count_if(
         levels.begin(), levels.end(), [this](const auto& it) { return it.mean_abs < threshold_; });
-    bool any = false;
+    CauseAtStep small;
     for (const GradientLevel& level : levels) {
-      int64_t& streak = streaks_[level.id];
-      streak = judge && level.is_judged && level.mean_abs < threshold_ ? streak + 1 : 0;
-      if (streak < patience_) {
+      Persistence& persistence = streaks_[level.id];
+      const bool judged = judge && level.is_judged;
+      const Seen seen = judged && level.mean_abs < threshold_                   ? Seen::kMet
+                        : judged && level.mean_abs < kClearlyAbove * threshold_ ? Seen::kNear
+                                                                                : Seen::kOver;
+      const Persisting persisting = persistence.Add(seen, key.step.value, patience_);
+      small.Add(persisting);
+      if (persisting != Persisting::kShown) {
         continue;
       }
-      any = true;
       context.Observe(
           {.cause_key = "small",
            .tensor = level.name,
@@ -176,17 +185,16 @@ class VanishingGradient final : public Rule {
            .key = key,
            .message = fmt::format("{}: mean |g| is {} at step {}, below {} for {} captured steps",
                                   level.name, NumberForPeople(level.mean_abs), key.step.value,
-                                  NumberForPeople(threshold_), streak),
+                                  NumberForPeople(threshold_), persistence.streak()),
            .cause = "the gradient fades on its way back through the layers after it",
            .try_ = "use ReLU-like activations, normalisation or residual connections; "
                    "check the initialisation",
            .evidence = {EvidenceOf(levels)},
            .severity = {},
-           .whole_model = 2 * static_cast<size_t>(vanished) >= levels.size()});
+           .whole_model = 2 * static_cast<size_t>(vanished) >= levels.size(),
+           .patience = patience_});
     }
-    if (!any) {
-      context.Clear("small", key);
-    }
+    small.Tell("small", key, context);
   }
 
   // log10 mean |g| of the weight matrices as a straight line over depth.
@@ -199,9 +207,13 @@ class VanishingGradient final : public Rule {
       }
     }
     const double decades = layers.size() < kLeastLayers ? 0 : FittedRise(layers);
-    decay_streak_ = decades >= decay_decades_ ? decay_streak_ + 1 : 0;
-    if (decay_streak_ < patience_) {
-      context.Clear("decay", key);
+    const Seen seen = decades >= decay_decades_                   ? Seen::kMet
+                      : decades >= decay_decades_ - kClearDecades ? Seen::kNear
+                                                                  : Seen::kOver;
+    CauseAtStep decay;
+    decay.Add(decay_.Add(seen, key.step.value, patience_));
+    decay.Tell("decay", key, context);
+    if (!decay.shown()) {
       return;
     }
     const GradientLevel& first = *layers.front();
@@ -219,7 +231,8 @@ class VanishingGradient final : public Rule {
                      .try_ = "use residual connections or normalisation; replace sigmoid and tanh",
                      .evidence = {EvidenceOf(levels)},
                      .severity = {},
-                     .whole_model = true});
+                     .whole_model = true,
+                     .patience = patience_});
   }
 
   // Decades gained from the first to the last layer by the least-squares line; 0 when the line
@@ -266,8 +279,8 @@ class VanishingGradient final : public Rule {
   TensorRoles roles_;
   ModelDescription model_;
   bool ever_alive_ = false;
-  std::unordered_map<format::NameId, int64_t> streaks_;
-  int64_t decay_streak_ = 0;
+  std::unordered_map<format::NameId, Persistence> streaks_;
+  Persistence decay_;
 };
 
 }  // namespace

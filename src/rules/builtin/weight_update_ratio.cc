@@ -11,6 +11,7 @@
 
 #include "builtin/builtin.h"
 #include "growth.h"
+#include "persistence.h"
 #include "robust.h"
 #include "stats_index.h"
 #include "tensor_names.h"
@@ -20,6 +21,8 @@ namespace {
 
 // Of the per-parameter history when num_steps reaches far back.
 constexpr size_t kMostHistory = 1024;
+// A ratio this many times inside its threshold is clearly fine.
+constexpr double kClearly = 2;
 
 constexpr std::array<ParameterSpec, 6> kParameters = {{
     {"num_steps", ParameterType::kInteger, "",
@@ -36,8 +39,9 @@ constexpr std::array<ParameterSpec, 6> kParameters = {{
      "Captured steps in a row with too small an update before it is reported.", kOurs},
 }};
 
-constexpr std::array<Explanation, 3> kExplainedBy = {{
+constexpr std::array<Explanation, 4> kExplainedBy = {{
     {"small", "optimizer_no_op", kAnyCause, Reach::kSamePlace},
+    {"large", "nonfinite", kAnyCause},
     {"large", "exploding_tensor", "growth"},
     {"large", "loss_not_decreasing", "diverged"},
 }};
@@ -90,17 +94,16 @@ class WeightUpdateRatio final : public Rule {
   Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
     growth_.Add(batch, context.names());
     index_.Fill(batch);
-    large_now_ = small_now_ = judged_ = false;
+    large_now_ = small_now_ = {};
+    judged_ = false;
     for (const format::StatsRow& row : batch.stats) {
       if (roles_.Of(context.names(), row.name).kind == TensorKind::kParameter) {
         JudgeParameter(batch, row, context);
       }
     }
-    if (judged_ && !large_now_) {
-      context.Clear("large", batch.key);
-    }
-    if (judged_ && !small_now_) {
-      context.Clear("small", batch.key);
+    if (judged_) {
+      large_now_.Tell("large", batch.key, context);
+      small_now_.Tell("small", batch.key, context);
     }
     return {};
   }
@@ -145,10 +148,14 @@ class WeightUpdateRatio final : public Rule {
 
   void JudgeLarge(const format::StepKey& key, const std::string& name, double ratio, double rms,
                   RuleContext& context) {
-    if (!(ratio > large_) || !(rms >= least_rms_)) {
+    const Seen seen = ratio > large_ && rms >= least_rms_ ? Seen::kMet
+                      : ratio > large_ / kClearly         ? Seen::kNear
+                                                          : Seen::kOver;
+    const Persisting persisting = large_streaks_[name].Add(seen, key.step.value, 1);
+    large_now_.Add(persisting);
+    if (persisting != Persisting::kShown) {
       return;
     }
-    large_now_ = true;
     context.Observe({.cause_key = "large",
                      .tensor = name,
                      .module = ModuleOfParameter(name),
@@ -170,25 +177,30 @@ class WeightUpdateRatio final : public Rule {
     constexpr double kTinyGradientRms = 1e-6;
     const bool gradient_is_alive = gradient != nullptr && gradient->stats.rms() > kTinyGradientRms;
     const bool rate_is_zero = growth_.learning_rate() == 0.0;
-    int64_t& streak = small_streaks_[name];
-    streak = ratio < small_ && gradient_is_alive && !rate_is_zero ? streak + 1 : 0;
-    if (streak < patience_) {
+    const bool judged = gradient_is_alive && !rate_is_zero;
+    const Seen seen = judged && ratio < small_              ? Seen::kMet
+                      : judged && ratio < kClearly * small_ ? Seen::kNear
+                                                            : Seen::kOver;
+    Persistence& persistence = small_streaks_[name];
+    const Persisting persisting = persistence.Add(seen, key.step.value, patience_);
+    small_now_.Add(persisting);
+    if (persisting != Persisting::kShown) {
       return;
     }
-    small_now_ = true;
-    context.Observe(
-        {.cause_key = "small",
-         .tensor = name,
-         .module = ModuleOfParameter(name),
-         .key = key,
-         .message = fmt::format(
-             "{} changes by only {} of its own norm per step, for {} captured steps up "
-             "to step {} (less than {} teaches nothing)",
-             name, NumberForPeople(ratio), streak, key.step.value, NumberForPeople(small_)),
-         .cause = "the learning rate is too low for this parameter",
-         .try_ = "raise the learning rate of its parameter group",
-         .evidence = EvidenceOf(context.names(), "update/" + name),
-         .severity = {}});
+    context.Observe({.cause_key = "small",
+                     .tensor = name,
+                     .module = ModuleOfParameter(name),
+                     .key = key,
+                     .message = fmt::format(
+                         "{} changes by only {} of its own norm per step, for {} captured steps up "
+                         "to step {} (less than {} teaches nothing)",
+                         name, NumberForPeople(ratio), persistence.streak(), key.step.value,
+                         NumberForPeople(small_)),
+                     .cause = "the learning rate is too low for this parameter",
+                     .try_ = "raise the learning rate of its parameter group",
+                     .evidence = EvidenceOf(context.names(), "update/" + name),
+                     .severity = {},
+                     .patience = patience_});
   }
 
   [[nodiscard]] std::vector<Evidence> EvidenceOf(const format::NameTable& names,
@@ -214,9 +226,10 @@ class WeightUpdateRatio final : public Rule {
   GrowthTracker growth_;
   StatsIndex index_;
   std::unordered_map<format::NameId, std::deque<WeightState>> histories_;
-  std::unordered_map<std::string, int64_t> small_streaks_;
-  bool large_now_ = false;
-  bool small_now_ = false;
+  std::unordered_map<std::string, Persistence> large_streaks_;
+  std::unordered_map<std::string, Persistence> small_streaks_;
+  CauseAtStep large_now_;
+  CauseAtStep small_now_;
   bool judged_ = false;
 };
 

@@ -108,6 +108,88 @@ TEST(RuleEngineTest, AFindingResolvesAfterThreeClearStepsAndOpensAgainWithTheSam
   EXPECT_EQ((*engine)->findings()[0].last_step, 7);
 }
 
+TEST(RuleEngineTest, AFindingThatComesAndGoesIsToldMoreAndMoreRarely) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 400; ++step) {
+    run.Step(step).Stats("gradient/w", step % 10 < 2 ? NanStats(1) : NormalStats(0, 1));
+  }
+  EXPECT_THAT(
+      EventsOf(run, "nonfinite"),
+      testing::ElementsAre("opened nonfinite-1", "resolved nonfinite-1", "opened nonfinite-1",
+                           "resolved nonfinite-1", "opened nonfinite-1"));
+}
+
+TEST(RuleEngineTest, AFindingThatOpensAgainTellsWhatIsSoNow) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 20; ++step) {
+    run.Step(step).Stats("gradient/a", step < 2 ? NanStats(1) : NormalStats(0, 1));
+    run.Stats("gradient/b", step == 10 ? NanStats(2) : NormalStats(0, 1));
+  }
+  const auto findings = FindingsOf(run, "nonfinite");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].tensor, "gradient/b");
+  EXPECT_EQ(findings[0].tensors, std::vector<std::string>{"gradient/b"});
+  EXPECT_EQ(findings[0].step, 10);
+  EXPECT_EQ(findings[0].count, 3);
+  EXPECT_EQ(findings[0].message,
+            "gradient/b holds 2 NaN of 64 values at step 10; before that at steps 0 to 1");
+}
+
+// Weights that explode and then are NaN, as the loss is.
+RunBuilder ExplodesIntoNan() {
+  RunBuilder run;
+  for (int64_t step = 0; step < 30; ++step) {
+    const double level = step < 5 ? 0.1 : std::pow(1e6, step - 3);
+    run.Step(step).Scalar("learning_rate", 10);
+    run.Scalar("loss/ce", step < 5 ? 2.3 : step < 8 ? level : std::nan(""));
+    run.Weight("fc.weight", step < 8 ? NormalStats(0, level) : NanStats(64));
+    run.Weight("fc.bias", NormalStats(0, 1 + 0.01 * static_cast<double>(step)));
+  }
+  return run;
+}
+
+TEST(RuleEngineTest, WhatBecomesNanHasNotRecovered) {
+  for (const char* rule : {"exploding_tensor", "weight_update_ratio"}) {
+    RunBuilder run = ExplodesIntoNan();
+    EXPECT_THAT(EventsOf(run, rule), testing::ElementsAre(std::string("opened ") + rule + "-1"));
+  }
+}
+
+TEST(RuleEngineTest, ADivergenceThatEndsInNanIsOneIncident) {
+  RunBuilder run = ExplodesIntoNan();
+  const auto findings = FindingsOf(run);
+  int open = 0;
+  for (const Finding& finding : findings) {
+    open += finding.state == FindingState::kOpen ? 1 : 0;
+    if (finding.state == FindingState::kResolved) {
+      EXPECT_EQ(finding.part_of, "nonfinite-1") << finding.rule;
+    } else {
+      EXPECT_EQ(finding.rule, "nonfinite");
+      EXPECT_EQ(finding.severity, Severity::kCritical);
+      EXPECT_THAT(*finding.cause, HasSubstr("the learning rate (10) is too high"));
+      std::set<std::string> also;
+      for (const AlsoSeen& other : finding.also) {
+        also.insert(other.rule);
+      }
+      EXPECT_THAT(also, testing::ElementsAre("exploding_tensor", "loss_not_decreasing",
+                                             "weight_update_ratio"));
+    }
+  }
+  EXPECT_EQ(open, 1);
+}
+
+TEST(RuleEngineTest, WhatExplodesAtTheStepThatShowsNanIsNoFindingOfItsOwn) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 6; ++step) {
+    run.Step(step).Weight("fc.weight", NormalStats(0, step < 5 ? 0.1 : 1e12));
+    run.Weight("fc.bias", step < 5 ? NormalStats(0, 1) : NanStats(1));
+  }
+  const auto findings = FindingsOf(run);
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].rule, "nonfinite");
+  EXPECT_EQ(findings[0].also.size(), 2U);
+}
+
 TEST(RuleEngineTest, UpdatesAreRateLimitedAndTheLastOneIsNotLost) {
   RunBuilder run;
   for (int64_t step = 0; step < 30; ++step) {

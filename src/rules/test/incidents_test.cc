@@ -16,6 +16,10 @@ constexpr std::array<Explanation, 2> kByTheOptimizer = {{
     {"flat", "optimizer_no_op", kAnyCause, Reach::kWholeModel},
 }};
 
+constexpr std::array<Explanation, 1> kByTheGradient = {{
+    {"", "vanishing_gradient", kAnyCause, Reach::kSamePlace},
+}};
+
 // Feeds a book as the engine does: what one rule says of one step.
 class IncidentBookTest : public testing::Test {
  protected:
@@ -122,6 +126,54 @@ TEST_F(IncidentBookTest, AFindingThatTakesAnotherOverTellsTheLatestOfIt) {
   ASSERT_THAT(OpenRules(), ElementsAre("optimizer_no_op"));
   ASSERT_EQ(book_->findings()[1].also.size(), 1U);
   EXPECT_EQ(book_->findings()[1].also[0].message, "gradient/head.bias at step 6");
+}
+
+TEST_F(IncidentBookTest, ResolvingTakesAsManyClearStepsAsReportingAndAHeldStepIsNone) {
+  Observation observation = Seen("", "head.bias");
+  observation.patience = 5;
+  Apply(optimizer_, 0, 0, {observation});
+  const auto clear = [this](int64_t step) {
+    Moves(step);
+    return OpenRules().empty();
+  };
+  for (int64_t step = 1; step < 5; ++step) {
+    EXPECT_FALSE(clear(step)) << step;
+  }
+  book_->Apply(optimizer_, {.held = {{.cause_key = "", .key = At(5, 0)}}}, 0);
+  for (int64_t step = 6; step < 10; ++step) {
+    EXPECT_FALSE(clear(step)) << step;
+  }
+  EXPECT_TRUE(clear(10));
+}
+
+TEST_F(IncidentBookTest, AStepAtWhichItsTensorIsNotFiniteIsNotClear) {
+  const std::set<std::string> nonfinite = {"head.bias"};
+  const std::set<std::string> elsewhere = {"body.weight"};
+  for (const auto* names : {&nonfinite, &elsewhere}) {
+    book_.emplace(clock_);
+    Idle(0, {"head.bias"}, false);
+    Vanishes(0, "head.bias");  // goes into the finding of the optimizer
+    for (int64_t step = 1; step < 9; ++step) {
+      for (const auto& [source, cause] :
+           {std::pair(&optimizer_, ""), std::pair(&gradient_, "small")}) {
+        book_->Apply(*source,
+                     {.cleared = {{.cause_key = cause, .key = At(step, 0)}}, .nonfinite = names},
+                     0);
+      }
+    }
+    EXPECT_EQ(OpenRules().empty(), names == &elsewhere);
+  }
+}
+
+TEST_F(IncidentBookTest, AFindingThatTakesAnotherOverTellsWhatThatOneToldOfOthers) {
+  const FindingSource other{.rule = "other", .explained_by = kByTheGradient};
+  Vanishes(5, "head.bias");
+  Apply(other, 5, 0, {Seen("", "head.bias")});
+  ASSERT_THAT(OpenRules(), ElementsAre("vanishing_gradient"));
+  Idle(7, {"head.bias"}, false);
+  ASSERT_THAT(OpenRules(), ElementsAre("optimizer_no_op"));
+  ASSERT_EQ(book_->findings()[1].also.size(), 2U);
+  EXPECT_EQ(book_->findings()[1].also[0].rule, "other");
 }
 
 TEST_F(IncidentBookTest, TheStateOfAnOptimizerIsWhereItsParameterIs) {

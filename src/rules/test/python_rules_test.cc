@@ -37,6 +37,7 @@ class CollectedContext final : public RuleContext {
   void Clear(const std::string& /*cause_key*/, const format::StepKey& key) override {
     cleared.push_back(key.step.value);
   }
+  void Hold(const std::string& /*cause_key*/, const format::StepKey& /*key*/) override {}
   std::vector<Observation> observations;
   std::vector<int64_t> cleared;
 

@@ -73,8 +73,11 @@ class RunBuilder {
                                      .histogram = {}});
     return *this;
   }
-  RunBuilder& Weight(const std::string& name, const tensor::TensorStats& stats) {
-    return Stats(name, stats, {"weights"});
+  RunBuilder& Weight(const std::string& name, const tensor::TensorStats& stats,
+                     tensor::DType dtype = tensor::DType::kF32) {
+    Stats(name, stats, {"weights"});
+    batches_.back().stats.back().dtype = dtype;
+    return *this;
   }
   RunBuilder& Gap(format::GapReason reason) {
     format::GapRow row{};

@@ -352,6 +352,96 @@ TEST(DeadReluTest, ReportsOnlyWhatTheBoundProves) {
   }
 }
 
+// A ReLU of 8,192 outputs, of which so many are active at each step.
+RunBuilder ActiveOutputs(const std::vector<int64_t>& active) {
+  RunBuilder run;
+  run.Between(0).Meta(kModel);
+  for (size_t step = 0; step < active.size(); ++step) {
+    tensor::TensorStats stats = ZeroStats(8192);
+    stats.zero_count = 8192 - active[step];
+    run.Step(static_cast<int64_t>(step)).Stats("output/relu1", stats);
+  }
+  return run;
+}
+
+TEST(DeadReluTest, GivesTheShareThatWasMeasured) {
+  RunBuilder run = ActiveOutputs({32, 8, 16, 16});
+  auto findings = FindingsOf(run, "dead_relu");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(findings[0].message,
+              HasSubstr("at least 60 % of the units of relu1 (after conv1) are dead, active for "
+                        "less than 1 % of samples: 16 of 8,192 outputs (0.195 %) are active at "
+                        "step 2, at most 0.391 % at 3 captured steps since step 0"));
+  EXPECT_THAT(*findings[0].cause, testing::Not(HasSubstr("every sample")));
+  RunBuilder none = ActiveOutputs({0, 0, 0, 0});
+  findings = FindingsOf(none, "dead_relu");
+  EXPECT_THAT(findings[0].message, HasSubstr("relu1 (after conv1) is dead: 0 of 8,192 outputs are "
+                                             "active at step 2, and so at 3 captured steps since"));
+  EXPECT_THAT(*findings[0].cause, HasSubstr("for every sample"));
+}
+
+TEST(DeadReluTest, ALayerNearItsThresholdDoesNotOpenAndResolveInTurns) {
+  // 0.5 % decide. Dead at first; then below it for three steps of five, and above it by little.
+  std::vector<int64_t> active(5, 8);
+  for (int round = 0; round < 20; ++round) {
+    for (const int64_t count : {45, 50, 38, 39, 38}) {
+      active.push_back(count);
+    }
+  }
+  RunBuilder near = ActiveOutputs(active);
+  EXPECT_THAT(EventsOf(near, "dead_relu"), testing::ElementsAre("opened dead_relu-1"));
+  // Dead at two of three steps: no three in a row, and no recovery either.
+  std::vector<int64_t> mostly(5, 8);
+  for (int round = 0; round < 20; ++round) {
+    mostly.insert(mostly.end(), {400, 8, 8});
+  }
+  RunBuilder dead = ActiveOutputs(mostly);
+  EXPECT_THAT(EventsOf(dead, "dead_relu"), testing::ElementsAre("opened dead_relu-1"));
+  std::vector<int64_t> well(5, 8);
+  well.resize(20, 400);
+  RunBuilder recovered = ActiveOutputs(well);
+  EXPECT_THAT(EventsOf(recovered, "dead_relu"),
+              testing::ElementsAre("opened dead_relu-1", "resolved dead_relu-1"));
+}
+
+TEST(DeadReluTest, ABorderlineLayerDoesNotKeepTheFindingOfAnotherOneOpen) {
+  RunBuilder run;
+  run.Between(0).Meta(kModel);
+  for (int64_t step = 0; step < 20; ++step) {
+    tensor::TensorStats borderline = ZeroStats(8192);
+    borderline.zero_count = 8192 - 50;
+    run.Step(step).Stats("output/relu1", step < 5 ? ZeroStats(8192) : NormalStats(1, 0.5));
+    run.Stats("output/relu2", borderline);
+  }
+  EXPECT_THAT(EventsOf(run, "dead_relu"),
+              testing::ElementsAre("opened dead_relu-1", "resolved dead_relu-1"));
+}
+
+TEST(DeadReluTest, BlamesABiasOnlyWhereItMakesTheLayersOutputNegative) {
+  for (const double bias : {-0.01, -5.0}) {
+    RunBuilder run;
+    run.Between(0).Meta(kModel);
+    for (int64_t step = 0; step < 5; ++step) {
+      run.Step(step).Weight("conv2.bias", NormalStats(bias, 0.001));
+      run.Stats("output/conv2", NormalStats(-6, 0.5)).Stats("output/relu2", ZeroStats(8192));
+    }
+    const auto findings = FindingsOf(run, "dead_relu");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].cause->find("conv2.bias averages") != std::string::npos, bias == -5.0);
+  }
+}
+
+TEST(VanishingGradientTest, ALayerThatVanishesAtMostStepsDoesNotOpenAndResolveInTurns) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 60; ++step) {
+    const double level = step > 6 && step % 6 == 0 ? 1.5e-7 : 1e-9;
+    run.Step(step).Stats("gradient/a.weight", NormalStats(0, level));
+    run.Stats("gradient/b.weight", NormalStats(0, 1));
+  }
+  EXPECT_THAT(EventsOf(run, "vanishing_gradient"),
+              testing::ElementsAre("opened vanishing_gradient-1"));
+}
+
 TEST(DeadReluTest, FindsADeadLayerByItsGradientsWhenOutputsAreNotCaptured) {
   RunBuilder run;
   run.Between(0).Meta(kModel);

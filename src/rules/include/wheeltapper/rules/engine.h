@@ -64,8 +64,9 @@ Result<RuleSelection> SelectPythonRule(const Config& config, const std::string& 
 // each rule; a finding merges the ranks, whichever is read first. With several ranks the order of
 // reading may decide the number in an id, whether a finding that another one explains was open for
 // a while before (Finding::part_of), which of two that explain each other (Explanation, declared by
-// both) goes on while the other is in its `also`, and, where a cause reaches the whole model on one
-// rank only, whether what it explained there before the other rank was read stays in its `also`.
+// both) goes on while the other is in its `also`, whether a finding was resolved for a while before
+// it opened again, and, where a cause reaches the whole model on one rank only, whether what it
+// explained there before the other rank was read stays in its `also`.
 class RuleEngine {
  public:
   static Result<std::unique_ptr<RuleEngine>> Create(const std::vector<RuleSelection>& rules,

@@ -105,6 +105,9 @@ struct Observation {
   std::optional<Step> since = {};  // NOLINT(readability-redundant-member-init): may be left out
   // At this step nothing of the model can learn for this reason, or next to nothing.
   bool whole_model = false;
+  // Evaluated steps in a row that it took to be reported: the finding resolves after as many that
+  // are clear, or after those that every finding needs where these are more.
+  int64_t patience = 0;
 };
 
 // What a rule sees besides the batch: names, and a way to report.
@@ -116,6 +119,9 @@ class RuleContext {
   virtual void Observe(Observation observation) = 0;
   // The condition of `cause_key` no longer holds as of this step (hysteresis counts these).
   virtual void Clear(const std::string& cause_key, const format::StepKey& key) = 0;
+  // It is neither met, or not for long enough, nor clearly gone: opens nothing, and a finding that
+  // is open stays so, however many steps were clear before.
+  virtual void Hold(const std::string& cause_key, const format::StepKey& key) = 0;
 };
 
 // One instance per run. Single-threaded: the engine calls it from one thread. A Status ≠ OK marks
