@@ -80,7 +80,7 @@ std::set<size_t> ModelDescription::ModelsOf(const std::vector<std::string>& para
 }
 
 // An optimizer is described again when its groups change: it then shares some parameter.
-void ModelDescription::AddOptimizer(std::vector<std::string> parameters) {
+void ModelDescription::AddOptimizer(const std::string& type, std::vector<std::string> parameters) {
   const bool is_new = !parameters.empty() &&
                       std::none_of(parameters.begin(), parameters.end(),
                                    [this](const std::string& name) { return Optimized(name); });
@@ -95,7 +95,7 @@ void ModelDescription::AddOptimizer(std::vector<std::string> parameters) {
     trained_.push_back(std::move(models));
   }
   for (std::string& name : parameters) {
-    optimized_.insert(std::move(name));
+    optimized_[std::move(name)] = type;
   }
 }
 
@@ -109,7 +109,7 @@ void ModelDescription::AddMeta(const std::string& meta) {
     const auto size = json.find("world_size");
     world_size_ = size != json.end() && size->is_number_integer() ? size->get<int64_t>() : 1;
   } else if (kind == "optimizer") {
-    AddOptimizer(TextsOf(json, "parameters"));
+    AddOptimizer(TextOf(json, "type"), TextsOf(json, "parameters"));
   } else if (kind == "idle_optimizer") {
     for (std::string& name : TextsOf(json, "parameters")) {
       idle_[std::move(name)] = TextOf(json, "type");
@@ -157,6 +157,11 @@ const ModuleDescription* ModelDescription::LastWithParametersBefore(std::string_
     }
   }
   return nullptr;
+}
+
+std::string ModelDescription::OptimizerOf(std::string_view parameter) const {
+  const auto found = optimized_.find(parameter);
+  return found == optimized_.end() ? "" : found->second;
 }
 
 const std::string* ModelDescription::IdleOptimizerOf(std::string_view parameter) const {

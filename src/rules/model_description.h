@@ -1,7 +1,7 @@
 // The model as the framework's attach describes it in META records of kind "model" and "optimizer":
 //   {"kind":"model","modules":[{"path","type","parameters":[…]}…],
 //    "parameters":[{"name","numel","requires_grad"}…]}       both in registration order
-//   {"kind":"optimizer","parameters":[names…]}                one per optimizer that steps
+//   {"kind":"optimizer","type","parameters":[names…]}         one per optimizer that steps
 //   {"kind":"idle_optimizer","type","parameters":[names…]}    one per optimizer that has not
 //   stepped
 #pragma once
@@ -51,6 +51,8 @@ class ModelDescription {
   [[nodiscard]] bool Optimized(std::string_view parameter) const {
     return optimized_.contains(parameter);
   }
+  // The type of the optimizer that steps the parameter, "SGD"; "" where nothing says so.
+  [[nodiscard]] std::string OptimizerOf(std::string_view parameter) const;
   // The type of the optimizer that holds the parameter and has made no step; null when there is
   // none, or another one steps it.
   [[nodiscard]] const std::string* IdleOptimizerOf(std::string_view parameter) const;
@@ -61,7 +63,7 @@ class ModelDescription {
     bool requires_grad = true;
     size_t model = 0;  // the description it came with
   };
-  void AddOptimizer(std::vector<std::string> parameters);
+  void AddOptimizer(const std::string& type, std::vector<std::string> parameters);
   void AddMeta(const std::string& meta);
   void AddModule(ModuleDescription module);
   void AddParameter(const std::string& name, bool requires_grad);
@@ -71,7 +73,7 @@ class ModelDescription {
   std::vector<ModuleDescription> modules_;
   std::map<std::string, size_t, std::less<>> module_order_;
   std::map<std::string, Parameter, std::less<>> parameters_;
-  std::set<std::string, std::less<>> optimized_;
+  std::map<std::string, std::string, std::less<>> optimized_;  // parameter → type of its optimizer
   size_t optimizers_ = 0;
   int64_t world_size_ = 1;
   size_t models_ = 0;

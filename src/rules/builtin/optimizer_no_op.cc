@@ -18,15 +18,19 @@
 #include "gradient_absence.h"
 #include "growth.h"
 #include "model_description.h"
+#include "persistence.h"
 #include "robust.h"
 #include "stats_index.h"
 #include "tensor_names.h"
+#include "update_size.h"
 
 namespace wheeltapper::rules {
 namespace {
 
 constexpr const char* kNeverStepped = "never_stepped";
 constexpr const char* kNoGradient = "no_gradient";
+// Below this mean |g| (vanishing_gradient's threshold) it is the gradient that is at fault.
+constexpr double kVanished = 1e-7;
 
 constexpr std::array<ParameterSpec, 2> kParameters = {{
     {"num_steps", ParameterType::kInteger, "5",
@@ -58,7 +62,11 @@ const RuleInfo kInfo = {
     .what_it_means =
         "A parameter had a finite, non-zero gradient on `num_steps` captured steps in a row, and "
         "all its statistics stayed the same, bit for bit (or the captured update was exactly "
-        "zero, or it belongs to no optimizer). The step() calls do not reach it. If its optimizer "
+        "zero, or it belongs to no optimizer). The step() calls do not reach it, or add what the "
+        "weights' dtype rounds away, which the finding tells by the learning rate, the gradient "
+        "and "
+        "the size of the weights. Where that is so and the gradient's mean |g| is below 1e-7, the "
+        "cause is the gradient: that is left to vanishing_gradient. If its optimizer "
         "has not stepped at all, the finding says so, after `late_start_steps` steps of training "
         "or at the end of the run; it is a warning then while others train or the run was shorter. "
         "Also reported: step() was called on `num_steps` captured steps, "
@@ -103,6 +111,7 @@ class OptimizerNoOp final : public Rule {
     found_.clear();
     moved_now_ = false;
     unsure_now_ = false;
+    at_step_.clear();
     judged_now_.clear();
     for (const format::StatsRow& row : batch.stats) {
       if (roles_.Of(context.names(), row.name).kind == TensorKind::kGradient) {
@@ -159,8 +168,8 @@ class OptimizerNoOp final : public Rule {
     bool has_weight = false;
     bool pending = false;  // the step before had a gradient that should have moved the weight
     tensor::TensorStats weight;
-    int64_t idle = 0;  // steps without a change
-    int64_t since_step = 0;
+    Persistence idle;            // steps without a change
+    const char* cause_key = "";  // of the latest report
   };
 
   // kIdle: at rest, though its gradient should have moved it. kResting: at rest without one.
@@ -177,9 +186,7 @@ class OptimizerNoOp final : public Rule {
   // What Judge has found at this step, and which causes are clear. Where nothing moves, and that is
   // known of every parameter, the model does not learn for this reason.
   void Report(const format::StepKey& key, RuleContext& context) {
-    std::set<std::string> reported;
     for (Observation& observation : found_) {
-      reported.insert(observation.cause_key);
       observation.whole_model = whole_model_now_;
       if (observation.cause_key == kNeverStepped && any_moved_) {
         observation.severity = Severity::kWarning;  // a stage of the training may come later still
@@ -187,9 +194,7 @@ class OptimizerNoOp final : public Rule {
       context.Observe(std::move(observation));
     }
     for (const char* cause : {"", kNeverStepped}) {
-      if (!reported.contains(cause)) {
-        context.Clear(cause, key);
-      }
+      at_step_[cause].Tell(cause, key, context);
     }
   }
 
@@ -202,7 +207,7 @@ class OptimizerNoOp final : public Rule {
     judged_now_.insert(parameter);
     Track& track = tracks_[gradient.name];
     const format::StatsRow* weight = index_.Find(names, parameter);
-    const Verdict verdict = VerdictOn(parameter, weight, names, &track);
+    const Verdict verdict = VerdictOn(parameter, weight, names, track);
     moved_now_ = moved_now_ || verdict == Verdict::kMoved;
     any_moved_ = any_moved_ || moved_now_;
     unsure_now_ = unsure_now_ || verdict == Verdict::kUnknown;
@@ -210,28 +215,54 @@ class OptimizerNoOp final : public Rule {
       track.has_weight = true;
       track.weight = weight->stats;
     }
-    track.pending = gradient.stats.nonfinite_count() == 0 && gradient.stats.abs_max > 0;
+    track.pending = gradient.stats.nonfinite_count() == 0 && gradient.stats.abs_max > 0 &&
+                    !IsFaint(parameter, gradient, weight);
     if (verdict == Verdict::kMoved || !track.pending) {
-      track.idle = 0;
+      track.idle.Note(verdict == Verdict::kMoved ? Seen::kOver : Seen::kNear, key.step.value);
       held_.erase(gradient.name);
-      return;
+    } else if (verdict == Verdict::kIdle) {
+      track.idle.Note(Seen::kMet, key.step.value);
     }
-    if (verdict != Verdict::kIdle) {
-      return;
+    const bool shows = verdict == Verdict::kIdle && track.idle.streak() >= num_steps_;
+    const Persisting persisting = track.idle.Judge(shows, num_steps_);
+    if (persisting == Persisting::kShown) {
+      Find(key, gradient, weight, parameter, &track);
+    } else {
+      at_step_[track.cause_key].Add(persisting);
     }
-    track.since_step = track.idle == 0 ? key.step.value : track.since_step;
-    if (++track.idle < num_steps_) {
-      return;
-    }
-    Observation observation = Describe(key, gradient, parameter, track);
-    Explain(parameter, weight, track.since_step, &observation);
-    if (observation.cause_key == kNeverStepped &&
-        key.step.value - track.since_step < late_start_steps_) {
+  }
+
+  // A parameter that has been at rest for long enough: found, or held back while its optimizer may
+  // still start.
+  void Find(const format::StepKey& key, const format::StatsRow& gradient,
+            const format::StatsRow* weight, const std::string& parameter, Track* track) {
+    Observation observation = Describe(key, gradient, parameter, *track);
+    Explain(parameter, gradient, weight, track->idle.since_step(), &observation);
+    const bool never_stepped = observation.cause_key == kNeverStepped;
+    track->cause_key = never_stepped ? kNeverStepped : "";
+    if (never_stepped && key.step.value - track->idle.since_step() < late_start_steps_) {
+      at_step_[kNeverStepped].Add(Persisting::kHeld);
       held_.insert_or_assign(gradient.name, std::move(observation));
       return;
     }
+    at_step_[track->cause_key].Add(Persisting::kShown);
     held_.erase(gradient.name);
     found_.push_back(std::move(observation));
+  }
+
+  // A gradient so small that no weight would show the optimizer's step, if there is one.
+  [[nodiscard]] bool IsFaint(const std::string& parameter, const format::StatsRow& gradient,
+                             const format::StatsRow* weight) const {
+    const bool is_stepped = !model_.optimizer_known() || model_.Optimized(parameter);
+    return gradient.stats.abs_mean() < kVanished && is_stepped && growth_.learning_rate() != 0.0 &&
+           weight != nullptr && !UpdateShows(UpdateOf(parameter, gradient), *weight);
+  }
+
+  // The largest that is to be expected, taking 1 for a learning rate that is not known.
+  [[nodiscard]] double UpdateOf(const std::string& parameter,
+                                const format::StatsRow& gradient) const {
+    return LargestUpdate(model_.OptimizerOf(parameter), growth_.learning_rate().value_or(1),
+                         gradient.stats.abs_max);
   }
 
   void JudgeGradients(const format::StepBatch& batch, RuleContext& context) {
@@ -303,16 +334,16 @@ class OptimizerNoOp final : public Rule {
 
   // Whether the parameter moved between the captured step before and this one.
   Verdict VerdictOn(const std::string& parameter, const format::StatsRow* weight,
-                    const format::NameTable& names, Track* track) const {
+                    const format::NameTable& names, const Track& track) const {
     const format::StatsRow* update = index_.Find(names, "update/" + parameter);
     if (update != nullptr) {
       return update->stats.abs_max > 0 ? Verdict::kMoved : Verdict::kIdle;
     }
-    if (weight != nullptr && track->has_weight) {
-      if (!SameStats(weight->stats, track->weight)) {
+    if (weight != nullptr && track.has_weight) {
+      if (!SameStats(weight->stats, track.weight)) {
         return Verdict::kMoved;
       }
-      return track->pending ? Verdict::kIdle : Verdict::kResting;
+      return track.pending ? Verdict::kIdle : Verdict::kResting;
     }
     if (weight == nullptr && model_.optimizer_known() && !model_.Optimized(parameter)) {
       return Verdict::kIdle;
@@ -320,25 +351,27 @@ class OptimizerNoOp final : public Rule {
     return Verdict::kUnknown;
   }
 
-  static Observation Describe(const format::StepKey& key, const format::StatsRow& gradient,
-                              const std::string& parameter, const Track& track) {
-    return {.cause_key = "",
-            .tensor = parameter,
-            .module = ModuleOfParameter(parameter),
-            .key = key,
-            .message = fmt::format(
-                "{} has not changed in {} captured steps up to step {}, though its "
-                "gradient is not zero (largest |g| {})",
-                parameter, track.idle, key.step.value, NumberForPeople(gradient.stats.abs_max)),
-            .cause = {},
-            .try_ = {},
-            .evidence = {},
-            .severity = {}};
+  [[nodiscard]] Observation Describe(const format::StepKey& key, const format::StatsRow& gradient,
+                                     const std::string& parameter, const Track& track) const {
+    return {
+        .cause_key = "",
+        .tensor = parameter,
+        .module = ModuleOfParameter(parameter),
+        .key = key,
+        .message = fmt::format("{} has not changed in {} captured steps up to step {}, though its "
+                               "gradient is not zero (largest |g| {})",
+                               parameter, track.idle.streak(), key.step.value,
+                               NumberForPeople(gradient.stats.abs_max)),
+        .cause = {},
+        .try_ = {},
+        .evidence = {},
+        .severity = {},
+        .patience = num_steps_};
   }
 
   // The likeliest cause, most certain first, and what to do about it.
-  void Explain(const std::string& parameter, const format::StatsRow* weight, int64_t since_step,
-               Observation* observation) const {
+  void Explain(const std::string& parameter, const format::StatsRow& gradient,
+               const format::StatsRow* weight, int64_t since_step, Observation* observation) const {
     if (const std::string* idle = model_.IdleOptimizerOf(parameter)) {
       observation->cause_key = kNeverStepped;
       observation->since = Step{since_step};
@@ -350,15 +383,23 @@ class OptimizerNoOp final : public Rule {
     }
     const bool narrow = weight != nullptr && (weight->dtype == tensor::DType::kBF16 ||
                                               weight->dtype == tensor::DType::kF16);
+    const double update = UpdateOf(parameter, gradient);
+    const bool is_rounded_away = weight != nullptr && (!UpdateShows(update, *weight) ||
+                                                       (narrow && !growth_.learning_rate()));
     if (model_.optimizer_known() && !model_.Optimized(parameter)) {
       observation->cause = "it belongs to no optimizer";
       observation->try_ = "pass it to the optimizer, or set requires_grad = False if it is to stay";
     } else if (growth_.learning_rate() == 0.0) {
       observation->cause = "the learning rate is 0";
       observation->try_ = "check the learning rate schedule";
-    } else if (narrow) {
-      observation->cause = "its updates are smaller than the dtype can add";
-      observation->try_ = "keep a float32 copy of the weights, or raise the learning rate";
+    } else if (is_rounded_away) {
+      observation->cause = fmt::format(
+          "its updates{} are smaller than {} can add to weights of this size (rms {})",
+          growth_.learning_rate() ? ", about " + NumberForPeople(update) + "," : "",
+          tensor::DTypeFrameworkName(weight->dtype), NumberForPeople(weight->stats.rms()));
+      observation->try_ = narrow ? "keep a float32 copy of the weights, or raise the learning rate"
+                                 : "raise the learning rate, or the gradient: check the scale of "
+                                   "the loss";
     } else {
       observation->cause =
           "the optimizer's step does not reach it: made before the model was moved "
@@ -383,6 +424,7 @@ class OptimizerNoOp final : public Rule {
   bool unsure_now_ = false;                     // of a parameter, whether it moved
   std::set<std::string> judged_now_;            // parameters with a gradient, at this batch
   bool whole_model_now_ = false;                // what is found holds of every parameter
+  std::map<std::string, CauseAtStep> at_step_;  // by cause, at this batch
   bool any_moved_ = false;                      // so it did once: some optimizer trains
   std::vector<Observation> found_;              // at this batch
   std::map<format::NameId, Observation> held_;  // by gradient: what a late start may still undo

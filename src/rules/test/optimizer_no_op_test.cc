@@ -49,6 +49,70 @@ TEST(OptimizerNoOpTest, StaysSilentForFrozenParametersAndZeroGradients) {
   EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
 }
 
+// Weights at rest that have a gradient of this size, which changes from step to step.
+RunBuilder AtRest(const std::string& optimizer, double gradient, double weight,
+                  tensor::DType dtype = tensor::DType::kF32) {
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"optimizer","type":")" + optimizer +
+                      R"(","parameters":["fc.weight","fc.bias"]})");
+  for (int64_t step = 0; step < 12; ++step) {
+    const double moving = 1 + 0.01 * static_cast<double>(step);
+    run.Step(step).Scalar("learning_rate", 0.01).Weight("fc.weight", NormalStats(0, weight), dtype);
+    run.Weight("fc.bias", NormalStats(0, moving)).Stats("gradient/fc.bias", NormalStats(0, moving));
+    run.Stats("gradient/fc.weight", NormalStats(0, gradient * moving));
+  }
+  return run;
+}
+
+TEST(OptimizerNoOpTest, LeavesGradientsTooSmallToMoveTheWeightsToVanishingGradient) {
+  RunBuilder run = AtRest("SGD", 1e-28, 1);
+  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+  const auto findings = FindingsOf(run);
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].rule, "vanishing_gradient");
+  EXPECT_EQ(findings[0].tensor, "gradient/fc.weight");
+  RunBuilder adam = AtRest("Adam", 1e-28, 1);  // 0.01 · 1e-28 / 1e-8
+  EXPECT_TRUE(FindingsOf(adam, "optimizer_no_op").empty());
+  RunBuilder small = AtRest("SGD", 1e-28, 1e-28);  // beside weights as small it would show
+  EXPECT_EQ(FindingsOf(small, "optimizer_no_op").size(), 1U);
+}
+
+TEST(OptimizerNoOpTest, TellsUpdatesThatTheDtypeCannotAddFromAStepThatDoesNotReachTheWeights) {
+  struct Case {
+    const char* optimizer;
+    double gradient;
+    tensor::DType dtype;
+    const char* cause;
+  };
+  constexpr const char* kUnreached = "the optimizer's step does not reach it";
+  for (const Case& one : {
+           Case{"SGD", 1e-6, tensor::DType::kF32, "smaller than float32 can add"},
+           Case{"SGD", 1e-6, tensor::DType::kF64, kUnreached},
+           Case{"SGD", 1e-3, tensor::DType::kF32, kUnreached},
+           Case{"SGD", 1e-1, tensor::DType::kBF16, "smaller than bfloat16 can add"},
+           Case{"SGD", 10, tensor::DType::kBF16, kUnreached},
+           // A step of Adam is about the learning rate, whatever the gradient.
+           Case{"AdamW", 1e-6, tensor::DType::kF32, kUnreached},
+           Case{"AdamW", 1e-6, tensor::DType::kF16, kUnreached},
+       }) {
+    RunBuilder run = AtRest(one.optimizer, one.gradient, 1, one.dtype);
+    const auto findings = FindingsOf(run, "optimizer_no_op");
+    ASSERT_EQ(findings.size(), 1U) << one.optimizer << " " << one.gradient;
+    EXPECT_THAT(*findings[0].cause, HasSubstr(one.cause)) << one.optimizer << " " << one.gradient;
+  }
+}
+
+TEST(OptimizerNoOpTest, AParameterThatMovesNowAndThenDoesNotOpenAndResolveInTurns) {
+  RunBuilder run;
+  double weight = 1;
+  for (int64_t step = 0; step < 80; ++step) {
+    weight += step > 8 && step % 8 == 0 ? 0.1 : 0;
+    run.Step(step).Weight("fc.weight", NormalStats(0, weight));
+    run.Stats("gradient/fc.weight", NormalStats(0, 1 + 0.01 * static_cast<double>(step)));
+  }
+  EXPECT_EQ(EventsOf(run, "optimizer_no_op"), std::vector<std::string>{"opened optimizer_no_op-1"});
+}
+
 constexpr const char* kWithoutGradient = "wheeltapper/steps_without_gradient";
 
 // As the attach records a script that forgets backward(): losses and weights, and no gradient.
