@@ -289,7 +289,7 @@ class Nonfinite final : public Rule {
             "scaler";
         return;
       case TensorKind::kLoss:
-        ExplainLoss(hit.key.step.value, observation);
+        ExplainLoss(hit.key, observation);
         return;
       case TensorKind::kGradient:
         if (model_.world_size() > 1) {
@@ -322,19 +322,18 @@ class Nonfinite final : public Rule {
 
   // The loss is the first non-finite value of its step; what that means depends on what was
   // captured there.
-  void ExplainLoss(int64_t step, Observation* observation) const {
+  void ExplainLoss(const format::StepKey& key, Observation* observation) const {
+    const int64_t step = key.step.value;
     if (tensors_step_ != step) {
       observation->cause =
           fmt::format("tensors were not captured at step {}, so the first is not known", step);
-      observation->try_ =
-          "run again with --every 1 from there; look for NaN or infinity in the input data";
+      observation->try_ = CaptureAdvice(key, "");
     } else if (outputs_step_ != step) {
       observation->cause = fmt::format(
           "activations were not captured at step {}, so it is not known whether a layer, its input "
           "or the loss itself was the first",
           step);
-      observation->try_ =
-          "run again with activations captured; look for NaN or infinity in the input data";
+      observation->try_ = CaptureAdvice(key, " --set capture.activations=stats");
     } else {
       observation->cause =
           "no captured output is non-finite: the loss itself took the log of 0, divided by 0, or "
@@ -343,6 +342,18 @@ class Nonfinite final : public Rule {
           "use the loss on logits (cross_entropy, binary_cross_entropy_with_logits), or add an "
           "epsilon";
     }
+  }
+
+  // From the last step that was finite as far as anybody saw: its update may be what went wrong.
+  // capture.start counts steps of the mode.
+  [[nodiscard]] std::string CaptureAdvice(const format::StepKey& key,
+                                          const std::string& more_flags) const {
+    const int64_t from = std::max<int64_t>(0, std::min(finite_loss_step_, key.step.value - 1));
+    const int64_t others = key.mode == Mode::kTrain ? key.step.value - key.mode_step : 0;
+    return fmt::format(
+        "run the same command again, captured at every step from there on: wheeltapper run --every "
+        "1 --set capture.start={}{} -- COMMAND; look for NaN or infinity in the input data",
+        std::max<int64_t>(0, from - others), more_flags);
   }
 
   // A layer that only multiplies and adds makes no NaN of its own: with finite weights it got it as

@@ -149,7 +149,8 @@ TEST(NonfiniteTest, SaysThatTensorsWereNotCapturedAtTheStepOfTheLoss) {
   const auto findings = FindingsOf(run, "nonfinite");
   ASSERT_EQ(findings.size(), 1U);
   EXPECT_EQ(findings[0].cause, "tensors were not captured at step 115, so the first is not known");
-  EXPECT_THAT(*findings[0].try_, HasSubstr("run again with --every 1 from there"));
+  EXPECT_THAT(*findings[0].try_,
+              HasSubstr("wheeltapper run --every 1 --set capture.start=114 -- COMMAND"));
 }
 
 TEST(NonfiniteTest, BlamesTheLossOnlyWhenOutputsWereCapturedThere) {
