@@ -55,6 +55,24 @@ void AddKeyFlag(CLI::App* app, Arguments* out, const std::string& flag, const st
       ->trigger_on_parse();
 }
 
+// What each verb leaves out with --quiet.
+std::string QuietHelp(const std::string& verb) {
+  if (verb == "run") {
+    return "Print findings as they open or become more severe, warnings and errors only. Left out: "
+           "the run's name, findings that resolve or go on in others, what other rules see of "
+           "them, "
+           "the line about the whole run, the report's path";
+  }
+  if (verb == "check") {
+    return "Print findings, warnings and errors only. Left out: progress, rules that had nothing "
+           "to "
+           "look at, that the result was recorded, and the line about the whole run where all was "
+           "checked (of several runs it stays to name those with findings)";
+  }
+  return "Print data and errors only. Left out: progress, settings that were passed over, what was "
+         "written where";
+}
+
 void AddCommonFlags(CLI::App* app, Arguments* out) {
   app->add_option_function<std::string>(
          "--set",
@@ -77,7 +95,7 @@ void AddCommonFlags(CLI::App* app, Arguments* out) {
   if (app->get_name() != "run") {  // stdout of `run` belongs to the command
     app->add_flag("--json", out->json, "Print JSON on stdout");
   }
-  app->add_flag("-q,--quiet", out->quiet, "Print findings and errors only");
+  app->add_flag("-q,--quiet", out->quiet, QuietHelp(app->get_name()));
 }
 
 void AddRun(CLI::App* app, Arguments* out) {

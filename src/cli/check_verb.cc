@@ -112,7 +112,8 @@ std::string LeftUnchecked(const Checked& checked) {
   return why.empty() ? "" : "not fully checked" + why + "; ";
 }
 
-void PrintText(const Checked& checked) {
+// `brief`: without the line about the whole where all was checked.
+void PrintText(const Checked& checked, bool brief) {
   int64_t told = 0;
   for (const rules::Finding& finding : checked.findings) {
     if (!finding.part_of) {  // else the one that took it over tells it
@@ -120,7 +121,11 @@ void PrintText(const Checked& checked) {
       ++told;
     }
   }
-  Print(fmt::format("{}: {}{} from {}\n", BaseName(checked.run), LeftUnchecked(checked),
+  const std::string unchecked = LeftUnchecked(checked);
+  if (brief && unchecked.empty()) {
+    return;
+  }
+  Print(fmt::format("{}: {}{} from {}\n", BaseName(checked.run), unchecked,
                     told == 0 ? "no findings" : Plural(told, "finding"),
                     Plural(checked.Count(rules::RuleState::kActive), "rule")));
 }
@@ -149,9 +154,10 @@ Result<Outcome> CheckAll(const Arguments& arguments, const Config& config) {
     WT_ASSIGN_OR_RETURN(const std::string run, ResolveRun(name, config));
     WT_ASSIGN_OR_RETURN(const Checked checked, Check(run, selection, arguments.quiet));
     WT_RETURN_IF_ERROR(SaveIfWanted(arguments, checked));
-    TellRules(checked, !arguments.json);
+    TellRules(checked, !arguments.json && !arguments.quiet);
     if (!arguments.json) {
-      PrintText(checked);
+      const bool names_the_run = arguments.runs.size() > 1 && !checked.findings.empty();
+      PrintText(checked, arguments.quiet && !names_the_run);
     }
     all.findings.insert(all.findings.end(), checked.findings.begin(), checked.findings.end());
     all.incomplete = all.incomplete || !LeftUnchecked(checked).empty();

@@ -45,7 +45,7 @@ void FindingPrinter::Updated(const rules::Finding& finding) {
   }
   for (const rules::AlsoSeen& other : finding.also) {
     const auto known = shown.also.find(other.rule);
-    if (known == shown.also.end() || other.severity > known->second) {
+    if (!quiet_ && (known == shown.also.end() || other.severity > known->second)) {
       Tell(fmt::format("{}, also: {}", Head(finding), Printable(other.text())));
     }
   }
@@ -53,6 +53,9 @@ void FindingPrinter::Updated(const rules::Finding& finding) {
 }
 
 void FindingPrinter::Resolved(const rules::Finding& finding) {
+  if (quiet_) {
+    return;
+  }
   if (finding.part_of) {
     // "<rule>-<n>": nothing that is printed shows the number.
     const std::string rule = finding.part_of->substr(0, finding.part_of->rfind('-'));

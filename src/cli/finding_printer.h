@@ -12,7 +12,8 @@ namespace wheeltapper::cli {
 // Single-threaded.
 class FindingPrinter final : public rules::FindingSink {
  public:
-  explicit FindingPrinter(bool colours) : colours_(colours) {}
+  // `quiet`: only those that open or become more severe.
+  FindingPrinter(bool colours, bool quiet) : colours_(colours), quiet_(quiet) {}
   // Begins each message with the run's name.
   void NameRun(const std::string& name) { run_ = name; }
   void Opened(const rules::Finding& finding) override;
@@ -27,8 +28,9 @@ class FindingPrinter final : public rules::FindingSink {
 
   void Tell(const std::string& text) const;
 
-  bool colours_;
-  std::string run_;                     // "" when there is but one
+  const bool colours_;
+  const bool quiet_;
+  std::string run_;  // "" when there is but one
   std::map<std::string, Shown> shown_;  // by the finding's id
 };
 

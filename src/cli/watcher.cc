@@ -55,7 +55,7 @@ Result<std::unique_ptr<Watcher>> Watcher::Create(const Options& options, const C
   // this process is killed.
   WT_RETURN_IF_ERROR(rules::WriteRuleStates(options.run_dir, watcher->engine_->rule_states())
                          .WithContext("recording the rules"));
-  watcher->printer_ = std::make_unique<FindingPrinter>(ColoursOn(STDERR_FILENO));
+  watcher->printer_ = std::make_unique<FindingPrinter>(ColoursOn(STDERR_FILENO), options.quiet);
   watcher->log_ = rules::MakeFindingsLog(options.run_dir);
   // Durable first, then act, then tell.
   watcher->engine_->AddSink(watcher->log_.get());

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from installed import ROOT, TRAIN, as_json, program
@@ -44,6 +46,86 @@ def attached(folder: Path, *args: str) -> Path:
     subprocess.run([sys.executable, str(script), *args], cwd=folder, check=True, timeout=300)
     (run,) = (path for path in (folder / "wheeltapper-runs").iterdir() if path.is_dir())
     return run
+
+
+LOGS_NAN_ONCE = """
+import math
+import wheeltapper
+
+for step in range(20):
+    wheeltapper.step()
+    wheeltapper.log({"train_loss": math.nan if step == 5 else 1.0})
+"""
+
+
+def test_quiet_leaves_only_findings_that_open_and_errors(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(LOGS_NAN_ONCE)
+    command = ("--", sys.executable, "job.py")
+    loud = program("run", "--name", "loud", *command, cwd=tmp_path)
+    quiet = program("run", "-q", "--name", "quiet", *command, cwd=tmp_path)
+    assert "wheeltapper: resolved: critical[nonfinite]" in loud.err
+    lines = [line for line in quiet.err.splitlines() if line.startswith("wheeltapper:")]
+    assert [line.partition(":")[2].partition(":")[0] for line in lines] == [" critical[nonfinite]"], quiet.err
+
+    loud = program("check", "loud", cwd=tmp_path)
+    quiet = program("check", "-q", "loud", cwd=tmp_path)
+    assert "had nothing to look at" in loud.err
+    assert "1 finding from" in loud.out
+    assert quiet.err == ""
+    assert loud.out.startswith(quiet.out)
+    assert quiet.out.startswith("critical[nonfinite]")
+    assert "1 finding from" not in quiet.out
+    for verb in ("run", "check"):
+        assert "Left out:" in program(verb, "--help", cwd=tmp_path).out
+
+
+BREAKS_AT_27 = """
+import torch
+from torch import nn
+
+
+class Ratio(nn.Module):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x / x.detach().abs().max() * (float("nan") if self.calls == 28 else 1.0)
+
+
+torch.manual_seed(0)
+torch.set_num_threads(1)
+model = nn.Sequential()
+model.add_module("first", nn.Linear(8, 16))
+model.add_module("ratio", Ratio())
+model.add_module("last", nn.Linear(16, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+inputs = torch.randn(64, 8)
+for step in range(40):
+    optimizer.zero_grad()
+    nn.functional.mse_loss(model(inputs), inputs[:, :1]).backward()
+    optimizer.step()
+"""
+
+
+def test_the_command_that_is_advised_finds_where_nan_began(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(BREAKS_AT_27)
+    job = [sys.executable, "train.py"]
+
+    def nonfinite_of(name: str, *flags: str) -> dict[str, Any]:
+        outcome = program("run", *flags, "--name", name, "--", *job, cwd=tmp_path)
+        assert outcome.code == 0, outcome
+        findings = as_json(program("findings", name, "--json", cwd=tmp_path))
+        return next(finding for finding in findings if finding["rule"] == "nonfinite")
+
+    first = nonfinite_of("first")
+    assert (first["tensor"], first["step"]) == ("loss/backward", 27)
+    assert "tensors were not captured at step 27" in first["cause"]
+    advised = re.search(r"wheeltapper run (--.*) -- COMMAND", first["try"])
+    assert advised is not None, first["try"]
+    again = nonfinite_of("again", *shlex.split(advised[1]))
+    assert (again["tensor"], again["module"], again["step"]) == ("output/ratio", "ratio", 27)
+    captured = as_json(program("show", "again", "--json", cwd=tmp_path))
+    assert captured["captured_steps"] < captured["steps"], "only from there on"
 
 
 def test_a_run_that_no_rule_looked_at_is_not_called_healthy_until_it_is_checked(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class FindingPrinterTest : public testing::Test {
   std::string Update() { return Output(&rules::FindingSink::Updated); }
 
   rules::Finding finding_;
-  FindingPrinter printer_{false};
+  FindingPrinter printer_{false, false};
 };
 
 TEST_F(FindingPrinterTest, TellsWhatAnotherRuleComesToSeeOnceAndWhenItIsMoreSevere) {
@@ -43,6 +43,22 @@ TEST_F(FindingPrinterTest, TellsWhatAnotherRuleComesToSeeOnceAndWhenItIsMoreSeve
   EXPECT_EQ(Update(), "");
   finding_.also = {{.rule = "loss_not_decreasing", .message = "loss/ce rises at step 40"}};
   EXPECT_THAT(Update(), HasSubstr("rises at step 40"));
+}
+
+TEST_F(FindingPrinterTest, QuietIsLeftWithWhatOpensOrBecomesMoreSevere) {
+  FindingPrinter quiet(false, true);
+  testing::internal::CaptureStderr();
+  quiet.Opened(finding_);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("gradients grew"));
+  testing::internal::CaptureStderr();
+  finding_.also = {{.rule = "loss_not_decreasing", .message = "loss/ce rises at step 12"}};
+  quiet.Updated(finding_);
+  quiet.Resolved(finding_);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  testing::internal::CaptureStderr();
+  finding_.severity = Severity::kCritical;
+  quiet.Updated(finding_);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("critical[exploding_tensor]"));
 }
 
 TEST_F(FindingPrinterTest, NamesTheRuleWhoseFindingGoesOn) {
