@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
 import subprocess
 import sys
 import tempfile
@@ -62,6 +64,75 @@ class DevTest(unittest.TestCase):
             done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
         found = {Path(name).name for name in done.stdout.split("\0") if name}
         self.assertEqual(found, {"_native.so", "wheeltapper", "libfmt.so.9"})
+
+
+def run_logged(command: str, state: Path, interval: str = "1") -> subprocess.CompletedProcess[str]:
+    """A command of tools/dev/progress.sh, with its logs and reports of progress under `state`."""
+    script = f"""set -euo pipefail
+        WT_ROOT={ROOT} WT_STATE={state} WT_VENV={state}/venv WT_PROGRESS_S={interval}
+        source {ROOT}/tools/dev/progress.sh
+        mkdir -p {state}/logs
+        {command}"""
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+
+
+class ProgressTest(unittest.TestCase):
+    """What takes its time says how far it is; what fails shows why."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.state = Path(folder.name)
+
+    def test_a_long_command_says_how_far_it_is_in_plain_lines_without_a_terminal(self) -> None:
+        done = run_logged('quietly slow bash -c \'echo "[1/2] half"; sleep 2.6; echo "[2/2] done"\'', self.state)
+        self.assertEqual((done.returncode, done.stdout), (0, ""))
+        lines = done.stderr.splitlines()
+        self.assertGreaterEqual(len(lines), 2, done.stderr)
+        for line in lines:
+            self.assertRegex(line, r"^\./dev: slow, \d+ s: \[1/2\] half$")
+        self.assertEqual((self.state / "logs/slow.log").read_text(), "[1/2] half\n[2/2] done\n")
+
+    def test_a_short_command_says_nothing(self) -> None:
+        done = run_logged("quietly short echo hello", self.state)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+
+    def test_a_failure_shows_its_output_and_keeps_its_code(self) -> None:
+        done = run_logged("quietly broken bash -c 'echo out; echo err >&2; exit 7'", self.state)
+        self.assertEqual(done.returncode, 7)
+        for part in ("out\n", "err\n", "logs/broken.log"):
+            self.assertIn(part, done.stderr)
+
+    def test_the_first_failed_compilation_is_shown_where_much_follows_it(self) -> None:
+        script = self.state / "build"
+        script.write_text("echo '  FAILED: a.o'; echo 'a.cc:1: error: no'; seq -f 'line %g' 500; exit 1\n")
+        done = run_logged(f"quietly build bash {script}", self.state)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("a.cc:1: error: no", done.stderr)
+        self.assertIn("line 500", done.stderr)
+        self.assertLess(len(done.stderr.splitlines()), 200)
+
+    def test_on_a_terminal_it_is_one_line_that_is_erased(self) -> None:
+        command = "quietly slow bash -c 'echo \"[1/2] half\"; sleep 2.6'; printf 'code %s\\n' $? >&2"
+        script = f"""WT_ROOT={ROOT} WT_STATE={self.state} WT_VENV={self.state}/venv WT_PROGRESS_S=1
+            source {ROOT}/tools/dev/progress.sh
+            mkdir -p {self.state}/logs
+            {command}"""
+        environment = {key: value for key, value in os.environ.items() if key != "CI"} | {"TERM": "xterm"}
+        pid, master = pty.fork()
+        if pid == 0:
+            os.execvpe("bash", ["bash", "-c", script], environment)
+        seen = b""
+        try:
+            while piece := os.read(master, 4096):
+                seen += piece
+        except OSError:
+            pass  # the terminal is gone with its last user
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
+        os.close(master)
+        self.assertIn(b"\r\x1b[K./dev: slow, 1 s: [1/2] half", seen)
+        self.assertTrue(seen.endswith(b"\r\x1b[Kcode 0\r\n"), seen)
+        self.assertEqual(seen.count(b"\n"), 1)
 
 
 PYTEST = """<testsuites><testsuite><testcase name="a"/><testcase name="b"><failure/></testcase>

@@ -10,8 +10,6 @@ readonly WT_PACKAGES=(
   pkg-config python3-dev python3-venv
 )
 
-say() { printf '%s\n' "$*" >&2; }
-
 # die CODE WHAT HOW-TO-FIX
 die() {
   say "./dev: $2"
@@ -34,17 +32,6 @@ take_lock() {
 
 stamp_is() { [[ -f $WT_STATE/stamps/$1 && $(<"$WT_STATE/stamps/$1") == "$2" ]]; }
 set_stamp() { printf '%s\n' "$2" >"$WT_STATE/stamps/$1"; }
-
-# quietly NAME CMD…: the output goes to .wt/logs/NAME.log and is shown when the command fails.
-quietly() {
-  local log=$WT_STATE/logs/$1.log
-  shift
-  "$@" >"$log" 2>&1 8>&- 9>&- </dev/null && return
-  local code=$?
-  tail -n 60 "$log" >&2
-  say "  (whole output: ${log#"$WT_ROOT"/})"
-  return "$code"
-}
 
 missing_packages() {
   local package
@@ -150,7 +137,9 @@ prepare_tools() {
 }
 
 # How pip builds the package and the wheel: in one folder, with the flags of the release build, whose objects serve again.
+# Verbose, for the log to say how far it is.
 readonly WT_PIP_BUILD=(
+  --verbose
   --disable-pip-version-check --no-deps --no-build-isolation --config-settings=build-dir="$WT_ROOT/build/package"
   --config-settings=cmake.define.CMAKE_CXX_COMPILER_LAUNCHER=ccache --config-settings=cmake.define.CMAKE_C_COMPILER_LAUNCHER=ccache
   --config-settings=cmake.define.WT_WERROR=ON

@@ -48,8 +48,8 @@ configure_clang() {
 # ctest_stage NAME LABELS REGEX: runs what matches in build/NAME.
 ctest_stage() {
   local name=$1 labels=$2 regex=$3 start=$4 xml=$WT_STATE/results/$1.xml
-  ctest --test-dir "$WT_ROOT/build/$name" -L "$labels" -R "$regex" -j "$(jobs_count)" --no-tests=error \
-    --output-on-failure --output-junit "$xml" 8>&- </dev/null >"$WT_STATE/logs/ctest-$name.log" 2>&1 ||
+  logged "ctest-$name" ctest --test-dir "$WT_ROOT/build/$name" -L "$labels" -R "$regex" -j "$(jobs_count)" \
+    --no-tests=error --output-on-failure --output-junit "$xml" ||
     sed -n '/Test #.*\*\*\*/,$p' "$WT_STATE/logs/ctest-$name.log" | tail -n 400 >&2
   count_stage "$name" $((SECONDS - start)) "$xml"
 }
@@ -58,8 +58,8 @@ ctest_stage() {
 pytest_stage() {
   local name=$1 start=$2 xml=$WT_STATE/results/$1.xml
   shift 2
-  (cd "$WT_ROOT" && WHEELTAPPER_STRICT=1 timeout 1200 "$WT_VENV/bin/python" -m pytest -q --no-header -p no:cacheprovider -n "$(jobs_count)" \
-    --junitxml="$xml" "$@" 8>&- </dev/null >"$WT_STATE/logs/pytest-$name.log" 2>&1) || tail -n 200 "$WT_STATE/logs/pytest-$name.log" >&2
+  (cd "$WT_ROOT" && WHEELTAPPER_STRICT=1 logged "pytest-$name" timeout 1200 "$WT_VENV/bin/python" -m pytest -q --no-header \
+    -p no:cacheprovider -n "$(jobs_count)" --junitxml="$xml" "$@") || tail -n 200 "$WT_STATE/logs/pytest-$name.log" >&2
   count_stage "$name" $((SECONDS - start)) "$xml"
 }
 
