@@ -6,5 +6,7 @@ import json
 import sys
 
 run = json.load(sys.stdin)
-share = run["overhead"]["fraction"]
-print(f"  {run['name']:<22} overhead {share:.2%} of step time   {run['path']}/report/report.html")
+overhead = run["overhead"]
+# As `wheeltapper show` spells it.
+share = f"{overhead['fraction'] * 100:.2f} % of step time" if overhead["elapsed_s"] > 0 else "not measured"
+print(f"  {run['name']:<22} overhead {share}   {run['path']}/report/report.html")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from installed import TRAIN, Run, as_json, program
+from installed import QUICKSTART, TRAIN, Run, as_json, program
 from receiver import receiver
 
 Watch = Callable[..., Run]
@@ -35,6 +37,14 @@ def test_show_prints_what_json_holds(run: Run) -> None:
     text = program("show", str(run.path), cwd=run.path.parent).out
     for part in ("verdict", "overhead", "gaps", "30 (0 to 29)"):
         assert part in text
+
+
+def test_the_demo_prints_the_overhead_as_show_does(run: Run) -> None:
+    (shown,) = re.findall(r"^overhead +(.*)$", program("show", str(run.path), cwd=run.path.parent).out, re.MULTILINE)
+    summary = program("show", str(run.path), "--json", cwd=run.path.parent).out
+    script = QUICKSTART.with_name("print_overhead.py")
+    printed = subprocess.run([sys.executable, script], input=summary, capture_output=True, text=True, check=True)
+    assert f" overhead {shown}  " in printed.stdout
 
 
 def test_check_gives_the_findings_of_the_live_evaluation(watched: Watch) -> None:
