@@ -20,12 +20,9 @@ constexpr std::string_view kVariablePrefix = "WHEELTAPPER_";
 // The watcher's messages to its job travel in variables of this prefix; they are no configuration.
 constexpr std::string_view kJobPrefix = "WHEELTAPPER_JOB_";
 
+// "" above the topmost.
 std::string ParentFolder(const std::string& folder) {
-  const size_t slash = folder.find_last_of('/');
-  if (slash == std::string::npos || folder == "/") {
-    return "";
-  }
-  return slash == 0 ? "/" : folder.substr(0, slash);
+  return folder == "/" || folder.find('/') == std::string::npos ? "" : FolderOf(folder);
 }
 
 std::string Uppercase(std::string_view text) {

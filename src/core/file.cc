@@ -256,6 +256,22 @@ std::string BaseName(std::string_view path) {
                                                                          : path.substr(slash + 1));
 }
 
+std::string FolderOf(std::string_view path) {
+  while (path.size() > 1 && path.back() == '/') {
+    path.remove_suffix(1);
+  }
+  const size_t slash = path.find_last_of('/');
+  if (slash == std::string_view::npos) {
+    return ".";
+  }
+  return std::string(path.substr(0, std::max<size_t>(slash, 1)));
+}
+
+std::string RelativeTo(std::string_view folder, const std::string& path) {
+  const std::string prefix = JoinPath(folder, "");
+  return path.starts_with(prefix) ? path.substr(prefix.size()) : path;
+}
+
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 

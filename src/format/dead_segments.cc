@@ -63,15 +63,14 @@ std::optional<DeadSegment> LookAt(const std::string& path) {
 
 enum class Home : uint8_t { kThere, kGone, kMissing };
 
-std::string FolderOf(const std::string& path) { return path.substr(0, path.find_last_of('/')); }
-
 // Whether `folder` is the very one that page 0 knows by its disk and number. A mount point whose
 // disk is not mounted lies on another disk, and another container may have a folder of its own
 // there. A root is there in every container, and says nothing of what lay below another one's.
 bool IsThat(const std::string& folder, uint64_t device, uint64_t inode) {
   struct stat info{};
-  return !folder.empty() && inode != 0 && stat(folder.c_str(), &info) == 0 &&
-         S_ISDIR(info.st_mode) && info.st_dev == device && info.st_ino == inode;
+  return folder.size() > 1 && folder.front() == '/' && inode != 0 &&
+         stat(folder.c_str(), &info) == 0 && S_ISDIR(info.st_mode) && info.st_dev == device &&
+         info.st_ino == inode;
 }
 
 // Whether the run would be seen if it were still there: the folder that held it is, or that one is

@@ -16,11 +16,6 @@ namespace {
 // Others may take the file away between its making and its locking (RemoveAbandoned).
 constexpr int kMostTries = 8;
 
-std::string FolderOf(const std::string& path) {
-  const size_t slash = path.find_last_of('/');
-  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
-}
-
 // The kernel's name for an open file, also for one without a name.
 std::string DescriptorPath(const FileDescriptor& file) {
   return "/proc/self/fd/" + std::to_string(file.get());

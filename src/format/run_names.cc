@@ -137,11 +137,6 @@ std::string BlobPath(const std::string& run_dir, Rank rank, uint64_t blob_number
       fmt::format("r{:05}-b{:06}.{}", rank.value, blob_number, open ? "open" : "safetensors"));
 }
 
-std::string RelativeTo(const std::string& run_dir, const std::string& path) {
-  const std::string prefix = JoinPath(run_dir, "");
-  return path.starts_with(prefix) ? path.substr(prefix.size()) : path;
-}
-
 Result<std::vector<std::string>> ListFolder(const std::string& run_dir, std::string_view folder) {
   Result<std::vector<std::string>> names = ListDirectory(JoinPath(run_dir, folder));
   if (!names.ok() && names.status().code() == StatusCode::kNotFound) {

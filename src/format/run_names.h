@@ -55,8 +55,6 @@ std::string LockPath(const std::string& run_dir, Rank rank);
 // Where sealing gathers the small raw tensors of one journal file.
 std::string PackedBlobPath(const std::string& run_dir, Rank rank, uint64_t first_seq,
                            uint64_t last_seq);
-// `path` without "<run_dir>/" in front.
-std::string RelativeTo(const std::string& run_dir, const std::string& path);
 
 // Journal file numbers by rank, ascending. No folder is no files.
 Result<std::map<Rank, std::vector<uint64_t>>> ListJournals(const std::string& run_dir);

@@ -172,6 +172,16 @@ TEST(PathTest, JoinsAndSplits) {
   EXPECT_EQ(BaseName("b"), "b");
   EXPECT_EQ(BaseName("/"), "/");
   EXPECT_EQ(BaseName(""), "");
+  EXPECT_EQ(FolderOf("/a/b"), "/a");
+  EXPECT_EQ(FolderOf("/a/b//"), "/a");
+  EXPECT_EQ(FolderOf("/a"), "/");
+  EXPECT_EQ(FolderOf("/"), "/");
+  EXPECT_EQ(FolderOf("a/b"), "a");
+  EXPECT_EQ(FolderOf("a"), ".");
+  EXPECT_EQ(FolderOf(""), ".");
+  EXPECT_EQ(RelativeTo("/a", "/a/b/c"), "b/c");
+  EXPECT_EQ(RelativeTo("/a/", "/a/b"), "b");
+  EXPECT_EQ(RelativeTo("/a", "/ab"), "/ab");
 }
 
 }  // namespace

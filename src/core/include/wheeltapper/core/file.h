@@ -61,6 +61,10 @@ Status RenameFile(const std::string& from, const std::string& to);
 std::string JoinPath(std::string_view folder, std::string_view name);
 // The last part of a path; "" for "".
 std::string BaseName(std::string_view path);
+// What is left without it: "/a/b" → "/a", "/a" → "/", "/" → "/", "a" → ".".
+std::string FolderOf(std::string_view path);
+// `path` below `folder`; as it is where it does not lie there.
+std::string RelativeTo(std::string_view folder, const std::string& path);
 
 // A read-only or shared mapping of a file. Movable; unmapped on destruction.
 class MappedFile {
