@@ -1,10 +1,9 @@
 #include "finding_printer.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
 #include "context.h"
+#include "findings_output.h"
 #include "render.h"
 
 namespace wheeltapper::cli {
@@ -13,15 +12,6 @@ namespace {
 // "error[exploding_tensor]"
 std::string Head(const rules::Finding& finding) {
   return fmt::format("{}[{}]", rules::SeverityName(finding.severity), finding.rule);
-}
-
-std::map<std::string, rules::Severity> SeveritiesOf(const std::vector<rules::AlsoSeen>& also) {
-  std::map<std::string, rules::Severity> worst;
-  for (const rules::AlsoSeen& other : also) {
-    const auto [slot, is_new] = worst.try_emplace(other.rule, other.severity);
-    slot->second = std::max(slot->second, other.severity);
-  }
-  return worst;
 }
 
 }  // namespace

@@ -16,6 +16,15 @@
 
 namespace wheeltapper::cli {
 
+std::map<std::string, rules::Severity> SeveritiesOf(const std::vector<rules::AlsoSeen>& also) {
+  std::map<std::string, rules::Severity> worst;
+  for (const rules::AlsoSeen& other : also) {
+    const auto [slot, is_new] = worst.try_emplace(other.rule, other.severity);
+    slot->second = std::max(slot->second, other.severity);
+  }
+  return worst;
+}
+
 std::string FindingsJson(const std::vector<rules::Finding>& findings) {
   std::string text = "[";
   for (const rules::Finding& finding : findings) {
@@ -44,13 +53,9 @@ std::optional<rules::Severity> SeverityFor(const std::string& rule, const rules:
   if (rule.empty() || finding.rule == rule) {
     return finding.severity;
   }
-  std::optional<rules::Severity> worst;
-  for (const rules::AlsoSeen& other : finding.also) {
-    if (other.rule == rule && (!worst || other.severity > *worst)) {
-      worst = other.severity;
-    }
-  }
-  return worst;
+  const std::map<std::string, rules::Severity> others = SeveritiesOf(finding.also);
+  const auto other = others.find(rule);
+  return other == others.end() ? std::nullopt : std::optional(other->second);
 }
 
 // A rule is known when it is built in, ran over this run, or is told by a finding of it.

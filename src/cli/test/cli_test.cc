@@ -1,18 +1,15 @@
-// The parts of the command line that need no run; tests/e2e drives the program itself.
+// The parts of the command line behind the verbs; main_test.cc calls the verbs.
 #include <limits>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
-#include "wheeltapper/cli/main.h"
 #include "wheeltapper/core/file.h"
-#include "wheeltapper/format/journal.h"
-#include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/rules/engine.h"
 
 #include "context.h"
 #include "job_environment.h"
+#include "made_run.h"
 #include "npz.h"
 #include "render.h"
 #include "rule_files.h"
@@ -22,16 +19,6 @@
 
 namespace wheeltapper::cli {
 namespace {
-
-void MakeRun(const std::string& folder, const std::string& name, TimeNs started) {
-  format::RunInfo info;
-  info.format_version = format::kFormatVersion;
-  info.min_reader = format::kMinReaderVersion;
-  info.name = name;
-  info.run_id = 7;
-  info.started_wall_ns = started;
-  ASSERT_TRUE(format::CreateRunDirectory(JoinPath(folder, name), info).ok());
-}
 
 Config StoredIn(const std::string& folder) {
   ConfigSources sources;
@@ -159,141 +146,6 @@ TEST(NpzTest, AnArchiveOfNothingIsOneThatNumPyReads) {
   ASSERT_TRUE(npz.ok());
   ASSERT_TRUE(npz->Finish().ok());
   EXPECT_EQ(*ReadWholeFile(scratch.file("out.npz"), 1 << 20), "PK\x05\x06" + std::string(18, '\0'));
-}
-
-TEST(MainTest, VerbsOnAMissingRunAreUsageErrors) {
-  const ScratchFolder scratch;
-  const std::string folder = "storage.path=" + scratch.path();
-  for (const char* verb : {"show", "findings", "check", "report", "export", "fsck"}) {
-    EXPECT_EQ(Main({verb, "no-such-run", "--set", folder}), kExitUsage) << verb;
-  }
-  EXPECT_EQ(Main({"explain", "no_such_rule"}), kExitUsage);
-  MakeRun(scratch.path(), "a", 100);
-  EXPECT_EQ(Main({"findings", scratch.file("a"), "--rule", "nonfinite"}), kExitOk);
-  EXPECT_EQ(Main({"findings", scratch.file("a"), "--rule", "NonFinite"}), kExitUsage);
-  EXPECT_EQ(Main({"findings", "--severity", "loud", "--set", folder}), kExitUsage);
-  EXPECT_EQ(Main({"show", "--set", "no.such.key=1"}), kExitUsage);
-}
-
-TEST(MainTest, FindingsOfARuleAreAlsoThoseThatTellWhatItSaw) {
-  const ScratchFolder scratch;
-  MakeRun(scratch.path(), "a", 100);
-  rules::Finding finding;
-  finding.id = "exploding_tensor-1";
-  finding.rule = "exploding_tensor";
-  finding.severity = rules::Severity::kError;
-  finding.also = {{.rule = "my_own_rule", .message = "too large"}};
-  rules::MakeFindingsLog(scratch.file("a"))->Opened(finding);
-  const auto listed = [&](const std::vector<std::string>& flags) -> int64_t {
-    std::vector<std::string> words = {"findings", scratch.file("a"), "--json"};
-    words.insert(words.end(), flags.begin(), flags.end());
-    testing::internal::CaptureStdout();
-    (void)Main(words);
-    const std::string text = testing::internal::GetCapturedStdout();
-    const auto json = nlohmann::json::parse(text, nullptr, false);
-    return json.is_array() ? static_cast<int64_t>(json.size()) : -1;
-  };
-  EXPECT_EQ(listed({}), 1);
-  EXPECT_EQ(listed({"--rule", "my_own_rule"}), 1);
-  EXPECT_EQ(listed({"--rule", "my_own_rule", "--severity", "error"}), 0) << "a warning there";
-  EXPECT_EQ(listed({"--rule", "nonfinite"}), 0);
-  EXPECT_EQ(Main({"findings", scratch.file("a"), "--rule", "my_other_rule"}), kExitUsage);
-}
-
-TEST(MainTest, AFindingThatGoesOnAsPartOfAnotherIsPrintedWhereThatOneIsNot) {
-  const ScratchFolder scratch;
-  MakeRun(scratch.path(), "a", 100);
-  rules::Finding whole;
-  whole.id = "exploding_tensor-1";
-  whole.rule = "exploding_tensor";
-  whole.message = "conv1 explodes";
-  rules::Finding part;
-  part.id = "my_own_rule-1";
-  part.rule = "my_own_rule";
-  part.message = "it is too large";
-  part.part_of = whole.id;
-  const auto log = rules::MakeFindingsLog(scratch.file("a"));
-  log->Opened(whole);
-  log->Opened(part);
-  const auto printed = [&](const std::vector<std::string>& flags) {
-    std::vector<std::string> words = {"findings", scratch.file("a")};
-    words.insert(words.end(), flags.begin(), flags.end());
-    testing::internal::CaptureStdout();
-    (void)Main(words);
-    return testing::internal::GetCapturedStdout();
-  };
-  EXPECT_THAT(printed({}), testing::HasSubstr("conv1 explodes"));
-  EXPECT_THAT(printed({}), testing::Not(testing::HasSubstr("it is too large")));
-  EXPECT_THAT(printed({"--rule", "my_own_rule"}), testing::HasSubstr("it is too large"));
-}
-
-TEST(MainTest, ExportTellsInJsonWhatItWrote) {
-  const ScratchFolder scratch;
-  MakeRun(scratch.path(), "a", 100);
-  const std::string run = scratch.file("a");
-  for (const std::string format : {"csv", "parquet", "npz"}) {
-    const std::string path = scratch.file("out." + format);
-    testing::internal::CaptureStdout();
-    EXPECT_EQ(Main({"export", run, "--table", "scalars", "--format", format, "-o", path, "--json"}),
-              kExitOk);
-    const auto written =
-        nlohmann::json::parse(testing::internal::GetCapturedStdout(), nullptr, false);
-    const nlohmann::json expected = {
-        {"run", run}, {"table", "scalars"}, {"format", format}, {"path", path}, {"rows", 0}};
-    EXPECT_EQ(written, expected);
-    EXPECT_TRUE(PathExists(path));
-  }
-  EXPECT_EQ(Main({"export", run, "--json"}), kExitUsage) << "stdout is the table";
-}
-
-TEST(MainTest, FsckTellsWhichFilesItCutALineOff) {
-  const ScratchFolder scratch;
-  MakeRun(scratch.path(), "a", 100);
-  const std::string run = scratch.file("a");
-  const auto repair = [&run](std::vector<std::string> flags) {
-    EXPECT_TRUE(WriteFileAtomically(format::ActionsPath(run), "{}\n{\"act").ok());
-    flags.insert(flags.begin(), {"fsck", run, "--repair"});
-    testing::internal::CaptureStdout();
-    EXPECT_EQ(Main(flags), kExitOk);
-    return testing::internal::GetCapturedStdout();
-  };
-  EXPECT_NE(repair({}).find("cut off a line that was never finished: actions.jsonl\n"),
-            std::string::npos);
-  const auto told = nlohmann::json::parse(repair({"--json"}), nullptr, false);
-  EXPECT_EQ(told["repaired"]["torn_lines_cut"], nlohmann::json({"actions.jsonl"}));
-  EXPECT_EQ(*ReadWholeFile(format::ActionsPath(run), 100), "{}\n");
-}
-
-TEST(MainTest, AMistakeInTheSettingsKeepsNobodyFromReadingRuns) {
-  const ScratchFolder scratch;
-  MakeRun(scratch.path(), "a", 100);
-  const std::string run = scratch.file("a");
-  const std::string settings = scratch.file("wheeltapper.toml");
-  ASSERT_TRUE(WriteFileAtomically(settings, "[capture]\nevrey = 5\n").ok());
-  for (const std::vector<std::string>& verb : {std::vector<std::string>{"show", run},
-                                               {"findings", run},
-                                               {"ls", scratch.path()},
-                                               {"export", run},
-                                               {"report", run},
-                                               {"fsck", run}}) {
-    std::vector<std::string> args = verb;
-    args.insert(args.end(), {"--config", settings});
-    testing::internal::CaptureStdout();
-    testing::internal::CaptureStderr();
-    const int code = Main(args);
-    const std::string data = testing::internal::GetCapturedStdout();
-    const std::string messages = testing::internal::GetCapturedStderr();
-    EXPECT_EQ(code, kExitOk) << verb[0] << messages;
-    EXPECT_EQ(data.find("evrey"), std::string::npos) << verb[0];
-    const size_t warning = messages.find("evrey");
-    EXPECT_NE(warning, std::string::npos) << verb[0];
-    EXPECT_EQ(messages.find("evrey", warning + 1), std::string::npos) << verb[0];
-    EXPECT_NE(messages.find("did you mean \"capture.every\""), std::string::npos) << messages;
-  }
-  EXPECT_EQ(Main({"check", run, "--config", settings}), kExitUsage);
-  EXPECT_EQ(Main({"config", "--config", settings}), kExitUsage);
-  EXPECT_EQ(Main({"run", "--config", settings, "--", "true"}), kExitUsage);
-  EXPECT_EQ(Main({"show", run, "--config", scratch.file("none.toml")}), kExitUsage);
 }
 
 }  // namespace
