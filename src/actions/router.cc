@@ -144,37 +144,48 @@ Router::~Router() {
   sender_.Join();
 }
 
-Status Router::SetUpWebhook(const Config& config) {
-  WebhookOptions options;
-  options.url = config.GetText("actions.webhook.url");
-  if (const std::string variable = config.GetText("actions.webhook.url_env"); !variable.empty()) {
-    const std::optional<std::string> url = GetEnv(variable);
-    if (!url || url->empty()) {
-      return InvalidArgumentError("actions.webhook.url_env names the variable " + variable +
-                                  ", which is not set; set it to the address of the webhook");
-    }
-    options.url = *url;
+// The value of a variable that a key names, "" where the key is unset.
+Result<std::string> NamedVariable(const Config& config, const char* key, const char* what_to_do) {
+  const std::string variable = config.GetText(key);
+  if (variable.empty()) {
+    return std::string();
   }
+  const std::optional<std::string> value = GetEnv(variable);
+  if (!value || value->empty()) {
+    return BadConfigValue(config, key, "the variable " + variable + " is not set; " + what_to_do);
+  }
+  return *value;
+}
+
+Status Router::SetUpWebhook(const Config& config) {
+  Problems problems;
+  WebhookOptions options;
+  const Result<std::string> url =
+      NamedVariable(config, "actions.webhook.url_env", "set it to the address of the webhook");
+  problems.Add(url.status());
+  const Result<std::string> secret =
+      NamedVariable(config, "actions.webhook.secret_env",
+                    "set it, or leave the key out to send unsigned messages");
+  problems.Add(secret.status());
+  const bool by_variable = !url.value_or("").empty();
+  options.url = by_variable ? *url : config.GetText("actions.webhook.url");
+  options.secret = secret.value_or("");
   options.allow_private = config.GetBool("actions.webhook.allow_private");
   options.timeout_ns = static_cast<TimeNs>(config.GetFloat("actions.webhook.timeout_s") * 1e9);
-  if (const std::string variable = config.GetText("actions.webhook.secret_env");
-      !variable.empty()) {
-    const std::optional<std::string> secret = GetEnv(variable);
-    if (!secret || secret->empty()) {
-      return InvalidArgumentError(
-          "actions.webhook.secret_env names the variable " + variable +
-          ", which is not set; set it, or leave the key out to send unsigned messages");
+  if (url.ok()) {
+    Result<std::unique_ptr<Delivery>> webhook = MakeWebhookDelivery(options, clock_);
+    if (webhook.ok()) {
+      deliveries_["webhook"] = *std::move(webhook);
+    } else {
+      problems.Add(BadConfigValue(config,
+                                  by_variable ? "actions.webhook.url_env" : "actions.webhook.url",
+                                  webhook.status()));
     }
-    options.secret = *secret;
   }
-  WT_ASSIGN_OR_RETURN(deliveries_["webhook"], MakeWebhookDelivery(options, clock_));
-  return {};
+  return problems.status();
 }
 
 Status Router::SetUpDeliveries(const Config& config) {
-  if (HasWebhook(config)) {
-    WT_RETURN_IF_ERROR(SetUpWebhook(config));
-  }
   if (const std::vector<std::string> argv = config.GetTexts("actions.command.argv");
       !argv.empty()) {
     deliveries_["command"] = MakeCommandDelivery(
@@ -182,7 +193,7 @@ Status Router::SetUpDeliveries(const Config& config) {
          .timeout_ns = static_cast<TimeNs>(config.GetFloat("actions.command.timeout_s") * 1e9)},
         clock_);
   }
-  return {};
+  return HasWebhook(config) ? SetUpWebhook(config) : Status();
 }
 
 Status Router::SetUp(const Config& config) {
@@ -436,8 +447,12 @@ Status Router::Drain(TimeNs deadline_ns) {
 }  // namespace
 
 Status ActionRouter::Check(const Config& config, const Clock& clock) {
-  WT_ASSIGN_OR_RETURN(Routing routing, Routing::FromConfig(config));
-  return Router(std::move(routing), config, "", nullptr, clock).SetUpDeliveries(config);
+  Problems problems;
+  const Result<Routing> routing = Routing::FromConfig(config);
+  problems.Add(routing.status());
+  problems.Add(
+      Router(routing.value_or(Routing()), config, "", nullptr, clock).SetUpDeliveries(config));
+  return problems.status();
 }
 
 Result<std::unique_ptr<ActionRouter>> ActionRouter::Create(const Config& config,

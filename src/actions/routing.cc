@@ -3,22 +3,46 @@
 #include <algorithm>
 
 #include "wheeltapper/core/suggest.h"
+#include "wheeltapper/rules/engine.h"
 #include "wheeltapper/rules/rule.h"
 
 namespace wheeltapper::actions {
 namespace {
 
-std::vector<std::string> RuleNames() {
-  std::vector<std::string> names;
-  for (const rules::RuleType& type : rules::BuiltinRules()) {
-    names.emplace_back(type.info->name);
-  }
-  return names;
-}
-
 bool Contains(const std::vector<std::string>& texts, const std::string& text) {
   return std::find(texts.begin(), texts.end(), text) != texts.end();
 }
+
+// The rules that a configuration names, and which of them are evaluated.
+class NamedRules {
+ public:
+  explicit NamedRules(const Config& config) {
+    for (const rules::RuleType& type : rules::BuiltinRules()) {
+      all_.emplace_back(type.info->name);
+    }
+    for (const std::string& file : config.GetTexts("rules.custom")) {
+      if (const auto custom = rules::SelectPythonRule(config, file); custom.ok()) {
+        all_.push_back(custom->name);
+      }
+    }
+    Problems mistakes;
+    for (const rules::RuleSelection& rule : rules::SelectRules(config, &mistakes)) {
+      evaluated_.push_back(rule.name);
+    }
+    // Those are told by who evaluates; a misspelt name in rules.select may be the one asked for.
+    selection_is_sound_ = mistakes.empty();
+  }
+  [[nodiscard]] bool Knows(const std::string& name) const { return Contains(all_, name); }
+  [[nodiscard]] bool Evaluates(const std::string& name) const {
+    return Contains(evaluated_, name) || !selection_is_sound_;
+  }
+  [[nodiscard]] const std::vector<std::string>& all() const { return all_; }
+
+ private:
+  std::vector<std::string> all_;
+  std::vector<std::string> evaluated_;
+  bool selection_is_sound_ = false;
+};
 
 // One incident per cause: what is told apart is the rule and where it happened, not the finding's
 // number.
@@ -41,32 +65,44 @@ Routing::Level Routing::LevelFrom(const std::string& text) {
 
 Result<Routing> Routing::FromConfig(const Config& config) {
   Routing routing;
-  const std::vector<std::string> names = RuleNames();
-  const bool custom_rules = !config.GetTexts("rules.custom").empty();
-  for (const std::string& text : config.GetTexts("actions.stop.on")) {
-    if (rules::SeverityFromName(text)) {
-      routing.stop_level_ = LevelFrom(text);
-    } else if (Contains(names, text) || custom_rules) {
-      routing.stop_rules_.push_back(text);
-    } else {
-      std::vector<std::string> candidates = names;
-      candidates.insert(candidates.end(), {"info", "warning", "error", "critical"});
-      return InvalidArgumentError(
-          "actions.stop.on: \"" + text + "\" is neither a rule nor a severity" +
-          DidYouMean(text, candidates) + "; `wheeltapper rules` lists the rules");
-    }
-  }
+  Problems problems;
+  routing.AddStops(config, &problems);
   if (HasWebhook(config)) {
     routing.webhook_ = LevelFrom(config.GetText("actions.webhook.on"));
   }
   if (!config.GetTexts("actions.command.argv").empty()) {
     routing.command_ = LevelFrom(config.GetText("actions.command.on"));
   }
-  WT_RETURN_IF_ERROR(routing.AddRuleActions(config));
-  return routing;
+  routing.AddRuleActions(config, &problems);
+  return problems.empty() ? Result<Routing>(std::move(routing)) : problems.status();
 }
 
-Status Routing::AddRuleActions(const Config& config) {
+void Routing::AddStops(const Config& config, Problems* problems) {
+  constexpr const char* kKey = "actions.stop.on";
+  const NamedRules rules(config);
+  for (const std::string& text : config.GetTexts(kKey)) {
+    if (rules::SeverityFromName(text)) {
+      stop_level_ = LevelFrom(text);
+    } else if (!rules.Knows(text)) {
+      std::vector<std::string> candidates = rules.all();
+      candidates.insert(candidates.end(), {"info", "warning", "error", "critical"});
+      problems->Add(BadConfigValue(config, kKey,
+                                   "\"" + text + "\" is neither a rule nor a severity" +
+                                       DidYouMean(text, candidates) +
+                                       "; `wheeltapper rules` lists the rules"));
+    } else if (!rules.Evaluates(text)) {
+      problems->Add(BadConfigValue(
+          config, kKey,
+          "the rule \"" + text +
+              "\" is not evaluated, so it would never stop the job; add it to rules.select "
+              "(--rules), or take it out of rules.ignore (--ignore)"));
+    } else {
+      stop_rules_.push_back(text);
+    }
+  }
+}
+
+void Routing::AddRuleActions(const Config& config, Problems* problems) {
   for (const std::string& rule : config.ChildrenOf("rules")) {
     const std::string key = "rules." + rule + ".action";
     if (config.Find(key) == nullptr) {
@@ -74,14 +110,15 @@ Status Routing::AddRuleActions(const Config& config) {
     }
     const std::vector<std::string> wanted = config.GetTexts(key);
     if (Contains(wanted, "webhook") && !HasWebhook(config)) {
-      return InvalidArgumentError(key + " asks for a webhook, but actions.webhook.url is not set");
+      problems->Add(
+          BadConfigValue(config, key, "it asks for a webhook, but actions.webhook.url is not set"));
     }
     if (Contains(wanted, "command") && config.GetTexts("actions.command.argv").empty()) {
-      return InvalidArgumentError(key + " asks for a command, but actions.command.argv is not set");
+      problems->Add(BadConfigValue(config, key,
+                                   "it asks for a command, but actions.command.argv is not set"));
     }
     by_rule_[rule] = wanted;
   }
-  return {};
 }
 
 std::vector<std::string> Routing::ActionsOf(const std::string& rule,

@@ -18,7 +18,8 @@ bool HasWebhook(const Config& config);
 
 class Routing {
  public:
-  // InvalidArgument for an unknown rule in actions.stop.on, or an action that a rule asks for and
+  // InvalidArgument with every mistake, one a line: a rule in actions.stop.on that there is not or
+  // that is not evaluated (it would never stop anything), and an action that a rule asks for and
   // that is not set up.
   static Result<Routing> FromConfig(const Config& config);
 
@@ -43,7 +44,8 @@ class Routing {
   [[nodiscard]] std::vector<std::string> ActionsOf(const std::string& rule,
                                                    rules::Severity severity) const;
   static Level LevelFrom(const std::string& text);
-  Status AddRuleActions(const Config& config);
+  void AddStops(const Config& config, Problems* problems);
+  void AddRuleActions(const Config& config, Problems* problems);
 
   Level stop_level_;
   std::vector<std::string> stop_rules_;

@@ -44,12 +44,11 @@ std::string UrlPart(CURLU* url, CURLUPart part) {
 Status CheckUrl(const std::string& url) {
   const std::unique_ptr<CURLU, UrlDeleter> parsed(curl_url());
   if (curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) != CURLUE_OK) {
-    return InvalidArgumentError("actions.webhook.url is no URL");
+    return InvalidArgumentError("it is no URL");
   }
   const std::string scheme = UrlPart(parsed.get(), CURLUPART_SCHEME);
   if (scheme != "https" && scheme != "http") {
-    return InvalidArgumentError("actions.webhook.url must begin with https:// or http://, not " +
-                                scheme + "://");
+    return InvalidArgumentError("it must begin with https:// or http://, not " + scheme + "://");
   }
   if (!UrlPart(parsed.get(), CURLUPART_USER).empty() ||
       !UrlPart(parsed.get(), CURLUPART_PASSWORD).empty()) {

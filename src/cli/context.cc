@@ -33,12 +33,13 @@ void WriteLine(std::string_view prefix, std::string_view message) {
 
 bool IsRun(const std::string& path) { return PathExists(format::RunInfoPath(path)); }
 
-ConfigSources SourcesOf(const Arguments& arguments) {
-  ConfigSources sources = ConfigSources::Current();
-  sources.flags = arguments.flags;
-  sources.file = arguments.config_file;
-  sources.rule_keys = rules::RuleConfigKeys();
-  return sources;
+// Whoever reads the lines one by one must see of each what it is.
+void WriteLines(std::string_view prefix, std::string_view message) {
+  while (message.find('\n') != std::string_view::npos) {
+    WriteLine(prefix, message.substr(0, message.find('\n')));
+    message.remove_prefix(message.find('\n') + 1);
+  }
+  WriteLine(prefix, message);
 }
 
 Status NoSuchRun(const std::string& run, const std::string& folder,
@@ -55,7 +56,7 @@ Status NoSuchRun(const std::string& run, const std::string& folder,
 }  // namespace
 
 void Say(std::string_view message) { WriteLine("wheeltapper: ", message); }
-void SayError(std::string_view message) { WriteLine("wheeltapper: error: ", message); }
+void SayError(std::string_view message) { WriteLines("wheeltapper: error: ", message); }
 void SayRaw(std::string_view text) { WriteTo(STDERR_FILENO, text); }
 void Print(std::string_view text) { WriteTo(STDOUT_FILENO, text); }
 
@@ -72,13 +73,21 @@ int Fail(const Status& status) {
   }
 }
 
+ConfigSources SourcesOf(const Arguments& arguments) {
+  ConfigSources sources = ConfigSources::Current();
+  sources.flags = arguments.flags;
+  sources.file = arguments.config_file;
+  sources.rule_keys = rules::RuleConfigKeys();
+  return sources;
+}
+
 Result<Config> LoadConfig(const Arguments& arguments) { return Config::Load(SourcesOf(arguments)); }
 
 Result<Config> LoadConfigToRead(const Arguments& arguments) {
   std::string mistakes;
   Result<Config> config = Config::LoadTolerantly(SourcesOf(arguments), &mistakes);
   if (config.ok() && !mistakes.empty() && !arguments.quiet) {
-    Say("warning: left out of the configuration: " + mistakes);
+    WriteLines("wheeltapper: warning: left out of the configuration: ", mistakes);
   }
   return config;
 }

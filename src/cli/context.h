@@ -21,7 +21,7 @@ namespace wheeltapper::cli {
 void Say(std::string_view message);
 // As it is, on stderr: for what is no line.
 void SayRaw(std::string_view text);
-// "wheeltapper: error: …"
+// "wheeltapper: error: …", each line of the message as one of its own.
 void SayError(std::string_view message);
 // Data on stdout. A closed pipe (`| head`) is no error.
 void Print(std::string_view text);
@@ -30,7 +30,9 @@ void PrintJson(const nlohmann::json& value);
 // Says the error and returns the exit code that fits it: 2 for what the user can mend, else 6.
 int Fail(const Status& status);
 
-// flag > environment > project > user > default, with the parameters of all rules known.
+// What the command line, the environment and the files say, with the parameters of all rules known.
+ConfigSources SourcesOf(const Arguments& arguments);
+// flag > environment > project > user > default.
 Result<Config> LoadConfig(const Arguments& arguments);
 // The same for verbs that only read runs: a mistake in a file or a variable is a warning, and the
 // setting is left out.

@@ -38,7 +38,12 @@ std::vector<std::string> ClassesIn(const std::string& source) {
   return names;
 }
 
+}  // namespace
+
 Status CheckRuleFile(const std::string& python_file) {
+  if (python_file.empty()) {
+    return {};
+  }
   const auto& [path, class_name] = rules::SplitRuleFile(python_file);
   if (!PathExists(path)) {
     return NotFoundError("there is no file \"" + path + "\" for the rule \"" + python_file + "\"");
@@ -51,17 +56,6 @@ Status CheckRuleFile(const std::string& python_file) {
   }
   return NotFoundError("there is no class \"" + class_name + "\" in \"" + path + "\"" +
                        DidYouMean(class_name, classes));
-}
-
-}  // namespace
-
-Status CheckRuleFiles(const std::vector<rules::RuleSelection>& selection) {
-  for (const rules::RuleSelection& rule : selection) {
-    if (!rule.python_file.empty()) {
-      WT_RETURN_IF_ERROR(CheckRuleFile(rule.python_file));
-    }
-  }
-  return {};
 }
 
 }  // namespace wheeltapper::cli

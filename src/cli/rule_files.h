@@ -1,15 +1,15 @@
 // What can be said about the files of the user's rules without running them.
 #pragma once
 
-#include <vector>
+#include <string>
 
 #include "wheeltapper/core/status.h"
-#include "wheeltapper/rules/engine.h"
 
 namespace wheeltapper::cli {
 
-// NotFound for a file that is not there, or that has no line `class NAME` for the class asked for.
-// The rule host decides about everything else, in its sandbox.
-Status CheckRuleFiles(const std::vector<rules::RuleSelection>& selection);
+// Of RuleSelection::python_file; "" is no file and OK. NotFound for a file that is not there, or
+// that has no line `class NAME` for the class asked for. The rule host decides about everything
+// else, in its sandbox.
+Status CheckRuleFile(const std::string& python_file);
 
 }  // namespace wheeltapper::cli

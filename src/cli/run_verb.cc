@@ -25,9 +25,9 @@
 #include "host.h"
 #include "job_environment.h"
 #include "render.h"
-#include "rule_files.h"
 #include "run_name.h"
 #include "verbs.h"
+#include "settings.h"
 #include "watched_runs.h"
 
 namespace wheeltapper::cli {
@@ -293,28 +293,16 @@ int Watch(const Arguments& arguments, const Config& config, const std::string& r
   return ExitCodeOf(exit, config, (*runs)->WorstOpen());
 }
 
-// Mistakes in rules and actions show before anything is made on disk.
-Status CheckBeforehand(const Config& config, const Clock& clock) {
-  WT_ASSIGN_OR_RETURN(const std::vector<rules::RuleSelection> selection,
-                      rules::SelectRules(config));
-  WT_RETURN_IF_ERROR(CheckRuleFiles(selection));
-  WT_RETURN_IF_ERROR(rules::RuleEngine::Create(selection, clock).status());
-  return actions::ActionRouter::Check(config, clock);
-}
-
 }  // namespace
 
 int RunVerb(const Arguments& arguments) {
-  const Result<Config> config = LoadConfig(arguments);
+  const Result<Config> config = LoadConfigToRun(arguments, SystemClock());
   if (!config.ok()) {
     return Fail(config.status());
   }
   const Result<std::string> package_folder = FindPackageFolder();
   if (!package_folder.ok()) {
     return Fail(package_folder.status());
-  }
-  if (const Status usable = CheckBeforehand(*config, SystemClock()); !usable.ok()) {
-    return Fail(usable);
   }
   const Result<std::string> run_dir = PrepareRun(arguments, *config, SystemClock());
   if (!run_dir.ok()) {

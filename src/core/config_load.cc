@@ -94,16 +94,21 @@ std::optional<std::string> FindUserFile(const Environment& environment) {
   return PathExists(path) ? std::optional<std::string>(std::move(path)) : std::nullopt;
 }
 
+Status BadValue(std::string_view key, const std::string& where, const Status& problem) {
+  std::string text = "bad value for configuration key \"" + std::string(key) + "\"";
+  text += where.empty() ? "" : " (" + where + ")";
+  return {problem.code(), text + ": " + problem.message()};
+}
+
 }  // namespace
 
 // One Load: applies layer after layer and gathers every mistake.
 class ConfigLoader {
  public:
-  explicit ConfigLoader(const ConfigSources& sources) : sources_(sources) {}
+  ConfigLoader(const ConfigSources& sources, std::vector<ConfigMistake>* mistakes)
+      : sources_(sources), mistakes_(mistakes) {}
 
-  // Without `tolerated` every mistake is an error; with it only those of flags are, and the others
-  // are told there.
-  Result<Config> Run(std::string* tolerated) {
+  Config Run() {
     ApplyDefaults();
     if (const auto user = FindUserFile(sources_.environment)) {
       ApplyFile({*user, ""}, ConfigLayer::kUser);
@@ -119,14 +124,7 @@ class ConfigLoader {
     }
     CheckRuleNames();
     CheckCollections();
-    if (tolerated != nullptr) {
-      *tolerated = problems_;
-    }
-    const std::string& refused = tolerated == nullptr ? problems_ : flag_problems_;
-    if (refused.empty()) {
-      return std::move(config_);
-    }
-    return Status(code_, refused);
+    return std::move(config_);
   }
 
  private:
@@ -135,11 +133,8 @@ class ConfigLoader {
     std::string where;
   };
 
-  void AddProblem(const std::string& problem, ConfigLayer layer) {
-    problems_ += (problems_.empty() ? "" : "\n") + problem;
-    if (layer == ConfigLayer::kFlag) {
-      flag_problems_ += (flag_problems_.empty() ? "" : "\n") + problem;
-    }
+  void AddMistake(ConfigLayer layer, const std::string& key, Status status) {
+    mistakes_->push_back({.layer = layer, .key = key, .status = std::move(status)});
   }
 
   void ApplyDefaults() {
@@ -156,14 +151,15 @@ class ConfigLoader {
     }
     const auto parsed = ParseTomlSettings("value = " + key.default_toml, "");
     if (!parsed.ok() || parsed->size() != 1) {
-      AddProblem("default of \"" + key.name + "\" is no TOML: " + key.default_toml,
-                 ConfigLayer::kDefault);
+      AddMistake(
+          ConfigLayer::kDefault, key.name,
+          InvalidArgumentError("default of \"" + key.name + "\" is no TOML: " + key.default_toml));
       return;
     }
     Result<ConfigValue> value = CheckConfigValue(key, parsed->front().value);
     if (!value.ok()) {
-      AddProblem("default of \"" + key.name + "\": " + value.status().message(),
-                 ConfigLayer::kDefault);
+      AddMistake(ConfigLayer::kDefault, key.name,
+                 value.status().WithContext("default of \"" + key.name + "\""));
       return;
     }
     config_.entries_.insert_or_assign(key.name,
@@ -173,18 +169,17 @@ class ConfigLoader {
   void ApplyFile(const FoundFile& file, ConfigLayer layer) {
     const Result<std::string> text = ReadWholeFile(file.path, kMaxConfigBytes);
     if (!text.ok()) {
-      code_ = text.status().code();
       // --config FILE is a flag; what is in the file is not.
       const bool by_flag = sources_.file && layer == ConfigLayer::kProject;
-      AddProblem("reading configuration: " + text.status().message(),
-                 by_flag ? ConfigLayer::kFlag : layer);
+      AddMistake(by_flag ? ConfigLayer::kFlag : layer, "",
+                 text.status().WithContext("reading configuration"));
       return;
     }
     const auto settings = ParseTomlSettings(*text, file.table);
     if (!settings.ok()) {
-      AddProblem("reading configuration: not valid TOML: \"" + file.path + "\", " +
-                     settings.status().message(),
-                 layer);
+      AddMistake(layer, "",
+                 InvalidArgumentError("reading configuration: not valid TOML: \"" + file.path +
+                                      "\", " + settings.status().message()));
       return;
     }
     for (const TomlSetting& setting : *settings) {
@@ -207,9 +202,10 @@ class ConfigLoader {
       }
       const std::string key = KeyOfVariable(name);
       if (key.empty()) {
-        AddProblem("unknown variable " + name + ": no configuration key has this name" +
-                       DidYouMean(name, KnownVariables()) + " Unset it or correct its name",
-                   ConfigLayer::kEnvironment);
+        AddMistake(ConfigLayer::kEnvironment, "",
+                   InvalidArgumentError(
+                       "unknown variable " + name + ": no configuration key has this name" +
+                       DidYouMean(name, KnownVariables()) + " Unset it or correct its name"));
         continue;
       }
       ApplyText(key, text, {ConfigLayer::kEnvironment, name});
@@ -235,15 +231,14 @@ class ConfigLoader {
   }
 
   void AddUnknown(const std::string& name, const Origin& origin) {
-    AddProblem("unknown configuration key \"" + name + "\" (" + origin.where + ")" +
-                   DidYouMean(name, KnownNames(name)) + " Correct or remove it",
-               origin.layer);
+    AddMistake(
+        origin.layer, name,
+        InvalidArgumentError("unknown configuration key \"" + name + "\" (" + origin.where + ")" +
+                             DidYouMean(name, KnownNames(name)) + " Correct or remove it"));
   }
 
   void AddBadValue(const std::string& name, const Status& problem, const Origin& origin) {
-    AddProblem("bad value for configuration key \"" + name + "\" (" + origin.where +
-                   "): " + problem.message(),
-               origin.layer);
+    AddMistake(origin.layer, name, BadValue(name, origin.where, problem));
   }
 
   [[nodiscard]] bool IsReserved(std::string_view name) const {
@@ -362,9 +357,10 @@ class ConfigLoader {
     for (const std::string& rule : config_.ChildrenOf("rules")) {
       if (FindConfigKey("rules." + rule) == nullptr && !known.contains(rule)) {
         const ConfigEntry last = RemoveUnder("rules." + rule);
-        AddProblem("unknown rule \"" + rule + "\" in [rules." + rule + "] (" + last.where + ")" +
-                       DidYouMean(rule, candidates) + " `wheeltapper rules` lists them",
-                   last.layer);
+        AddMistake(last.layer, "rules." + rule,
+                   InvalidArgumentError("unknown rule \"" + rule + "\" in [rules." + rule + "] (" +
+                                        last.where + ")" + DidYouMean(rule, candidates) +
+                                        " `wheeltapper rules` lists them"));
       }
     }
   }
@@ -387,28 +383,57 @@ class ConfigLoader {
   void CheckCollections() {
     for (const std::string& name : config_.ChildrenOf("capture.collections")) {
       if (config_.GetTexts("capture.collections." + name + ".include").empty()) {
-        AddProblem("collection \"" + name +
-                       "\" is empty: it has no `include`. Add include = "
-                       "[\"a regular expression\"] to [capture.collections." +
-                       name + "]",
-                   RemoveUnder("capture.collections." + name).layer);
+        const std::string table = "capture.collections." + name;
+        const ConfigEntry last = RemoveUnder(table);
+        AddMistake(last.layer, table,
+                   InvalidArgumentError(
+                       "collection \"" + name + "\" is empty: it has no `include` (" + last.where +
+                       "). Add include = [\"a regular expression\"] to [" + table + "]"));
       }
     }
   }
 
   const ConfigSources& sources_;
+  std::vector<ConfigMistake>* mistakes_;
   Config config_;
-  std::string problems_;       // of all layers
-  std::string flag_problems_;  // those of them that are flags'
-  StatusCode code_ = StatusCode::kInvalidArgument;
 };
 
+Config Config::LoadPartly(const ConfigSources& sources, std::vector<ConfigMistake>* mistakes) {
+  return ConfigLoader(sources, mistakes).Run();
+}
+
 Result<Config> Config::Load(const ConfigSources& sources) {
-  return ConfigLoader(sources).Run(nullptr);
+  std::vector<ConfigMistake> mistakes;
+  Config config = LoadPartly(sources, &mistakes);
+  Problems problems;
+  for (const ConfigMistake& mistake : mistakes) {
+    problems.Add(mistake.status);
+  }
+  return problems.empty() ? Result<Config>(std::move(config)) : problems.status();
 }
 
 Result<Config> Config::LoadTolerantly(const ConfigSources& sources, std::string* mistakes) {
-  return ConfigLoader(sources).Run(mistakes);
+  std::vector<ConfigMistake> found;
+  Config config = LoadPartly(sources, &found);
+  Problems all;
+  Problems refused;
+  for (const ConfigMistake& mistake : found) {
+    all.Add(mistake.status);
+    if (mistake.layer == ConfigLayer::kFlag) {
+      refused.Add(mistake.status);
+    }
+  }
+  *mistakes = all.status().message();
+  return refused.empty() ? Result<Config>(std::move(config)) : refused.status();
+}
+
+Status BadConfigValue(const Config& config, std::string_view key, const Status& problem) {
+  const ConfigEntry* entry = config.Find(key);
+  return BadValue(key, entry == nullptr ? "" : entry->where, problem);
+}
+
+Status BadConfigValue(const Config& config, std::string_view key, const std::string& problem) {
+  return BadConfigValue(config, key, InvalidArgumentError(problem));
 }
 
 Config Config::Defaults() {

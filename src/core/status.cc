@@ -58,6 +58,14 @@ Status Status::WithContext(std::string_view context) const {
   return ok() ? Status() : Status(code(), std::string(context) + ": " + message());
 }
 
+void Problems::Add(const Status& status) {
+  if (status_.ok()) {
+    status_ = status;
+  } else if (!status.ok()) {
+    status_ = Status(status_.code(), status_.message() + "\n" + status.message());
+  }
+}
+
 Status InvalidArgumentError(std::string message) {
   return {StatusCode::kInvalidArgument, std::move(message)};
 }

@@ -52,12 +52,6 @@ std::vector<std::string> BuiltinNames() {
   return names;
 }
 
-Status UnknownRule(const std::string& key, const std::string& name) {
-  return InvalidArgumentError("\"" + key + "\": unknown rule \"" + name + "\"" +
-                              DidYouMean(name, BuiltinNames()) +
-                              "; `wheeltapper rules` lists them");
-}
-
 // `rules.<table>.*` into a selection: everything but severity and action is a parameter.
 void ReadTable(const Config& config, const std::string& table, RuleSelection* selection) {
   for (const std::string& child : config.ChildrenOf("rules." + table)) {
@@ -86,18 +80,34 @@ std::string SnakeCase(std::string_view name) {
   return snake;
 }
 
-Result<std::set<std::string>> ReadNames(const Config& config, const std::string& key,
-                                        const std::vector<std::string>& also_known) {
+// The rules that a key names. Those that there are not become problems.
+std::set<std::string> ReadNames(const Config& config, const std::string& key,
+                                const std::vector<std::string>& also_known, Problems* problems) {
   std::set<std::string> names;
   for (const std::string& name : config.GetTexts(key)) {
     const bool known = FindRule(name) != nullptr ||
                        (key == "rules.select" && (name == "all" || name == "default"));
-    if (!known && std::find(also_known.begin(), also_known.end(), name) == also_known.end()) {
-      return UnknownRule(key, name);
+    if (known || std::find(also_known.begin(), also_known.end(), name) != also_known.end()) {
+      names.insert(name);
+    } else {
+      problems->Add(BadConfigValue(config, key,
+                                   "unknown rule \"" + name + "\"" +
+                                       DidYouMean(name, BuiltinNames()) +
+                                       "; `wheeltapper rules` lists them"));
     }
-    names.insert(name);
   }
   return names;
+}
+
+// Each parameter by itself, so that a mistake in one is told with its place and hides no other's.
+void CheckParameters(const Config& config, const RuleInfo& info, const RuleSelection& selection,
+                     Problems* problems) {
+  for (const auto& parameter : selection.parameters) {
+    if (const Status made = Parameters::Make(info, {parameter}).status(); !made.ok()) {
+      problems->Add(
+          BadConfigValue(config, "rules." + selection.name + "." + parameter.first, made));
+    }
+  }
 }
 
 }  // namespace
@@ -105,16 +115,17 @@ Result<std::set<std::string>> ReadNames(const Config& config, const std::string&
 Result<RuleSelection> SelectPythonRule(const Config& config, const std::string& python_file) {
   const auto& [file, class_name] = SplitRuleFile(python_file);
   if (!file.ends_with(".py") || python_file.ends_with(".py:")) {
-    return InvalidArgumentError("\"rules.custom\": expected FILE.py or FILE.py:CLASS: \"" +
-                                python_file + "\"");
+    return BadConfigValue(config, "rules.custom",
+                          "expected FILE.py or FILE.py:CLASS: \"" + python_file + "\"");
   }
   RuleSelection selection;
   selection.python_file = python_file;
   const std::string base = BaseName(file);
   selection.name = class_name.empty() ? base.substr(0, base.size() - 3) : SnakeCase(class_name);
   if (FindRule(selection.name) != nullptr) {
-    return InvalidArgumentError("\"rules.custom\": a built-in rule has the name \"" +
-                                selection.name + "\"; rename the class: \"" + python_file + "\"");
+    return BadConfigValue(config, "rules.custom",
+                          "a built-in rule has the name \"" + selection.name +
+                              "\"; rename the class: \"" + python_file + "\"");
   }
   selection.python_deadline_s = config.GetFloat("rules.custom_deadline_s");
   selection.python_memory_mb = config.GetInt("rules.custom_memory_mb");
@@ -125,23 +136,26 @@ Result<RuleSelection> SelectPythonRule(const Config& config, const std::string& 
   return selection;
 }
 
-Result<std::vector<RuleSelection>> SelectRules(const Config& config) {
+std::vector<RuleSelection> SelectRules(const Config& config, Problems* problems) {
   std::vector<RuleSelection> customs;
   std::vector<std::string> custom_names;
   for (const std::string& file : config.GetTexts("rules.custom")) {
-    WT_ASSIGN_OR_RETURN(RuleSelection selection, SelectPythonRule(config, file));
-    custom_names.push_back(selection.name);
-    customs.push_back(std::move(selection));
+    Result<RuleSelection> selection = SelectPythonRule(config, file);
+    problems->Add(selection.status());
+    if (selection.ok()) {
+      custom_names.push_back(selection->name);
+      customs.push_back(*std::move(selection));
+    }
   }
-  WT_ASSIGN_OR_RETURN(const auto selected, ReadNames(config, "rules.select", custom_names));
-  WT_ASSIGN_OR_RETURN(const auto ignored, ReadNames(config, "rules.ignore", custom_names));
+  const auto selected = ReadNames(config, "rules.select", custom_names, problems);
+  const auto ignored = ReadNames(config, "rules.ignore", custom_names, problems);
   std::vector<RuleSelection> selections;
   for (const RuleType& type : BuiltinRules()) {
     RuleSelection selection{
         .name = type.info->name, .parameters = {}, .severity = {}, .python_file = {}};
     ReadTable(config, selection.name, &selection);
     // A mistake in a table is told even when the rule does not run.
-    WT_RETURN_IF_ERROR(Parameters::Make(*type.info, selection.parameters).status());
+    CheckParameters(config, *type.info, selection, problems);
     const bool wanted = selected.contains("all") || selected.contains(selection.name) ||
                         (selected.contains("default") && type.info->on_by_default);
     if (wanted && !ignored.contains(selection.name)) {
@@ -154,6 +168,13 @@ Result<std::vector<RuleSelection>> SelectRules(const Config& config) {
     }
   }
   return selections;
+}
+
+Result<std::vector<RuleSelection>> SelectRules(const Config& config) {
+  Problems problems;
+  std::vector<RuleSelection> selections = SelectRules(config, &problems);
+  return problems.empty() ? Result<std::vector<RuleSelection>>(std::move(selections))
+                          : problems.status();
 }
 
 }  // namespace wheeltapper::rules

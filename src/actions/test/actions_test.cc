@@ -149,6 +149,41 @@ TEST(RoutingTest, AMistypedRuleIsAnErrorWithASuggestion) {
       << routing.status().message();
 }
 
+std::string StopProblem(const std::vector<ConfigFlag>& flags) {
+  return Routing::FromConfig(MustLoad(flags)).status().message();
+}
+
+TEST(RoutingTest, ARuleThatIsNotEvaluatedCannotStop) {
+  const ConfigFlag stop = {"actions.stop.on", "dead_relu", "--stop-on"};
+  for (const ConfigFlag& choice : {ConfigFlag{"rules.ignore", "dead_relu", "--ignore"},
+                                   ConfigFlag{"rules.select", "nonfinite", "--rules"}}) {
+    const std::string problem = StopProblem({stop, choice});
+    EXPECT_NE(problem.find("(--stop-on): the rule \"dead_relu\" is not evaluated"),
+              std::string::npos)
+        << problem;
+  }
+  EXPECT_EQ(StopProblem({stop, {"rules.select", "nonfinite,dead_relu", "--rules"}}), "");
+}
+
+// The file's name, where it is given without a class: docs/guide/custom-rules.md.
+TEST(RoutingTest, ARuleOfTheUsersIsKnownByTheNameThatItsFindingsHave) {
+  const auto problem_of = [](const char* rule, const char* file) {
+    return StopProblem({{"actions.stop.on", rule, "--stop-on"}, {"rules.custom", file, "--rule"}});
+  };
+  EXPECT_EQ(problem_of("large_weights", "mine.py:LargeWeights"), "");
+  EXPECT_EQ(problem_of("mine", "mine.py"), "");
+  for (const char* file : {"mine.py", "mine.py:SmallWeights"}) {
+    EXPECT_NE(problem_of("large_weights", file).find("neither a rule nor a severity"),
+              std::string::npos)
+        << file;
+  }
+  EXPECT_NE(StopProblem({{"actions.stop.on", "large_weights", "--stop-on"},
+                         {"rules.custom", "mine.py:LargeWeights", "--rule"},
+                         {"rules.ignore", "large_weights", "--ignore"}})
+                .find("not evaluated"),
+            std::string::npos);
+}
+
 TEST(RoutingTest, ARulesOwnActionsReplaceTheGeneralOnes) {
   const Result<Routing> routing =
       Routing::FromConfig(MustLoad({{"actions.stop.on", "info", "--stop-on"},

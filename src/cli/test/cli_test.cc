@@ -98,17 +98,14 @@ TEST(RuleFilesTest, AMissingFileOrClassIsToldBeforeAnythingRuns) {
                                   "import wheeltapper\n\nclass Known(wheeltapper.Rule):\n"
                                   "    pass\n\nclass Other:\n    pass\n")
                   .ok());
-  const auto check = [](const std::string& file) {
-    rules::RuleSelection rule;
-    rule.python_file = file;
-    return CheckRuleFiles({rules::RuleSelection(), rule});
-  };
-  EXPECT_TRUE(check(path).ok());
-  EXPECT_TRUE(check(path + ":Known").ok());
-  EXPECT_TRUE(check(path + ":Other").ok());
-  EXPECT_NE(check(path + ":Knwn").message().find("did you mean \"Known\""), std::string::npos);
-  EXPECT_EQ(check(path + ":Kno").code(), StatusCode::kNotFound);
-  EXPECT_EQ(check(path + "/nope.py:Known").code(), StatusCode::kNotFound);
+  EXPECT_TRUE(CheckRuleFile("").ok());
+  EXPECT_TRUE(CheckRuleFile(path).ok());
+  EXPECT_TRUE(CheckRuleFile(path + ":Known").ok());
+  EXPECT_TRUE(CheckRuleFile(path + ":Other").ok());
+  EXPECT_NE(CheckRuleFile(path + ":Knwn").message().find("did you mean \"Known\""),
+            std::string::npos);
+  EXPECT_EQ(CheckRuleFile(path + ":Kno").code(), StatusCode::kNotFound);
+  EXPECT_EQ(CheckRuleFile(path + "/nope.py:Known").code(), StatusCode::kNotFound);
 }
 
 TEST(RenderTest, DurationsReadLikeDurations) {

@@ -59,7 +59,8 @@ class ActionRouter : public rules::FindingSink {
   static Result<std::unique_ptr<ActionRouter>> Create(const Config& config,
                                                       const std::string& run_dir, JobControl* job,
                                                       const Clock& clock);
-  // The same InvalidArgument, with nothing made and no thread started.
+  // The same InvalidArgument, but with every mistake, one a line; nothing is made and no thread
+  // started.
   static Status Check(const Config& config, const Clock& clock);
   // Waits for the run's messages, and for one try of those of ended runs, up to the deadline.
   // DeadlineExceeded when some are not delivered; the message says how many, where they are kept

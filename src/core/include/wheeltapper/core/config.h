@@ -97,6 +97,13 @@ struct ConfigSources {
   static ConfigSources Current();
 };
 
+// One thing that is wrong with a setting, as it is told.
+struct ConfigMistake {
+  ConfigLayer layer = ConfigLayer::kDefault;
+  std::string key = {};  // "" where it is no matter of one key: a file that cannot be read
+  Status status;
+};
+
 // The resolved configuration. Immutable and copyable; thread-safe to read.
 class Config {
  public:
@@ -109,6 +116,9 @@ class Config {
   // as Load would; "" when there are none. What is wrong with a flag, or a `file` that cannot be
   // read, is an error as in Load.
   static Result<Config> LoadTolerantly(const ConfigSources& sources, std::string* mistakes);
+  // What is right of it; what is wrong is left out and added to `mistakes` (never null). For those
+  // who have more to check before they tell all of it.
+  static Config LoadPartly(const ConfigSources& sources, std::vector<ConfigMistake>* mistakes);
   static Config Defaults();
   // Reads what ToJson wrote, of this or another version: unknown keys are kept, missing ones get
   // their default. DataLoss when it is no such text.
@@ -142,6 +152,12 @@ class Config {
   friend class ConfigLoader;
   std::map<std::string, ConfigEntry, std::less<>> entries_;
 };
+
+// InvalidArgument as Load tells it, with the key and where its value comes from: `bad value for
+// configuration key "rules.select" (wheeltapper.toml:3): <problem>`. For values that only their
+// users can judge. The second keeps another code.
+Status BadConfigValue(const Config& config, std::string_view key, const std::string& problem);
+Status BadConfigValue(const Config& config, std::string_view key, const Status& problem);
 
 // A value as it would stand in wheeltapper.toml: `"auto"` for an automatic interval, `"1%"`, `[]`.
 // `key` may be null for parameters without a row.

@@ -64,6 +64,19 @@ class [[nodiscard]] Status {
   std::shared_ptr<const State> state_;
 };
 
+// Errors that are told together: a user mends all of them at once. Not thread-safe.
+class Problems {
+ public:
+  // OK adds nothing.
+  void Add(const Status& status);
+  [[nodiscard]] bool empty() const { return status_.ok(); }
+  // The messages, one a line, under the code of the first; OK when there is none.
+  [[nodiscard]] const Status& status() const { return status_; }
+
+ private:
+  Status status_;
+};
+
 Status InvalidArgumentError(std::string message);
 Status NotFoundError(std::string message);
 Status AlreadyExistsError(std::string message);

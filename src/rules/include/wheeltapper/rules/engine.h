@@ -27,9 +27,11 @@ struct RuleSelection {
 };
 
 // Which rules run, from `rules.select` ("all", "default" or names), `rules.ignore`, `rules.custom`
-// and `[rules.<name>]`, in the order of BuiltinRules(), then the user's. InvalidArgument with a
-// suggestion for an unknown rule or parameter.
+// and `[rules.<name>]`, in the order of BuiltinRules(), then the user's. InvalidArgument with every
+// mistake, one a line: an unknown rule or parameter (with a suggestion), a value of another type.
 Result<std::vector<RuleSelection>> SelectRules(const Config& config);
+// What is right of it; the mistakes are added to `problems`.
+std::vector<RuleSelection> SelectRules(const Config& config, Problems* problems);
 
 // kWaiting: it has not judged anything, because what it needs has not been seen.
 enum class RuleState : uint8_t { kWaiting, kActive, kErrored };
