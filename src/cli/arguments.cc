@@ -2,57 +2,72 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <sstream>
+#include <utility>
 
 #include <CLI/CLI.hpp>
 
 #include "wheeltapper/cli/main.h"
 #include "wheeltapper/core/suggest.h"
 
+#include "help_page.h"
+
 namespace wheeltapper::cli {
 namespace {
 
-constexpr const char* kDescription =
-    "Makes any training job visible and self-checking.\n"
-    "\n"
-    "  wheeltapper run -- python train.py     watch a training script; nothing in it changes\n"
-    "  wheeltapper show                       the latest run: verdict, overhead, gaps\n"
-    "  wheeltapper findings                   what the rules found, with cause and advice\n"
-    "\n"
-    "A RUN is the path of a run directory or the name of a run under ./wheeltapper-runs; left out, "
-    "the latest one.";
+constexpr size_t kColumn = 34;  // where what an option means begins
+constexpr size_t kWidth = 100;
 
-constexpr const char* kFooter =
-    "Exit codes of `run`: the command's own; 2 usage; 3 --fail-on reached; 4 stopped by a rule; 5 "
-    "reserved;\n"
-    "6 internal. Of the other verbs: 0 fine; 1 findings at or above the level asked "
-    "for; 2 usage; 6 internal.\n"
+constexpr const char* kSettings =
     "Settings: wheeltapper.toml, WHEELTAPPER_* variables, flags; `wheeltapper config` shows them "
-    "all with their origin.";
+    "all with\ntheir origin.\n";
 
-constexpr const char* kRunDescription =
-    "Runs a command and watches it.\n"
-    "\n"
-    "Everything after -- is the command, started as it stands: its output, exit status, signals "
-    "and terminal are\n"
-    "untouched. Python processes in it attach by themselves. Findings are printed to stderr as "
-    "they are opened; a report is\n"
-    "left in the run directory.\n"
-    "\n"
-    "  wheeltapper run -- python train.py --lr 0.1\n"
-    "  wheeltapper run --stop-on error -- torchrun --nproc-per-node 2 train.py\n"
-    "  wheeltapper run --fail-on warning --set capture.every=1 -- python -m my.training";
+// The pages of HelpPageOf around CLI11's list of options. CLI11 2.1 cannot be given a usage line,
+// and lists verbs by their whole description.
+class PageFormatter final : public CLI::Formatter {
+ public:
+  PageFormatter() { column_width(kColumn); }
 
-// A flag that stands for a configuration key.
-void AddKeyFlag(CLI::App* app, Arguments* out, const std::string& flag, const std::string& key,
-                const std::string& help) {
+  std::string make_help(const CLI::App* app, std::string name,
+                        CLI::AppFormatMode mode) const override {
+    const HelpPage& page = HelpPageOf(app->get_parent() == nullptr ? "" : app->get_name());
+    std::string text = std::string(page.summary) + ".\n\n" + page.details + "\n";
+    text += make_usage(app, std::move(name));
+    text += make_positionals(app) + make_groups(app, mode) + make_subcommands(app, mode);
+    return text + "\nExamples:\n" + page.examples + "\n" + page.exit_codes + kSettings;
+  }
+
+  std::string make_usage(const CLI::App* app, std::string name) const override {
+    const HelpPage& page = HelpPageOf(app->get_parent() == nullptr ? "" : app->get_name());
+    if (*page.arguments == '\0') {
+      return CLI::Formatter::make_usage(app, std::move(name));
+    }
+    return "Usage: " + name + " [OPTIONS] " + page.arguments + "\n";
+  }
+
+  std::string make_option_desc(const CLI::Option* option) const override {
+    return Wrapped(option->get_description(), kWidth - kColumn);
+  }
+};
+
+// A flag that stands for a configuration key; `value` names what it takes.
+struct KeyFlag {
+  const char* flag;
+  const char* key;
+  const char* value;
+  const char* help;
+};
+
+void AddKeyFlag(CLI::App* app, Arguments* out, const KeyFlag& row) {
   app->add_option_function<std::string>(
-         flag,
-         [out, flag, key](const std::string& text) {
-           out->flags.push_back({.key = key, .text = text, .spelled = flag});
+         row.flag,
+         [out, row](const std::string& text) {
+           out->flags.push_back({.key = row.key, .text = text, .spelled = row.flag});
          },
-         help)
-      ->trigger_on_parse();
+         row.help)
+      ->trigger_on_parse()
+      ->type_name(row.value);
 }
 
 // What each verb leaves out with --quiet.
@@ -86,7 +101,7 @@ void AddCommonFlags(CLI::App* app, Arguments* out) {
                                  .text = text.substr(equals + 1),
                                  .spelled = "--set " + text.substr(0, equals)});
          },
-         "Set a configuration key (repeatable)")
+         "Set a configuration key (repeatable); `wheeltapper config` lists them")
       ->trigger_on_parse()
       ->type_name("KEY=VALUE");
   app->add_option("--config", out->config_file,
@@ -98,31 +113,51 @@ void AddCommonFlags(CLI::App* app, Arguments* out) {
   app->add_flag("-q,--quiet", out->quiet, QuietHelp(app->get_name()));
 }
 
+constexpr KeyFlag kRuleFlags[] = {
+    {"--rules", "rules.select", "RULES",
+     "Rules to evaluate, by name and separated by commas (default all; `wheeltapper rules` lists "
+     "them)"},
+    {"--ignore", "rules.ignore", "RULES", "Rules not to evaluate, separated by commas"},
+    {"--rule", "rules.custom", "FILE[:CLASS]",
+     "Your own rules in Python, separated by commas: file.py:ClassName, or file.py for all in it"},
+};
+
+constexpr KeyFlag kRunFlags[] = {
+    {"--name", "run.name", "NAME",
+     "Name of the run and of its folder (default two words and a number)"},
+    {"--budget", "budget", "PERCENT",
+     "Most that observing may cost, as a share of the step time (default 1%)"},
+    {"--every", "capture.every", "STEPS",
+     "Capture tensors every so many steps, or auto: as the budget allows (default auto)"},
+    {"--stop-on", "actions.stop.on", "WHAT",
+     "Stop the job on the findings of these rules, or on a severity and above: info, warning, "
+     "error, critical (default none)"},
+    {"--fail-on", "run.fail_on", "SEVERITY",
+     "Exit with 3 when a finding of this severity or above is open at the end (default never)"},
+};
+
+void AddRuleFlags(CLI::App* app, Arguments* out) {
+  for (const KeyFlag& row : kRuleFlags) {
+    AddKeyFlag(app, out, row);
+  }
+}
+
 void AddRun(CLI::App* app, Arguments* out) {
-  AddKeyFlag(app, out, "--name", "run.name", "Name of the run and of its folder");
   app->add_option("--run-dir", out->run_dir,
-                  "The run directory itself, instead of ./wheeltapper-runs/<name>")
+                  "The run directory itself, instead of ./wheeltapper-runs/NAME")
       ->type_name("DIR");
-  AddKeyFlag(app, out, "--budget", "budget",
-             "Most that observing may cost, as a share of step time (default 1%)");
-  AddKeyFlag(app, out, "--every", "capture.every",
-             "Capture tensors every N steps, or auto (default auto)");
-  AddKeyFlag(app, out, "--rules", "rules.select",
-             "Rules to evaluate, separated by commas (default all)");
-  AddKeyFlag(app, out, "--ignore", "rules.ignore", "Rules not to evaluate, separated by commas");
-  AddKeyFlag(app, out, "--rule", "rules.custom",
-             "Your own rule in Python: file.py or file.py:ClassName");
-  AddKeyFlag(app, out, "--stop-on", "actions.stop.on",
-             "Stop the job on a rule's finding, or on a severity and above");
-  AddKeyFlag(app, out, "--fail-on", "run.fail_on",
-             "Exit with 3 when a finding of this severity or above is open at the end");
+  for (const KeyFlag& row : kRunFlags) {
+    AddKeyFlag(app, out, row);
+  }
+  AddRuleFlags(app, out);
   app->add_flag("--no-report", out->no_report, "Leave no report");
 }
 
 void AddRunArgument(CLI::App* app, Arguments* out, bool many) {
   auto* option = app->add_option("RUN", out->runs,
-                                 many ? "Run directories or names (default: the latest)"
-                                      : "Run directory or name (default: the latest)");
+                                 many ? "Run directories or names (default the latest run)"
+                                      : "Run directory or name (default the latest run)");
+  option->type_name("");
   if (!many) {
     option->expected(0, 1);
   }
@@ -131,57 +166,67 @@ void AddRunArgument(CLI::App* app, Arguments* out, bool many) {
 struct VerbRow {
   const char* name;
   Verb verb;
-  const char* summary;
   void (*add)(CLI::App*, Arguments*);
 };
 
+// What is one of a few words, each of which its help names.
+void AddChoice(CLI::App* app, const char* flag, std::string* out, std::vector<std::string> words,
+               const char* help) {
+  app->add_option(flag, *out, help)
+      ->check(CLI::IsMember(std::move(words)).description(""))
+      ->type_name("WORD");
+}
+
 void AddLs(CLI::App* app, Arguments* out) {
-  app->add_option("DIR", out->runs, "Folder that holds runs (default: storage.path)")
+  app->add_option("DIR", out->runs,
+                  "Folder that holds runs (default storage.path, that is ./wheeltapper-runs)")
+      ->type_name("")
       ->expected(0, 1);
 }
 void AddShow(CLI::App* app, Arguments* out) { AddRunArgument(app, out, false); }
 void AddFindings(CLI::App* app, Arguments* out) {
   AddRunArgument(app, out, false);
   app->add_option("--severity", out->severity,
-                  "Lowest severity shown: info, warning, error, critical");
-  app->add_option("--rule", out->rule, "Only findings of this rule, or that tell what it saw");
+                  "Lowest severity shown: info, warning, error or critical (default info)")
+      ->type_name("SEVERITY");
+  app->add_option("--rule", out->rule, "Only findings of this rule, or that tell what it saw")
+      ->type_name("RULE");
 }
 void AddExplain(CLI::App* app, Arguments* out) {
-  app->add_option("RULE", out->rule, "A rule's name, as in a finding")->required();
+  app->add_option("RULE", out->rule,
+                  "A rule's name, as in a finding (`wheeltapper rules` lists them)")
+      ->option_text(" ")
+      ->required();
 }
 void AddCheck(CLI::App* app, Arguments* out) {
   AddRunArgument(app, out, true);
-  AddKeyFlag(app, out, "--rules", "rules.select",
-             "Rules to evaluate, separated by commas (default all)");
-  AddKeyFlag(app, out, "--ignore", "rules.ignore", "Rules not to evaluate, separated by commas");
-  AddKeyFlag(app, out, "--rule", "rules.custom",
-             "Your own rule in Python: file.py or file.py:ClassName");
+  AddRuleFlags(app, out);
   app->add_option("--severity", out->severity,
-                  "Exit with 1 when a finding is at or above this (default warning)");
-  app->footer(
-      "The first check of a run that is over and that no rule has looked at is recorded in it,\n"
-      "unless --rules or --ignore leave some out. A rule that fails makes exit code 1.");
+                  "Exit with 1 when a finding at or above this is open: info, warning, error or "
+                  "critical (default warning)")
+      ->type_name("SEVERITY");
   app->add_flag("--save", out->save,
                 "Write the findings into the run, in place of those of the live evaluation");
 }
-void AddRules(CLI::App* /*app*/, Arguments* /*out*/) {}
+void AddNothing(CLI::App* /*app*/, Arguments* /*out*/) {}
 void AddReport(CLI::App* app, Arguments* out) {
   AddRunArgument(app, out, false);
   app->add_option("-o,--output", out->output,
-                  "Write the HTML here instead of RUN/report/report.html")
+                  "Write the HTML here (default report/report.html in the run)")
       ->type_name("FILE");
 }
 void AddExport(CLI::App* app, Arguments* out) {
   AddRunArgument(app, out, false);
-  app->add_option("--table", out->table, "scalars, stats, steps or tensors (default stats)")
-      ->check(CLI::IsMember({"scalars", "stats", "steps", "tensors"}));
-  app->add_option("--format", out->format,
-                  "csv, parquet or npz (default csv); npz of tensors holds the raw values")
-      ->check(CLI::IsMember({"csv", "parquet", "npz"}));
-  app->add_option("--regex", out->regex, "Only names that match");
-  app->add_option("-o,--output", out->output, "File to write (csv: default stdout)")
+  AddChoice(app, "--table", &out->table, {"scalars", "stats", "steps", "tensors"},
+            "scalars, stats, steps or tensors (default stats)");
+  AddChoice(app, "--format", &out->format, {"csv", "parquet", "npz"},
+            "csv, parquet or npz (default csv); npz of tensors holds the raw values");
+  app->add_option("--regex", out->regex,
+                  "Only names in which this regular expression is found (default all)")
+      ->type_name("REGEX");
+  app->add_option("-o,--output", out->output,
+                  "File to write (default stdout, which csv alone can go to)")
       ->type_name("FILE");
-  app->footer("With --json and -o: one object that tells what was written.");
 }
 void AddFsck(CLI::App* app, Arguments* out) {
   AddRunArgument(app, out, false);
@@ -189,21 +234,19 @@ void AddFsck(CLI::App* app, Arguments* out) {
                 "Bring in what a killed job left in memory and journals, seal it, and cut off the "
                 "unfinished last line of findings.jsonl and actions.jsonl");
 }
-void AddConfig(CLI::App* /*app*/, Arguments* /*out*/) {}
 
 constexpr VerbRow kVerbs[] = {
-    {"run", Verb::kRun, "Run a command and watch it", AddRun},
-    {"ls", Verb::kLs, "List runs", AddLs},
-    {"show", Verb::kShow, "Show a run: state, verdict, overhead, gaps", AddShow},
-    {"findings", Verb::kFindings, "List what the rules found", AddFindings},
-    {"explain", Verb::kExplain, "Explain a rule: what it means, when it is wrong, how to fix it",
-     AddExplain},
-    {"check", Verb::kCheck, "Evaluate rules over finished runs", AddCheck},
-    {"rules", Verb::kRules, "List the rules with their parameters", AddRules},
-    {"report", Verb::kReport, "Write a run's report as one HTML file, or JSON", AddReport},
-    {"export", Verb::kExport, "Export a run's tables or raw tensors", AddExport},
-    {"fsck", Verb::kFsck, "Check every file of a run; repair what a kill left behind", AddFsck},
-    {"config", Verb::kConfig, "Show every setting, its value and where it comes from", AddConfig},
+    {"run", Verb::kRun, AddRun},
+    {"ls", Verb::kLs, AddLs},
+    {"show", Verb::kShow, AddShow},
+    {"findings", Verb::kFindings, AddFindings},
+    {"explain", Verb::kExplain, AddExplain},
+    {"check", Verb::kCheck, AddCheck},
+    {"rules", Verb::kRules, AddNothing},
+    {"report", Verb::kReport, AddReport},
+    {"export", Verb::kExport, AddExport},
+    {"fsck", Verb::kFsck, AddFsck},
+    {"config", Verb::kConfig, AddNothing},
 };
 
 ParseOutcome Mistake(const std::string& text) {
@@ -309,17 +352,13 @@ ParseOutcome ParseArguments(const std::vector<std::string>& args) {
   const std::vector<std::string> command(dashes == args.end() ? dashes : dashes + 1, args.end());
 
   ParseOutcome outcome;
-  CLI::App app(kDescription, "wheeltapper");
-  app.footer(kFooter);
+  CLI::App app("", "wheeltapper");
+  app.formatter(std::make_shared<PageFormatter>());  // the verbs inherit it
   app.set_version_flag("--version", "wheeltapper " WT_VERSION);
   app.require_subcommand(1);
-  app.get_formatter()->column_width(34);
   std::map<const CLI::App*, Verb> verbs;
   for (const VerbRow& row : kVerbs) {
-    CLI::App* verb = app.add_subcommand(row.name, row.summary);
-    if (row.verb == Verb::kRun) {
-      verb->description(kRunDescription);
-    }
+    CLI::App* verb = app.add_subcommand(row.name, HelpPageOf(row.name).summary);
     row.add(verb, &outcome.arguments);
     AddCommonFlags(verb, &outcome.arguments);
     verbs[verb] = row.verb;

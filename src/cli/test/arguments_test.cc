@@ -1,11 +1,17 @@
 #include "arguments.h"
 
+#include <sstream>
+
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "wheeltapper/cli/main.h"
 
 namespace wheeltapper::cli {
 namespace {
+
+using testing::HasSubstr;
+using testing::Not;
 
 TEST(ArgumentsTest, EverythingAfterTheDashesBelongsToTheCommand) {
   const ParseOutcome outcome = ParseArguments(
@@ -74,6 +80,26 @@ TEST(ArgumentsTest, HelpAndVersionGoToStdoutWithZero) {
     EXPECT_FALSE(outcome.text.empty());
   }
   EXPECT_NE(ParseArguments({"--help"}).text.find("fsck"), std::string::npos);
+}
+
+TEST(ArgumentsTest, TheHelpOfEveryVerbIsAPageThatAManWouldBe) {
+  for (const char* verb : {"run", "ls", "show", "findings", "explain", "check", "rules", "report",
+                           "export", "fsck", "config"}) {
+    const std::string text = ParseArguments({verb, "--help"}).text;
+    EXPECT_THAT(text, HasSubstr(std::string("Usage: wheeltapper ") + verb + " ")) << verb;
+    EXPECT_THAT(text, HasSubstr("Exit codes: ")) << verb;
+    EXPECT_THAT(text, HasSubstr(std::string("\n  wheeltapper ") + verb)) << "an example";
+    EXPECT_THAT(text, Not(HasSubstr(" TEXT "))) << "a value is named after what it is";
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+      EXPECT_LE(line.size(), 100U) << line;
+    }
+  }
+}
+
+TEST(ArgumentsTest, TheUsageLineOfRunHasTheCommand) {
+  EXPECT_THAT(ParseArguments({"run", "--help"}).text,
+              HasSubstr("Usage: wheeltapper run [OPTIONS] -- COMMAND [ARGUMENTS]...\n"));
 }
 
 }  // namespace
