@@ -1,5 +1,4 @@
-// `wheeltapper rules`, `explain` and `config`: what there is to evaluate and to set, from the
-// metadata tables.
+// `wheeltapper rules` and `explain`: what there is to evaluate, from the metadata tables.
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -70,31 +69,6 @@ int ExplainVerb(const Arguments& arguments) {
     PrintJson(RuleJson(*type->info));
   } else {
     Print(rules::ExplainRule(*type->info));
-  }
-  return kExitOk;
-}
-
-int ConfigVerb(const Arguments& arguments) {
-  const Result<Config> config = LoadConfig(arguments);
-  if (!config.ok()) {
-    return Fail(config.status());
-  }
-  json all = json::array();
-  for (const auto& [key, entry] : config->entries()) {
-    const std::string value = ConfigValueToml(entry.value, FindConfigKey(key));
-    const std::string origin =
-        entry.where.empty() ? std::string(ConfigLayerName(entry.layer)) : entry.where;
-    if (arguments.json) {
-      all.push_back({{"key", key},
-                     {"value", value},
-                     {"layer", ConfigLayerName(entry.layer)},
-                     {"where", entry.where}});
-    } else {
-      Print(fmt::format("{} = {}  # {}\n", key, value, origin));
-    }
-  }
-  if (arguments.json) {
-    PrintJson(all);
   }
   return kExitOk;
 }
