@@ -74,7 +74,7 @@ BANS: tuple[Ban, ...] = (
 # test → why it may sleep.
 SLEEPERS = {
     "src/capture/test/kill_test.cc": "kills a real process at moments chosen in real time",
-    "src/capture/test/session_test.cc": "imitates a disk that hangs",
+    "src/capture/test/session_disk_test.cc": "imitates a disk that hangs",
 }
 SCRATCH = re.compile(r"\btemp_directory_path\b|\bTempDir\s*\(|\bmk[ds]temp\s*\(|\btmpfile\s*\(|\btmpnam\b")
 SLEEP = re.compile(r"\bsleep_(?:for|until)\s*\(|(?<![\w.>])u?sleep\s*\(|\bnanosleep\s*\(")

@@ -1,0 +1,227 @@
+"""What is recorded of modules: their losses, inputs and outputs, and that they work as ever."""
+
+import copy
+import dataclasses
+import pickle
+
+import torch
+import wheeltapper
+from models import Net, batch, train
+from torch import nn
+
+
+def test_losses_are_means_over_micro_batches(job):
+    def loop():
+        model = nn.Linear(1, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        for loss in (1.0, 3.0):
+            (model.weight.sum() * 0 + loss).backward()
+        optimizer.step()
+
+    assert job(loop).scalars("loss/backward").value.tolist() == [2.0]
+
+
+def test_loss_modules_are_recorded_for_training_and_evaluation(job):
+    def loop():
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        criterion = nn.CrossEntropyLoss()
+        train(model, optimizer, 2, criterion=criterion)
+        model.eval()
+        with torch.no_grad():
+            criterion(model(batch()[0]), batch()[1])
+        model.train()
+        train(model, optimizer, 1, criterion=criterion)
+
+    trial = job(loop)
+    series = trial.scalars("loss/CrossEntropyLoss")
+    assert series.mode.count("train") == 3
+    evaluation = trial.scalars("loss/CrossEntropyLoss", mode="eval")
+    assert evaluation.step.tolist() == [1]
+
+
+def test_a_hooked_loss_module_can_be_pickled_and_copied():
+    from wheeltapper.torch.losses import LossBook, LossModules
+
+    modules = LossModules(LossBook(), lambda *_: None)
+    criterion = nn.MSELoss()
+    modules.add(criterion)
+    assert len(criterion._forward_hooks) == 0
+    modules.on_compile()
+    modules.add(criterion)
+    assert len(criterion._forward_hooks) == 1
+    data = pickle.dumps(criterion)
+    assert b"wheeltapper" not in data
+    assert pickle.loads(data)(torch.ones(2), torch.zeros(2)) == 1.0
+    assert copy.deepcopy(criterion)(torch.ones(2), torch.zeros(2)) == 1.0
+
+
+def test_loss_modules_of_every_origin_are_recorded_before_and_after_a_compilation(job):
+    @dataclasses.dataclass(eq=True)  # which makes it unhashable
+    class Focal(nn.modules.loss._Loss):
+        def __post_init__(self):
+            super().__init__()
+
+        def forward(self, output, target):
+            return nn.functional.cross_entropy(output, target)
+
+    early = nn.CrossEntropyLoss()  # made before anything is attached
+
+    def loop():
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        wheeltapper.attach(model, optimizer)
+        copied = copy.deepcopy(early)
+        copied.__class__ = type("CopiedLoss", (nn.CrossEntropyLoss,), {})
+        criteria = [early, copied, *(Focal() for _ in range(9))]
+        for step in range(4):
+            if step == 2:
+                torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1))
+            optimizer.zero_grad()
+            x, y = batch()
+            sum(criterion(model(x), y) for criterion in criteria).backward()
+            optimizer.step()
+
+    trial = job(loop)
+    for name in ("loss/CrossEntropyLoss", "loss/CopiedLoss", "loss/Focal"):
+        assert trial.scalars(name).step.tolist() == [0, 1, 2, 3], name
+
+
+def test_a_forward_without_elements_leaves_the_step_to_the_next_one(job):
+    def loop():
+        from torch._subclasses.fake_tensor import FakeTensorMode
+
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        train(model, optimizer, 1)
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            model(batch()[0])
+        train(model, optimizer, 1)
+
+    trial = job(loop)
+    assert trial.tensor("output/first").steps() == [0, 1]
+    assert len(trial.gaps()) == 0
+
+
+def test_modules_are_not_watched_where_no_session_starts(job):
+    def loop():
+        from wheeltapper import _session
+        from wheeltapper.torch.capture import CAPTURE
+
+        _session._PROCESS.closed = True  # as where another process has the rank
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        assert CAPTURE.activations._calls.present
+        train(model, optimizer, 1)
+        assert not CAPTURE.activations._calls.present
+        _session._PROCESS.closed = False
+        wheeltapper.log("a", 1)
+
+    job(loop)
+
+
+def test_activations_and_learning_rate(job):
+    def loop():
+        model = Net()
+        optimizer = torch.optim.SGD(
+            [{"params": model.first.parameters()}, {"params": model.last.parameters(), "lr": 0.5}], lr=0.1
+        )
+        train(model, optimizer, 2)
+
+    trial = job(loop)
+    assert {"output/first", "output/relu", "output/last"} <= set(trial.tensor_names(collection="activations"))
+    assert trial.tensor("output/relu").reduction_value(0, "min") == 0.0
+    assert trial.scalars("learning_rate").value.tolist() == [0.1, 0.1]
+    assert trial.scalars("learning_rate.group1").value.tolist() == [0.5, 0.5]
+
+
+def test_modules_are_called_as_ever_while_a_step_is_not_armed(job):
+    def loop():
+        from torch._dynamo.utils import unpatched_nn_module_call_impl as plain
+
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        train(model, optimizer, 1)
+        assert nn.Module._call_impl is plain
+        train(model, optimizer, 3)
+        assert nn.Module._call_impl is not plain
+
+    trial = job(loop, WHEELTAPPER_CAPTURE_EVERY="4")
+    assert trial.tensor("output/first").steps() == [0]
+
+
+def test_inputs_by_keyword_are_named_after_their_keywords(job):
+    class Scaled(Net):
+        def forward(self, x, *, scale, more=None):
+            return super().forward(x) * scale
+
+    def loop():
+        model = Scaled()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x, y = batch()
+        nn.functional.cross_entropy(model(x, scale=torch.full((1,), 2.0), more=3), y).backward()
+        optimizer.step()
+
+    trial = job(loop, WHEELTAPPER_CAPTURE_INPUTS="stats")
+    assert trial.tensor_names(collection="inputs") == ["input/Scaled", "input/Scaled:scale"]
+    assert trial.tensor("input/Scaled:scale").reduction_value(0, "max") == 2.0
+
+
+def test_a_loss_module_inside_the_model_is_a_loss_and_an_output(job):
+    class Whole(Net):
+        def __init__(self):
+            super().__init__()
+            self.criterion = nn.CrossEntropyLoss()
+
+        def forward(self, x, y):
+            return self.criterion(super().forward(x), y)
+
+    def loop():
+        model = Whole()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        model(*batch()).backward()
+        optimizer.step()
+
+    trial = job(loop)
+    assert "output/criterion" in trial.tensor_names()
+    assert len(trial.scalars("loss/CrossEntropyLoss").value) == 1
+
+
+def test_a_tap_that_somebody_has_wrapped_is_left_inside_and_tells_nothing():
+    from wheeltapper.torch.calls import ModuleCalls
+
+    class Part(nn.Linear):
+        pass
+
+    called = []
+    calls = ModuleCalls(Part, lambda *call: called.append(call))
+    calls.put()
+    tapped = Part._call_impl
+
+    def wrapper(self, x):
+        return tapped(self, x)
+
+    Part._call_impl = wrapper
+    part, x = Part(2, 2), torch.ones(1, 2)
+    part(x)
+    assert [(module, args, kwargs) for module, args, kwargs, _ in called] == [(part, (x,), {})]
+    calls.take_away()
+    part(x)
+    assert len(called) == 1
+    assert Part._call_impl is wrapper
+    calls.put()
+    part(x)
+    assert len(called) == 2
+
+
+def test_a_class_without_a_call_of_its_own_has_none_after_the_tap():
+    from wheeltapper.torch.calls import ModuleCalls
+
+    class Part(nn.Linear):
+        pass
+
+    calls = ModuleCalls(Part, lambda *_: None)
+    calls.put()
+    assert "_call_impl" in vars(Part)
+    calls.take_away()
+    assert "_call_impl" not in vars(Part)
