@@ -251,7 +251,7 @@ void BindIndex(nb::class_<Trial>& type) {
       .def_prop_ro("end", &End, "How the run ended, or None.")
       .def_prop_ro(
           "state", [](Trial& self) { return std::string(trial::RunStateName(self.state())); },
-          "running, finished, failed, stopped or abandoned.")
+          "running, finished, failed, stopped, interrupted or abandoned.")
       .def("name_info", &NameInfo, nb::arg("name"), "What is known about a name, or None.")
       .def(
           "names",

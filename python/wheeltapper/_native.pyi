@@ -191,7 +191,7 @@ class Trial:
 
     @property
     def state(self) -> str:
-        """running, finished, failed, stopped or abandoned."""
+        """running, finished, failed, stopped, interrupted or abandoned."""
 
     def name_info(self, name: str) -> dict | None:
         """What is known about a name, or None."""

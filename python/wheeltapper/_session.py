@@ -138,7 +138,8 @@ class RankSession:
             )
         self.native.stop(STOP_DEADLINE_S)
         if self.training is not None:
-            self.training.leave(failed=error is not None)
+            if not isinstance(error, KeyboardInterrupt):  # which interrupts the command, and that says so
+                self.training.leave(failed=error is not None)
         elif self.rank == 0:
             from wheeltapper import _native
 

@@ -113,7 +113,7 @@ class Trial:
 
     @property
     def state(self) -> str:
-        """`running`, `finished`, `failed`, `stopped` or `abandoned`."""
+        """`running`, `finished`, `failed`, `stopped`, `interrupted` or `abandoned`."""
         return self._native.state
 
     @property

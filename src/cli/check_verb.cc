@@ -25,6 +25,7 @@ struct Checked {
   std::vector<rules::Finding> findings;
   std::vector<rules::RuleStatus> rules;
   int64_t damaged = 0;  // places that could not be read
+  std::vector<trial::Damage> damaged_files;
 
   [[nodiscard]] int64_t Count(rules::RuleState wanted) const {
     return std::count_if(rules.begin(), rules.end(),
@@ -48,7 +49,8 @@ Result<Checked> Check(const std::string& run, const std::vector<rules::RuleSelec
                  .state = trial->state(),
                  .findings = engine->findings(),
                  .rules = engine->rule_states(),
-                 .damaged = engine->damaged_places()};
+                 .damaged = engine->damaged_places(),
+                 .damaged_files = trial->Damaged()};
 }
 
 // The rules' states go last: states without findings would be called healthy.
@@ -89,6 +91,13 @@ Status SaveIfWanted(const Arguments& arguments, const Checked& checked) {
                     BaseName(checked.run)));
   }
   return {};
+}
+
+void TellDamage(const Checked& checked) {
+  for (const trial::Damage& damage : checked.damaged_files) {
+    Say(fmt::format("{}: not read: {}: {}", BaseName(checked.run), damage.file,
+                    Printable(damage.what)));
+  }
 }
 
 // On stderr: failed rules always, those without anything to look at beside the text.
@@ -153,6 +162,7 @@ Result<Outcome> CheckAll(const Arguments& arguments, const Config& config) {
     WT_ASSIGN_OR_RETURN(const std::string run, ResolveRun(name, config));
     WT_ASSIGN_OR_RETURN(const Checked checked, Check(run, selection, arguments.quiet));
     WT_RETURN_IF_ERROR(SaveIfWanted(arguments, checked));
+    TellDamage(checked);
     TellRules(checked, !arguments.json && !arguments.quiet);
     if (!arguments.json) {
       const bool names_the_run = arguments.runs.size() > 1 && !checked.findings.empty();

@@ -13,6 +13,7 @@
 #include "context.h"
 #include "npz.h"
 #include "progress.h"
+#include "render.h"
 #include "verbs.h"
 
 namespace wheeltapper::cli {
@@ -136,8 +137,10 @@ Status AddColumn(NpzWriter* npz, const Column& column) {
       column.data);
 }
 
-// Raw values: one member per tensor and step, "<name>/<mode>/<step>/r<rank>".
-Status AddTensors(NpzWriter* npz, trial::Trial& trial, const Table& table, Progress* progress) {
+// Raw values: one member per tensor and step, "<name>/<mode>/<step>/r<rank>". Those that are
+// damaged go to `lost`.
+Status AddTensors(NpzWriter* npz, trial::Trial& trial, const Table& table, Progress* progress,
+                  std::vector<trial::Damage>* lost) {
   const auto* names = std::get_if<format::StringColumn>(&table.Find("tensor")->data);
   const auto* modes = std::get_if<format::StringColumn>(&table.Find("mode")->data);
   const auto* steps = std::get_if<format::Int64Column>(&table.Find("step")->data);
@@ -148,23 +151,27 @@ Status AddTensors(NpzWriter* npz, trial::Trial& trial, const Table& table, Progr
   for (size_t row = 0; row < names->codes.size(); ++row) {
     const std::string& name = names->dictionary[names->codes[row]];
     const std::string& mode = modes->dictionary[modes->codes[row]];
-    WT_ASSIGN_OR_RETURN(
-        const trial::TensorValue value,
+    const Result<trial::TensorValue> value =
         trial.Value(name, Step{steps->values[row]}, ModeFromName(mode).value_or(Mode::kGlobal),
-                    Rank{ranks->values[row]}));
+                    Rank{ranks->values[row]});
     const std::string member =
         fmt::format("{}/{}/{}/r{}", name, mode, steps->values[row], ranks->values[row]);
-    WT_RETURN_IF_ERROR(npz->Add(member, value.dtype, value.shape, value.bytes));
+    if (value.status().code() == StatusCode::kDataLoss) {
+      lost->push_back({.table = "tensors", .file = member, .what = value.status().message()});
+      continue;
+    }
+    WT_RETURN_IF_ERROR(value.status());
+    WT_RETURN_IF_ERROR(npz->Add(member, value->dtype, value->shape, value->bytes));
     progress->Show(static_cast<int64_t>(row), table.rows());
   }
   return {};
 }
 
 Status WriteNpz(const Arguments& arguments, trial::Trial& trial, const Table& table,
-                Progress* progress) {
+                Progress* progress, std::vector<trial::Damage>* lost) {
   WT_ASSIGN_OR_RETURN(NpzWriter npz, NpzWriter::Create(arguments.output));
   if (arguments.table == "tensors") {
-    WT_RETURN_IF_ERROR(AddTensors(&npz, trial, table, progress));
+    WT_RETURN_IF_ERROR(AddTensors(&npz, trial, table, progress, lost));
     return npz.Finish();
   }
   for (const Column& column : table.columns) {
@@ -174,27 +181,42 @@ Status WriteNpz(const Arguments& arguments, trial::Trial& trial, const Table& ta
 }
 
 Status WriteTable(const Arguments& arguments, trial::Trial& trial, const Table& table,
-                  Progress* progress) {
+                  Progress* progress, std::vector<trial::Damage>* lost) {
   if (arguments.format == "csv") {
     return WriteFileAtomically(arguments.output, Csv(table, progress));
   }
   if (arguments.format == "parquet") {
     return format::WriteParquet(arguments.output, table, {});
   }
-  return WriteNpz(arguments, trial, table, progress);
+  return WriteNpz(arguments, trial, table, progress, lost);
 }
 
 // What was written, for scripts; the columns are in the file itself.
-void PrintWritten(const Arguments& arguments, const std::string& run, const Table& table) {
+void PrintWritten(const Arguments& arguments, const std::string& run, const Table& table,
+                  const std::vector<trial::Damage>& lost) {
+  nlohmann::json damaged = nlohmann::json::array();
+  for (const trial::Damage& damage : lost) {
+    damaged.push_back({{"file", damage.file}, {"what", damage.what}});
+  }
   const nlohmann::json written = {{"run", run},
                                   {"table", arguments.table},
                                   {"format", arguments.format},
                                   {"path", arguments.output},
-                                  {"rows", table.rows()}};
+                                  {"rows", table.rows()},
+                                  {"damaged", std::move(damaged)}};
   PrintJson(written);
 }
 
-Status Export(const Arguments& arguments, const std::string& run) {
+// Never silent, also with --quiet: what is exported looks whole.
+void TellLost(const std::string& run, const std::vector<trial::Damage>& lost) {
+  for (const trial::Damage& damage : lost) {
+    SayError(fmt::format("{}: rows are missing: {}: {}; `wheeltapper fsck` looks closer",
+                         BaseName(run), damage.file, Printable(damage.what)));
+  }
+}
+
+// What could not be read of the table.
+Result<std::vector<trial::Damage>> Export(const Arguments& arguments, const std::string& run) {
   const bool to_stdout = arguments.output.empty();
   if (to_stdout && arguments.format != "csv") {
     return InvalidArgumentError(arguments.format + " is binary: name the file with -o FILE");
@@ -207,26 +229,25 @@ Status Export(const Arguments& arguments, const std::string& run) {
   WT_ASSIGN_OR_RETURN(const std::unique_ptr<trial::Trial> trial, trial::Trial::Open(run));
   trial::NameFilter names;
   names.regex = arguments.regex;
-  WT_ASSIGN_OR_RETURN(const Table table, trial->ReadTable(arguments.table, names, {}));
+  std::vector<trial::Damage> lost;
+  WT_ASSIGN_OR_RETURN(const Table table, trial->SalvageTable(arguments.table, names, {}, &lost));
   std::string csv;
   {
     Progress progress("exporting " + BaseName(run), ProgressOutput(arguments.quiet));
     if (to_stdout) {
       csv = Csv(table, &progress);
     } else {
-      WT_RETURN_IF_ERROR(WriteTable(arguments, *trial, table, &progress));
+      WT_RETURN_IF_ERROR(WriteTable(arguments, *trial, table, &progress, &lost));
     }
   }
   if (to_stdout) {
     Print(csv);
-    return {};
-  }
-  if (arguments.json) {
-    PrintWritten(arguments, run, table);
+  } else if (arguments.json) {
+    PrintWritten(arguments, run, table, lost);
   } else if (!arguments.quiet) {
     Say("wrote " + arguments.output);
   }
-  return {};
+  return lost;
 }
 
 }  // namespace
@@ -236,8 +257,12 @@ int ExportVerb(const Arguments& arguments) {
   if (!run.ok()) {
     return Fail(run.status());
   }
-  const Status exported = Export(arguments, *run);
-  return exported.ok() ? kExitOk : Fail(exported);
+  const Result<std::vector<trial::Damage>> lost = Export(arguments, *run);
+  if (!lost.ok()) {
+    return Fail(lost.status());
+  }
+  TellLost(*run, *lost);
+  return lost->empty() ? kExitOk : kExitFindings;
 }
 
 }  // namespace wheeltapper::cli

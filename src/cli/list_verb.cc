@@ -7,6 +7,7 @@
 #include "wheeltapper/cli/main.h"
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/format/run_directory.h"
+#include "wheeltapper/report/report.h"
 #include "wheeltapper/rules/finding.h"
 #include "wheeltapper/trial/trial.h"
 
@@ -24,6 +25,7 @@ struct RunRow {
   std::string started = {};  // local time; "" when unknown
   int64_t started_wall_ns = 0;
   int64_t findings = 0;
+  int64_t damaged = 0;  // places that cannot be read; `show` names them
   std::string command = {};
   std::string problem = {};  // why the run cannot be read; "" when it can
 };
@@ -53,6 +55,7 @@ RunRow Describe(const std::string& path) {
   }
   const Result<std::vector<rules::Finding>> findings = rules::ReadFindings(path);
   row.findings = findings.ok() ? static_cast<int64_t>(findings->size()) : 0;
+  row.damaged = report::CountDamagedPlaces(**trial);
   return row;
 }
 
@@ -65,22 +68,29 @@ void PrintRowsAsJson(const std::vector<RunRow>& rows) {
          {"state", row.state},
          {"started_wall_ns", row.started_wall_ns},
          {"findings", row.findings},
+         {"damaged", row.damaged},
          {"command", row.command},
          {"problem", row.problem.empty() ? nlohmann::json() : nlohmann::json(row.problem)}});
   }
   PrintJson(all);
 }
 
+std::string StateText(const RunRow& row) {
+  return row.state + (row.damaged > 0 ? " (damaged)" : "");
+}
+
 void PrintTable(const std::vector<RunRow>& rows) {
-  size_t width = 4;
+  size_t name_width = 4;
+  size_t state_width = 10;
   for (const RunRow& row : rows) {
-    width = std::max(width, row.name.size());
+    name_width = std::max(name_width, row.name.size());
+    state_width = std::max(state_width, StateText(row).size());
   }
-  Print(fmt::format("{:<{}}  {:<10}  {:<19}  {:>8}  {}\n", "NAME", width, "STATE", "STARTED",
-                    "FINDINGS", "COMMAND"));
+  Print(fmt::format("{:<{}}  {:<{}}  {:<19}  {:>8}  {}\n", "NAME", name_width, "STATE", state_width,
+                    "STARTED", "FINDINGS", "COMMAND"));
   for (const RunRow& row : rows) {
-    Print(fmt::format("{:<{}}  {:<10}  {:<19}  {:>8}  {}\n", Printable(row.name), width, row.state,
-                      row.started, row.findings,
+    Print(fmt::format("{:<{}}  {:<{}}  {:<19}  {:>8}  {}\n", Printable(row.name), name_width,
+                      StateText(row), state_width, row.started, row.findings,
                       Printable(row.problem.empty() ? row.command : row.problem)));
   }
 }

@@ -3,6 +3,7 @@
 #include <array>
 #include <atomic>
 #include <climits>
+#include <csignal>
 #include <filesystem>
 #include <optional>
 #include <set>
@@ -26,8 +27,8 @@
 #include "job_environment.h"
 #include "render.h"
 #include "run_name.h"
-#include "verbs.h"
 #include "settings.h"
+#include "verbs.h"
 #include "watched_runs.h"
 
 namespace wheeltapper::cli {
@@ -92,7 +93,7 @@ std::string Absolute(const std::string& path) {
 }
 
 // The folder that the run's own folder lies in, without links, as the job's segments name it.
-std::string FolderOf(const std::string& run_dir) {
+std::string StorageOf(const std::string& run_dir) {
   std::error_code error;
   return std::filesystem::canonical(run_dir, error).parent_path().string();
 }
@@ -213,7 +214,7 @@ std::string StateOf(const supervisor::JobExit& exit) {
   if (exit.stop_requested) {
     return "stopped";
   }
-  if (exit.interrupted) {
+  if (exit.interrupted_by != 0) {
     return "interrupted";
   }
   if (exit.signal != 0) {
@@ -235,9 +236,30 @@ int ExitCodeOf(const supervisor::JobExit& exit, const Config& config,
   return exit.exit_code;
 }
 
-std::string HowItEnded(const supervisor::JobExit& exit) {
+// Why the job ended before its time, where that is known; "" else.
+std::string ReasonOf(const supervisor::JobExit& exit) {
   if (exit.stop_requested) {
     return exit.stop_reason;
+  }
+  switch (exit.interrupted_by) {
+    case 0:
+      return "";
+    case SIGINT:
+      return "interrupted by the user (SIGINT)";
+    case SIGQUIT:
+      return "interrupted by the user (SIGQUIT)";
+    case SIGHUP:
+      return "interrupted by a signal (SIGHUP)";
+    case SIGTERM:
+      return "interrupted by a signal (SIGTERM)";
+    default:
+      return fmt::format("interrupted by signal {}", exit.interrupted_by);
+  }
+}
+
+std::string HowItEnded(const supervisor::JobExit& exit) {
+  if (std::string reason = ReasonOf(exit); !reason.empty()) {
+    return reason;
   }
   if (exit.signal != 0) {
     return fmt::format("died of signal {}", exit.signal);
@@ -248,7 +270,7 @@ std::string HowItEnded(const supervisor::JobExit& exit) {
 WatchedRuns::Ending EndingOf(const supervisor::JobExit& exit, TimeNs stopped_wall_ns) {
   return {.state = StateOf(exit),
           .exit_code = exit.exit_code,
-          .reason = exit.stop_reason,
+          .reason = ReasonOf(exit),
           .words = HowItEnded(exit),
           .stopped_wall_ns = stopped_wall_ns};
 }
@@ -278,7 +300,7 @@ int Watch(const Arguments& arguments, const Config& config, const std::string& r
   }
   late_job.Set(job->get());
   AttachCheck attach(run_dir, (*job)->pid(), clock);
-  DeadRuns dead_runs(FolderOf(run_dir), arguments.quiet);
+  DeadRuns dead_runs(StorageOf(run_dir), arguments.quiet);
   dead_runs.Start();
   for (bool over = false; !over;) {
     over = (*job)->Poll(kTickNs);

@@ -115,6 +115,19 @@ void PrintLine(const char* label, const std::string& text) {
   Print(fmt::format("{:<9} {}\n", label, Printable(text)));
 }
 
+// "stopped by rule nonfinite, exit code 143": the reason begins with the state.
+std::string StateLine(const trial::Trial& trial) {
+  std::string state = trial::RunStateName(trial.state());
+  if (!trial.end()) {
+    return state;
+  }
+  const format::EndInfo& end = *trial.end();
+  if (!end.reason.empty()) {
+    state = end.reason.rfind(state, 0) == 0 ? end.reason : state + ", " + end.reason;
+  }
+  return fmt::format("{}, exit code {}", state, end.exit_code);
+}
+
 Status PrintSummary(trial::Trial& trial) {
   WT_ASSIGN_OR_RETURN(const std::vector<rules::Finding> findings,
                       rules::ReadFindings(trial.path()));
@@ -126,17 +139,15 @@ Status PrintSummary(trial::Trial& trial) {
   if (const std::string others = report::FindOtherRuns(trial).text(); !others.empty()) {
     PrintLine("trainings", others);
   }
-  std::string state = trial::RunStateName(trial.state());
-  if (trial.end()) {
-    state += fmt::format(", exit code {}", trial.end()->exit_code);
-    state += trial.end()->reason.empty() ? "" : ", " + trial.end()->reason;
-  }
-  PrintLine("state", state);
+  PrintLine("state", StateLine(trial));
   PrintLine("verdict", verdict.sentence);
   PrintLine("steps", steps);
   PrintLine("overhead", overhead.elapsed_ns > 0 ? RenderPercent(overhead.fraction) + " of step time"
                                                 : "not measured");
   PrintLine("gaps", Gaps(trial));
+  for (const trial::Damage& damage : trial.Damaged()) {
+    PrintLine("damaged", damage.file + ": " + damage.what);
+  }
   for (const std::string& note : report::RuleNotes(
            rules::ReadRuleStates(trial.path()).value_or(std::vector<rules::RuleStatus>()))) {
     PrintLine("rules", note);

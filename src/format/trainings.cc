@@ -1,7 +1,6 @@
 #include "wheeltapper/format/trainings.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <map>
 #include <utility>
 
@@ -212,9 +211,7 @@ int64_t NextAttempt(const std::vector<Start>& starts, int64_t training) {
 }
 
 std::string Beside(const std::string& run_dir, const std::string& name) {
-  const std::filesystem::path path(run_dir);
-  const std::filesystem::path first = path.has_filename() ? path : path.parent_path();
-  return (first.parent_path() / name).string();
+  return JoinPath(FolderOf(run_dir), name);
 }
 
 // A run beside the first one, with its configuration; the name that it got.

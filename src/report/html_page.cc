@@ -21,7 +21,7 @@ h3{font-size:1rem;margin:1.5rem 0 .5rem}
 code{font:.9em ui-monospace,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere}
 .verdict{margin:1.25rem 0;padding:.9rem 1.1rem;border-left:5px solid var(--info);background:var(--panel);font-size:1.1rem}
 .verdict.healthy{border-color:var(--good)}.verdict.warning{border-color:var(--warning)}
-.verdict.not-checked,.verdict.no-data{border-color:var(--warning)}.verdict.failed,.verdict.error{border-color:var(--error)}.verdict.critical{border-color:var(--critical)}
+.verdict.not-checked,.verdict.no-data,.verdict.interrupted{border-color:var(--warning)}.verdict.failed,.verdict.error{border-color:var(--error)}.verdict.critical{border-color:var(--critical)}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.75rem;margin:1rem 0}
 .facts div{background:var(--panel);padding:.6rem .8rem;border-radius:6px}.facts b{display:block;font-size:1.15rem;font-variant-numeric:tabular-nums}
 .facts span{color:var(--soft);font-size:.85rem}

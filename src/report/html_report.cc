@@ -130,7 +130,8 @@ std::string Findings(const ReportData& data) {
   if (data.findings.empty()) {
     return out + (data.steps == 0
                       ? "<p>Nothing was recorded, so nothing could be judged.</p></section>"
-                      : "<p>None: no rule found anything wrong.</p></section>");
+                  : data.damaged.empty() ? "<p>None: no rule found anything wrong.</p></section>"
+                                         : "<p>None in what could be read.</p></section>");
   }
   for (const rules::Finding& finding : data.findings) {
     if (finding.part_of) {
@@ -246,7 +247,7 @@ std::string GapReasonText(format::GapReason reason) {
     case format::GapReason::kUnsupported:
       return "a kind of tensor that cannot be read";
     case format::GapReason::kCorruption:
-      return "damaged journal bytes were skipped";
+      return "damaged bytes were skipped";
   }
   return "unknown";
 }
@@ -266,6 +267,19 @@ std::string Gaps(const ReportData& data) {
                        row.gap.tensors_dropped, row.gap.bytes_dropped);
   }
   return out + "</tbody></table></div></section>";
+}
+
+std::string Damaged(const ReportData& data) {
+  if (data.damaged.empty()) {
+    return "";
+  }
+  std::string out =
+      "<section><h2>Damaged files</h2><p>What lay in them is missing above. <code>wheeltapper "
+      "fsck</code> looks closer.</p><ul>";
+  for (const trial::Damage& damage : data.damaged) {
+    out += "<li>" + Code(damage.file) + ": " + EscapeHtml(damage.what) + "</li>";
+  }
+  return out + "</ul></section>";
 }
 
 std::string Environment(const ReportData& data) {
@@ -291,7 +305,7 @@ std::string Layers(const ReportData& data) {
 
 std::string HtmlOf(const ReportData& data) {
   const std::string body = Header(data) + Facts(data) + "<main>" + Findings(data) + Rules(data) +
-                           Curves(data) + Layers(data) + Times(data) + Gaps(data) +
+                           Curves(data) + Layers(data) + Times(data) + Gaps(data) + Damaged(data) +
                            Environment(data) + "</main>";
   return HtmlPage(data.info.name + " — Wheeltapper report", body);
 }

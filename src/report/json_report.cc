@@ -63,6 +63,14 @@ json GapsOf(const std::vector<format::GapRow>& gaps) {
   return out;
 }
 
+json DamagedOf(const std::vector<trial::Damage>& damaged) {
+  json out = json::array();
+  for (const trial::Damage& damage : damaged) {
+    out.push_back({{"file", damage.file}, {"what", damage.what}});
+  }
+  return out;
+}
+
 json TensorsOf(const ReportData& data) {
   json out = json::array();
   for (const TensorHealth& health : data.tensors) {
@@ -135,7 +143,8 @@ json Summary(const ReportData& data) {
       {"findings", CountOwn(data.findings)},
       {"rules", RulesOf(data.rules)},
       {"overhead", OverheadOf(data.overhead)},
-      {"gaps", GapsOf(data.gaps)}};
+      {"gaps", GapsOf(data.gaps)},
+      {"damaged", DamagedOf(data.damaged)}};
 }
 
 }  // namespace

@@ -183,6 +183,7 @@ Result<ReportData> GatherSummary(trial::Trial& trial) {
   WT_ASSIGN_OR_RETURN(data.captured_steps, CountCaptured(trial, steps));
   WT_ASSIGN_OR_RETURN(data.overhead, trial.MeasuredOverhead());
   WT_ASSIGN_OR_RETURN(data.gaps, trial.Gaps());
+  data.damaged = trial.Damaged();
   return data;
 }
 

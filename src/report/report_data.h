@@ -64,6 +64,7 @@ struct ReportData {
   std::vector<SeriesPoint> step_ms;
   trial::Overhead overhead;
   std::vector<format::GapRow> gaps;
+  std::vector<trial::Damage> damaged;  // files that cannot be read
   int64_t steps = 0;
   int64_t captured_steps = 0;  // of these, the ones that hold tensors
   int64_t first_step = 0;

@@ -34,6 +34,8 @@ std::string LossChange(trial::Trial& trial) {
   return "";
 }
 
+std::string Steps(size_t count) { return Plural(static_cast<int64_t>(count), "step"); }
+
 // "rule small_weights failed", "3 rules failed (…)"; "" when none did.
 std::string FailedRules(const std::vector<rules::RuleStatus>& states) {
   std::string names;
@@ -50,15 +52,54 @@ std::string FailedRules(const std::vector<rules::RuleStatus>& states) {
                     : fmt::format("{} rules failed ({})", count, names);
 }
 
+std::string Capitalised(std::string text) {
+  if (!text.empty() && text.front() >= 'a' && text.front() <= 'z') {
+    text.front() = static_cast<char>(text.front() - 'a' + 'A');
+  }
+  return text;
+}
+
+// "1 damaged place could not be read (`wheeltapper fsck` looks closer)"; "" where all could be.
+std::string DamageText(trial::Trial& trial) {
+  const int64_t places = CountDamagedPlaces(trial);
+  return places == 0 ? ""
+                     : Plural(places, "damaged place") +
+                           " could not be read (`wheeltapper fsck` looks closer)";
+}
+
+// "Not fully checked: rule mine failed; no findings from the others in 10 steps."; "" where silence
+// of the rules is the whole truth.
+std::string NotFullyChecked(trial::Trial& trial, const std::vector<rules::RuleStatus>& states,
+                            size_t steps) {
+  const std::string failed = FailedRules(states);
+  const std::string damage = DamageText(trial);
+  if (failed.empty() && damage.empty()) {
+    return "";
+  }
+  return fmt::format("Not fully checked: {}{}{}; no findings{} in {}{}.", failed,
+                     failed.empty() || damage.empty() ? "" : ", ", damage,
+                     failed.empty() ? "" : " from the others", damage.empty() ? "" : "the rest of ",
+                     Steps(steps));
+}
+
 std::string Others(int64_t others) {
   return others == 0 ? "" : " (and " + Plural(others, "more finding") + ")";
 }
 
-std::string Steps(size_t count) { return Plural(static_cast<int64_t>(count), "step"); }
+// "Interrupted by the user (SIGINT) at step 119".
+std::string HowItWasInterrupted(const trial::Trial& trial, const std::vector<int64_t>& steps) {
+  const std::string reason = trial.end() ? trial.end()->reason : "";
+  return Capitalised(reason.empty() ? "interrupted" : reason) +
+         (steps.empty() ? " before the first step" : fmt::format(" at step {}", steps.back()));
+}
 
 // What happened to a job that did not end well: "Failed with exit code 1 after 1 step". "" for one
 // that runs, finished, or was stopped, where the finding that stopped it says why.
-std::string HowItFailed(const trial::Trial& trial, size_t steps) {
+std::string HowItFailed(const trial::Trial& trial, const std::vector<int64_t>& all_steps) {
+  const size_t steps = all_steps.size();
+  if (trial.state() == trial::RunState::kInterrupted) {
+    return HowItWasInterrupted(trial, all_steps);
+  }
   if (trial.state() == trial::RunState::kAbandoned) {
     // No end on record, and nobody is alive: it may as well have finished, with its watcher dead.
     constexpr const char* kWhy = "(killed, its watcher killed, or no room on disk)";
@@ -105,10 +146,11 @@ Verdict WithoutFindings(trial::Trial& trial, size_t steps, const std::string& ho
             Joined(how, fmt::format("Not checked: no rules ran over it; run `wheeltapper check {}`",
                                     trial.path()))};
   }
-  if (const std::string failed = FailedRules(states); !failed.empty()) {
-    return {"warning",
-            Joined(how, fmt::format("Not fully checked: {}; no findings from the others in {}.",
-                                    failed, Steps(steps)))};
+  if (std::string unchecked = NotFullyChecked(trial, states, steps); !unchecked.empty()) {
+    return {"warning", Joined(how, std::move(unchecked))};
+  }
+  if (trial.state() == trial::RunState::kInterrupted) {
+    return {"interrupted", how + "; no findings until then" + LossChange(trial) + "."};
   }
   if (!how.empty()) {
     // Without an end the watcher may not have seen all of the record.
@@ -117,18 +159,18 @@ Verdict WithoutFindings(trial::Trial& trial, size_t steps, const std::string& ho
   return {"healthy", fmt::format("Healthy: no findings in {}{}.", Steps(steps), LossChange(trial))};
 }
 
-std::string Capitalised(std::string text) {
-  if (!text.empty() && text.front() >= 'a' && text.front() <= 'z') {
-    text.front() = static_cast<char>(text.front() - 'a' + 'A');
-  }
-  return text;
-}
-
 }  // namespace
 
 int64_t CountOwn(const std::vector<rules::Finding>& findings) {
   return std::count_if(findings.begin(), findings.end(),
                        [](const rules::Finding& finding) { return !finding.part_of; });
+}
+
+int64_t CountDamagedPlaces(trial::Trial& trial) {
+  const std::vector<format::GapRow> gaps = trial.Gaps().value_or(std::vector<format::GapRow>());
+  return std::count_if(gaps.begin(), gaps.end(), [](const format::GapRow& row) {
+    return row.gap.reason == format::GapReason::kCorruption;
+  });
 }
 
 bool HasRecords(trial::Trial& trial, size_t steps) {
@@ -159,14 +201,17 @@ Verdict MakeVerdict(trial::Trial& trial, const std::vector<rules::Finding>& find
   const auto worst = std::max_element(
       findings.begin(), findings.end(),
       [&](const auto& a, const auto& b) { return rank(a) < rank(b); });  // the earliest of equals
-  const std::string how = HowItFailed(trial, count);
+  const std::string how = HowItFailed(trial, steps.value_or(std::vector<int64_t>()));
   if (worst == findings.end()) {
     return WithoutFindings(trial, count, how);
   }
   const std::string level(rules::SeverityName(worst->severity));
   const std::string resolved = open(*worst) ? "" : " (resolved)";
-  return {level, Joined(how, fmt::format("{}: {}{}{}", Capitalised(level), worst->message, resolved,
-                                         Others(std::max<int64_t>(CountOwn(findings) - 1, 0))))};
+  const std::string damage = DamageText(trial);
+  return {level,
+          Joined(how, fmt::format("{}: {}{}{}{}", Capitalised(level), worst->message, resolved,
+                                  Others(std::max<int64_t>(CountOwn(findings) - 1, 0)),
+                                  damage.empty() ? "" : "; " + damage))};
 }
 
 }  // namespace wheeltapper::report

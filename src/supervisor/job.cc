@@ -226,7 +226,7 @@ void RunningJob::Forward(const signalfd_siginfo& info) {
   // What is sent to the watcher is sent to the command alone, as if there were no watcher.
   kill(FromTerminal(info) ? -pid_ : pid_, number);
   if (EndsTheUser(number)) {
-    exit_.interrupted = true;
+    exit_.interrupted_by = number;
     kill(-pid_, SIGCONT);  // a stopped process would not see it
   }
 }
@@ -249,7 +249,9 @@ void RunningJob::HandleChild() {
     reaped_ = true;
     exit_.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     exit_.exit_code = exit_.signal != 0 ? 128 + exit_.signal : WEXITSTATUS(status);
-    exit_.interrupted = exit_.interrupted || exit_.signal == SIGINT;
+    if (exit_.interrupted_by == 0 && exit_.signal == SIGINT) {
+      exit_.interrupted_by = SIGINT;
+    }
   }
   if (!reaped_ && WantsTerminal(stopped_by_)) {
     OfferTerminal();  // the shell may have given it to us without a signal

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "wheeltapper/core/file.h"
 #include "wheeltapper/core/mutex.h"
 #include "wheeltapper/core/suggest.h"
 
@@ -23,8 +24,11 @@ void Sleep(TimeNs ns) {
 }
 
 RunState StateFromEnd(const format::EndInfo& end) {
-  if (end.state == "stopped" || end.state == "interrupted") {
+  if (end.state == "stopped") {
     return RunState::kStopped;
+  }
+  if (end.state == "interrupted") {
+    return RunState::kInterrupted;
   }
   return end.state == "finished" && end.exit_code == 0 ? RunState::kFinished : RunState::kFailed;
 }
@@ -263,6 +267,14 @@ Result<std::vector<int64_t>> DirectoryTrial::CapturedSteps() { return ReadCaptur
 
 Result<std::vector<format::GapRow>> DirectoryTrial::Gaps() { return ReadGaps(&view_); }
 
+std::vector<Damage> DirectoryTrial::Damaged() const {
+  std::vector<Damage> all = view_.sealed.damaged();
+  for (const format::SkippedBytes& skipped : view_.tail_reader->skipped()) {
+    all.push_back({.table = "", .file = skipped.file, .what = skipped.reason});
+  }
+  return all;
+}
+
 Result<std::vector<std::string>> DirectoryTrial::Metas() { return ReadMetas(&view_); }
 
 Result<Overhead> DirectoryTrial::MeasuredOverhead() {
@@ -284,6 +296,24 @@ Result<Overhead> DirectoryTrial::MeasuredOverhead() {
 Result<format::Table> DirectoryTrial::ReadTable(const std::string& table, const NameFilter& names,
                                                 const SeriesQuery& query) {
   return ReadRunTable(&view_, table, names, query);
+}
+
+Result<format::Table> DirectoryTrial::SalvageTable(const std::string& table,
+                                                   const NameFilter& names,
+                                                   const SeriesQuery& query,
+                                                   std::vector<Damage>* lost) {
+  for (Damage& damage : Damaged()) {
+    if (damage.table.empty() || damage.table == table) {
+      lost->push_back(std::move(damage));
+    }
+  }
+  return ReadRunTable(
+      &view_, table, names, query, [&](const SealedTable& sealed, const Status& why) {
+        const std::string file = RelativeTo(path_, sealed.path());
+        if (lost->empty() || lost->back().file != file) {  // told already, at another name's rows
+          lost->push_back({.table = table, .file = file, .what = why.message()});
+        }
+      });
 }
 
 }  // namespace wheeltapper::trial

@@ -55,6 +55,9 @@ class DirectoryTrial final : public Trial {
   Result<std::vector<int64_t>> CapturedSteps() override;
   Result<format::Table> ReadTable(const std::string& table, const NameFilter& names,
                                   const SeriesQuery& query) override;
+  [[nodiscard]] std::vector<Damage> Damaged() const override;
+  Result<format::Table> SalvageTable(const std::string& table, const NameFilter& names,
+                                     const SeriesQuery& query, std::vector<Damage>* lost) override;
 
  private:
   Status IndexSealedSteps();

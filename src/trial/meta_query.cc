@@ -35,11 +35,12 @@ std::vector<T> InOrderOfTime(std::vector<Dated<T>> dated) {
 
 // Calls `visit(table, rank)` for every sealed file of a kind.
 template <typename Visit>
-Status VisitTables(const RunView& view, SealedPart part, const Visit& visit) {
+Status VisitTables(const RunView& view, SealedPart part, const Visit& visit,
+                   const DamageSink& on_damage = {}) {
   for (const auto& [rank, sets] : view.sealed.ranks()) {
     for (const auto& [seq, set] : sets) {
       if (set.*part != nullptr) {
-        WT_RETURN_IF_ERROR(visit(*(set.*part), rank));
+        WT_RETURN_IF_ERROR(PassOver(*(set.*part), visit(*(set.*part), rank), on_damage));
       }
     }
   }
@@ -91,7 +92,7 @@ Status AppendGaps(const SealedTable& table, std::vector<Dated<format::GapRow>>* 
 }
 
 // A file that cannot be read is a gap of unknown extent.
-format::GapRow GapOfDamage(const DamagedTable& damaged) {
+format::GapRow GapOfDamage(const Damage& damaged) {
   format::GapPayload gap{};
   gap.first_step = -1;
   gap.last_step = -1;
@@ -107,27 +108,28 @@ format::GapRow GapOfDamage(const DamagedTable& damaged) {
 
 }  // namespace
 
-Result<std::vector<StepPoint>> ReadStepTimes(RunView* view, const SeriesQuery& query) {
+Result<std::vector<StepPoint>> ReadStepTimes(RunView* view, const SeriesQuery& query,
+                                             const DamageSink& on_damage) {
   std::vector<StepPoint> points;
-  WT_RETURN_IF_ERROR(
-      VisitTables(*view, &SealedSet::steps, [&](const SealedTable& table, Rank rank) -> Status {
-        WT_ASSIGN_OR_RETURN(const KeyedRows rows,
-                            SelectRows(table, rank, {0, table.rows()}, query, false));
-        if (rows.rows.empty()) {
-          return {};
-        }
-        WT_ASSIGN_OR_RETURN(const auto is_step, table.ReadInts("is_step", rows.range));
-        WT_ASSIGN_OR_RETURN(const auto blocked, table.ReadInts("blocked_ns", rows.range));
-        WT_ASSIGN_OR_RETURN(const auto step, table.ReadInts("step_ns", rows.range));
-        WT_ASSIGN_OR_RETURN(const auto wait, table.ReadInts("data_wait_ns", rows.range));
-        for (size_t i = 0; i < rows.rows.size(); ++i) {
-          const size_t row = rows.rows[i];
-          if (is_step[row] != 0) {
-            points.push_back({rows.keys[i], rows.times[i], blocked[row], step[row], wait[row]});
-          }
-        }
-        return {};
-      }));
+  const auto add_sealed = [&](const SealedTable& table, Rank rank) -> Status {
+    WT_ASSIGN_OR_RETURN(const KeyedRows rows,
+                        SelectRows(table, rank, {0, table.rows()}, query, false));
+    if (rows.rows.empty()) {
+      return {};
+    }
+    WT_ASSIGN_OR_RETURN(const auto is_step, table.ReadInts("is_step", rows.range));
+    WT_ASSIGN_OR_RETURN(const auto blocked, table.ReadInts("blocked_ns", rows.range));
+    WT_ASSIGN_OR_RETURN(const auto step, table.ReadInts("step_ns", rows.range));
+    WT_ASSIGN_OR_RETURN(const auto wait, table.ReadInts("data_wait_ns", rows.range));
+    for (size_t i = 0; i < rows.rows.size(); ++i) {
+      const size_t row = rows.rows[i];
+      if (is_step[row] != 0) {
+        points.push_back({rows.keys[i], rows.times[i], blocked[row], step[row], wait[row]});
+      }
+    }
+    return {};
+  };
+  WT_RETURN_IF_ERROR(VisitTables(*view, &SealedSet::steps, add_sealed, on_damage));
   for (const auto& [rank, tail] : view->tail.ranks()) {
     for (const auto& batch : tail.batches) {
       if (batch->is_step && Wants(query, batch->key)) {
@@ -174,7 +176,7 @@ Result<std::vector<format::GapRow>> ReadGaps(RunView* view) {
     }
   }
   std::vector<format::GapRow> rows = InOrderOfTime(std::move(gaps));
-  for (const DamagedTable& damaged : view->sealed.damaged()) {
+  for (const Damage& damaged : view->sealed.damaged()) {
     rows.push_back(GapOfDamage(damaged));
   }
   return rows;

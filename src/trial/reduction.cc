@@ -194,6 +194,8 @@ const char* RunStateName(RunState state) {
       return "stopped";
     case RunState::kAbandoned:
       return "abandoned";
+    case RunState::kInterrupted:
+      return "interrupted";
   }
   return "running";
 }

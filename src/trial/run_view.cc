@@ -21,6 +21,14 @@ void TakeOverNames(std::vector<Row>* rows, const format::NameTable& from, format
 
 }  // namespace
 
+Status PassOver(const SealedTable& table, const Status& read, const DamageSink& on_damage) {
+  if (read.ok() || !on_damage || !IsDamage(read)) {
+    return read;
+  }
+  on_damage(table, read);
+  return {};
+}
+
 void RunView::AddToTail(format::StepBatch batch) {
   if (sealed.Holds(batch)) {
     return;  // delivered late: its journal file had been sealed in the meantime

@@ -1,6 +1,7 @@
 // What the queries of a trial work on: sealed files plus the journal tail, one table of names.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +23,12 @@ namespace wheeltapper::trial {
 // Times are stored to the microsecond; cutting them in the tail too gives the same answer before
 // and after sealing.
 constexpr TimeNs ToMicroseconds(TimeNs ns) { return ns / 1000 * 1000; }
+
+// Told of a file that a query cannot read, which goes on without it; empty: that ends the query.
+using DamageSink = std::function<void(const SealedTable& table, const Status& why)>;
+
+// What becomes of a query after it has read `table`: OK where damage there is told and passed over.
+Status PassOver(const SealedTable& table, const Status& read, const DamageSink& on_damage);
 
 struct RunView {
   RunView(const std::string& run_dir, uint64_t cache_bytes, size_t mapped_blobs)
@@ -55,7 +62,8 @@ Result<std::vector<StatsPoint>> ReadStats(RunView* view, const std::string& name
 Result<std::vector<ScalarPoint>> ReadStatSeries(RunView* view, const std::string& name,
                                                 const std::string& column,
                                                 const SeriesQuery& query);
-Result<std::vector<StepPoint>> ReadStepTimes(RunView* view, const SeriesQuery& query);
+Result<std::vector<StepPoint>> ReadStepTimes(RunView* view, const SeriesQuery& query,
+                                             const DamageSink& on_damage = {});
 Result<std::vector<int64_t>> ReadCapturedSteps(RunView* view);
 Result<std::vector<format::GapRow>> ReadGaps(RunView* view);
 Result<std::vector<std::string>> ReadMetas(RunView* view);
@@ -63,7 +71,7 @@ Result<TensorValue> ReadValue(RunView* view, const std::string& name, const form
 Result<std::vector<ValueRun>> ReadValues(RunView* view, const std::string& name, Mode mode,
                                          Rank rank);
 Result<format::Table> ReadRunTable(RunView* view, const std::string& table, const NameFilter& names,
-                                   const SeriesQuery& query);
+                                   const SeriesQuery& query, const DamageSink& on_damage = {});
 
 // Notes the steps of a sealed set or of one batch. A batch without rows (a gap, a meta, a
 // heartbeat) is no step unless it is a COMMIT.

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "wheeltapper/core/log.h"
+#include "wheeltapper/core/file.h"
 
 namespace wheeltapper::trial {
 namespace {
@@ -31,6 +31,10 @@ bool HasNames(const std::string& table) {
 }
 
 }  // namespace
+
+bool IsDamage(const Status& status) {
+  return status.code() == StatusCode::kDataLoss || status.code() == StatusCode::kUnimplemented;
+}
 
 Status SealedRuns::OpenTable(const format::SealedFile& file, SealedSet* set) {
   std::unique_ptr<SealedTable>* part = PartOf(set, file.table);
@@ -65,10 +69,9 @@ Result<std::vector<SealedSet*>> SealedRuns::Refresh() {
       added[key] = &set;
     }
     const Status status = OpenTable(file, added[key]);
-    if (status.code() == StatusCode::kDataLoss || status.code() == StatusCode::kUnimplemented) {
-      // One damaged file must not hide the rest of the run.
-      Log(LogLevel::kWarning, status.message());
-      damaged_.push_back({file.rank, file.table, file.path});
+    if (IsDamage(status)) {
+      damaged_.push_back(
+          {.table = file.table, .file = RelativeTo(run_dir_, file.path), .what = status.message()});
     } else {
       WT_RETURN_IF_ERROR(status);
     }

@@ -12,6 +12,7 @@
 #include "wheeltapper/core/status.h"
 #include "wheeltapper/format/rows.h"
 #include "wheeltapper/format/run_reader.h"
+#include "wheeltapper/trial/trial.h"
 
 #include "column_cache.h"
 #include "sealed_table.h"
@@ -31,12 +32,8 @@ struct SealedSet {
   std::unique_ptr<SealedTable> metas;
 };
 
-// A sealed file that cannot be read; its rows are missing from every answer.
-struct DamagedTable {
-  Rank rank;
-  std::string table;
-  std::string path;
-};
+// An error that is the file's: one damaged file must not hide the rest of the run.
+bool IsDamage(const Status& status);
 
 // Not thread-safe.
 class SealedRuns {
@@ -49,13 +46,13 @@ class SealedRuns {
       : run_dir_(std::move(run_dir)), cache_(cache), names_(names) {}
 
   // Lists again and opens the footers of what is new. Returns the new sets, older ones first per
-  // rank; they stay where they are while this object lives. Damaged files are left out, logged and
+  // rank; they stay where they are while this object lives. Damaged files are left out and
   // kept in damaged().
   Result<std::vector<SealedSet*>> Refresh();
   // True when a sealed set of the rank holds the batch.
   [[nodiscard]] bool Holds(const format::StepBatch& batch) const;
 
-  [[nodiscard]] const std::vector<DamagedTable>& damaged() const { return damaged_; }
+  [[nodiscard]] const std::vector<Damage>& damaged() const { return damaged_; }
   [[nodiscard]] const std::map<Rank, Sets>& ranks() const { return ranks_; }
   [[nodiscard]] std::map<Rank, Sets>& ranks() { return ranks_; }
 
@@ -65,7 +62,7 @@ class SealedRuns {
   std::string run_dir_;
   ColumnCache* cache_;
   format::NameTable* names_;
-  std::vector<DamagedTable> damaged_;
+  std::vector<Damage> damaged_;
   std::map<Rank, Sets> ranks_;
 };
 

@@ -1,5 +1,6 @@
 #include "table_builder.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 #include <variant>
@@ -24,6 +25,35 @@ format::ColumnData EmptyColumn(ColumnKind kind) {
       return format::Int64ListColumn{{0}, {}};
   }
   return format::Int64Column{};
+}
+
+template <class... Ts>
+struct EachColumn : Ts... {
+  using Ts::operator()...;
+};
+template <class... Ts>
+EachColumn(Ts...) -> EachColumn<Ts...>;
+
+size_t RowsOf(const format::ColumnData& data) {
+  return std::visit(
+      EachColumn{[](const format::StringColumn& column) { return column.codes.size(); },
+                 [](const format::Int64ListColumn& column) { return column.offsets.size() - 1; },
+                 [](const auto& column) { return column.values.size(); }},
+      data);
+}
+
+void CutColumn(size_t rows, format::ColumnData* data) {
+  std::visit(EachColumn{[rows](format::StringColumn& column) { column.codes.resize(rows); },
+                        [rows](format::Int64ListColumn& column) {
+                          column.offsets.resize(rows + 1);
+                          column.values.resize(static_cast<size_t>(column.offsets.back()));
+                        },
+                        [rows](format::DoubleColumn& column) {
+                          column.values.resize(rows);
+                          column.present.resize(std::min(column.present.size(), rows));
+                        },
+                        [rows](auto& column) { column.values.resize(rows); }},
+             *data);
 }
 
 }  // namespace
@@ -100,10 +130,17 @@ TableBuilder& TableBuilder::List(const std::vector<int64_t>& values) {
 }
 
 Status TableBuilder::AppendSealed(const SealedTable& table, const KeyedRows& rows) {
-  for (size_t column = 0; !rows.rows.empty() && column < parts_.size(); ++column) {
-    WT_RETURN_IF_ERROR(AppendColumn(table, rows, column));
+  const size_t before = parts_.empty() ? 0 : RowsOf(parts_.front().data);
+  Status appended;
+  for (size_t column = 0; appended.ok() && !rows.rows.empty() && column < parts_.size(); ++column) {
+    appended = AppendColumn(table, rows, column);
   }
-  return {};
+  for (Part& part : parts_) {
+    if (!appended.ok() && RowsOf(part.data) > before) {
+      CutColumn(before, &part.data);  // a text that is in the dictionary only does not matter
+    }
+  }
+  return appended;
 }
 
 Status TableBuilder::AppendColumn(const SealedTable& table, const KeyedRows& rows, size_t column) {

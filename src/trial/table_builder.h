@@ -27,7 +27,8 @@ class TableBuilder {
   // `specs` outlives the builder.
   explicit TableBuilder(std::span<const ColumnSpec> specs);
 
-  // Adds the wanted rows of a sealed table that has all the columns.
+  // Adds the wanted rows of a sealed table that has all the columns; all of them or, on an error,
+  // none.
   Status AppendSealed(const SealedTable& table, const KeyedRows& rows);
 
   // Adds one row, value by value in the order of the columns; each call moves on to the next

@@ -142,9 +142,15 @@ void AddTensor(const RunView& view, const format::StepBatch& batch, const format
 
 using TablePart = std::unique_ptr<SealedTable> SealedSet::*;
 
-// The wanted rows of one sealed file, its names in the file's order.
-Status AppendFile(SealedTable* table, Rank rank, const std::vector<format::NameId>& names,
-                  const SeriesQuery& query, TableBuilder* builder) {
+// Which rows of a table, and what becomes of those that cannot be read.
+struct RowFilter {
+  std::vector<format::NameId> names;
+  SeriesQuery query;
+  DamageSink on_damage;
+};
+
+Result<std::vector<RowRange>> RangesOf(SealedTable* table,
+                                       const std::vector<format::NameId>& names) {
   std::vector<RowRange> ranges;
   for (const format::NameId name : names) {
     WT_ASSIGN_OR_RETURN(const auto of_name, table->RangesOf(name));
@@ -152,9 +158,24 @@ Status AppendFile(SealedTable* table, Rank rank, const std::vector<format::NameI
   }
   std::sort(ranges.begin(), ranges.end(),
             [](const RowRange& a, const RowRange& b) { return a.first < b.first; });
-  for (const RowRange& range : ranges) {
-    WT_ASSIGN_OR_RETURN(const KeyedRows rows, SelectRows(*table, rank, range, query, true));
-    WT_RETURN_IF_ERROR(builder->AppendSealed(*table, rows));
+  return ranges;
+}
+
+Status AppendRange(const SealedTable& table, Rank rank, const RowRange& range,
+                   const SeriesQuery& query, TableBuilder* builder) {
+  WT_ASSIGN_OR_RETURN(const KeyedRows rows, SelectRows(table, rank, range, query, true));
+  return builder->AppendSealed(table, rows);
+}
+
+// The wanted rows of one sealed file, its names in the file's order.
+Status AppendFile(SealedTable* table, Rank rank, const RowFilter& filter, TableBuilder* builder) {
+  const Result<std::vector<RowRange>> ranges = RangesOf(table, filter.names);
+  if (!ranges.ok()) {
+    return PassOver(*table, ranges.status(), filter.on_damage);
+  }
+  for (const RowRange& range : *ranges) {
+    const Status appended = AppendRange(*table, rank, range, filter.query, builder);
+    WT_RETURN_IF_ERROR(PassOver(*table, appended, filter.on_damage));
   }
   return {};
 }
@@ -167,13 +188,12 @@ struct NamedTable {
 };
 
 template <typename Row>
-Status AppendSealed(RunView* view, const NamedTable<Row>& named,
-                    const std::vector<format::NameId>& names, const SeriesQuery& query,
+Status AppendSealed(RunView* view, const NamedTable<Row>& named, const RowFilter& filter,
                     TableBuilder* builder) {
   for (auto& [rank, sets] : view->sealed.ranks()) {
     for (auto& [seq, set] : sets) {
       if (set.*named.part != nullptr) {
-        WT_RETURN_IF_ERROR(AppendFile((set.*named.part).get(), rank, names, query, builder));
+        WT_RETURN_IF_ERROR(AppendFile((set.*named.part).get(), rank, filter, builder));
       }
     }
   }
@@ -181,13 +201,12 @@ Status AppendSealed(RunView* view, const NamedTable<Row>& named,
 }
 
 template <typename Row>
-void AppendTail(const RunView& view, const NamedTable<Row>& named,
-                const std::vector<format::NameId>& names, const SeriesQuery& query,
+void AppendTail(const RunView& view, const NamedTable<Row>& named, const RowFilter& filter,
                 TableBuilder* builder) {
-  const std::unordered_set<format::NameId> wanted(names.begin(), names.end());
+  const std::unordered_set<format::NameId> wanted(filter.names.begin(), filter.names.end());
   for (const auto& [rank, tail] : view.tail.ranks()) {
     for (const auto& batch : tail.batches) {
-      if (!Wants(query, batch->key)) {
+      if (!Wants(filter.query, batch->key)) {
         continue;
       }
       for (const Row& row : (*batch).*named.rows) {
@@ -201,23 +220,16 @@ void AppendTail(const RunView& view, const NamedTable<Row>& named,
 
 template <typename Row>
 Result<format::Table> BuildNamed(RunView* view, const NamedTable<Row>& named,
-                                 const std::vector<ColumnSpec>& specs, const NameFilter& filter,
-                                 const SeriesQuery& query) {
-  WT_ASSIGN_OR_RETURN(const std::vector<format::NameId> names, FilterNames(view, filter));
-  SeriesQuery rows_query = query;
-  rows_query.mode = filter.mode ? filter.mode : query.mode;
-  if (filter.step) {
-    rows_query.first_step = std::max(query.first_step, filter.step->value);
-    rows_query.last_step = std::min(query.last_step, filter.step->value);
-  }
+                                 const std::vector<ColumnSpec>& specs, const RowFilter& filter) {
   TableBuilder builder(specs);
-  WT_RETURN_IF_ERROR(AppendSealed(view, named, names, rows_query, &builder));
-  AppendTail(*view, named, names, rows_query, &builder);
+  WT_RETURN_IF_ERROR(AppendSealed(view, named, filter, &builder));
+  AppendTail(*view, named, filter, &builder);
   return builder.Take();
 }
 
-Result<format::Table> BuildSteps(RunView* view, const SeriesQuery& query) {
-  WT_ASSIGN_OR_RETURN(const std::vector<StepPoint> points, ReadStepTimes(view, query));
+Result<format::Table> BuildSteps(RunView* view, const RowFilter& filter) {
+  WT_ASSIGN_OR_RETURN(const std::vector<StepPoint> points,
+                      ReadStepTimes(view, filter.query, filter.on_damage));
   const std::vector<ColumnSpec> specs = StepColumns();
   TableBuilder builder(specs);
   for (const StepPoint& point : points) {
@@ -227,27 +239,39 @@ Result<format::Table> BuildSteps(RunView* view, const SeriesQuery& query) {
   return builder.Take();
 }
 
+// The query, narrowed by what the names' filter says of steps and modes.
+SeriesQuery Narrowed(const SeriesQuery& query, const NameFilter& names) {
+  SeriesQuery rows = query;
+  rows.mode = names.mode ? names.mode : query.mode;
+  if (names.step) {
+    rows.first_step = std::max(query.first_step, names.step->value);
+    rows.last_step = std::min(query.last_step, names.step->value);
+  }
+  return rows;
+}
+
 }  // namespace
 
 Result<format::Table> ReadRunTable(RunView* view, const std::string& table, const NameFilter& names,
-                                   const SeriesQuery& query) {
+                                   const SeriesQuery& query, const DamageSink& on_damage) {
+  if (table == "steps") {
+    return BuildSteps(view, {.names = {}, .query = query, .on_damage = on_damage});
+  }
+  RowFilter filter{.names = {}, .query = Narrowed(query, names), .on_damage = on_damage};
+  WT_ASSIGN_OR_RETURN(filter.names, FilterNames(view, names));
   if (table == "scalars") {
     return BuildNamed<format::ScalarRow>(
         view, {&SealedSet::scalars, &format::StepBatch::scalars, &AddScalar}, ScalarColumns(),
-        names, query);
+        filter);
   }
   if (table == "stats") {
-    return BuildNamed<format::StatsRow>(view,
-                                        {&SealedSet::stats, &format::StepBatch::stats, &AddStats},
-                                        StatsColumns(), names, query);
+    return BuildNamed<format::StatsRow>(
+        view, {&SealedSet::stats, &format::StepBatch::stats, &AddStats}, StatsColumns(), filter);
   }
   if (table == "tensors") {
     return BuildNamed<format::TensorRow>(
         view, {&SealedSet::tensors, &format::StepBatch::tensors, &AddTensor}, TensorColumns(),
-        names, query);
-  }
-  if (table == "steps") {
-    return BuildSteps(view, query);
+        filter);
   }
   return InvalidArgumentError("reading a table: no such table" +
                               DidYouMean(table, {"scalars", "stats", "tensors", "steps"}) + ": \"" +

@@ -212,6 +212,45 @@ def test_a_job_that_was_killed_is_not_called_healthy(tmp_path: Path) -> None:
     assert summary["level"] == "failed"
 
 
+def test_a_run_that_the_user_interrupts_says_so_and_what_was_found_until_then(tmp_path: Path) -> None:
+    script = tmp_path / "endless.py"
+    script.write_text(
+        "import torch\n"
+        "model = torch.nn.Linear(4, 1)\n"
+        "optimizer = torch.optim.SGD(model.parameters(), lr=0.05)\n"
+        "for step in range(10**9):\n"
+        "    optimizer.zero_grad()\n"
+        "    model(torch.ones(8, 4)).square().mean().backward()\n"
+        "    optimizer.step()\n"
+        "    if step == 20:\n"
+        "        print('ready', flush=True)\n"
+    )
+    watcher = subprocess.Popen(
+        ["wheeltapper", "run", "--name", "endless", *EVERY_STEP, "--", sys.executable, str(script)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watcher.stdout is not None
+    assert watcher.stdout.readline() == "ready\n"
+    watcher.send_signal(signal.SIGINT)
+    _, err = watcher.communicate(timeout=120)
+    assert watcher.returncode == 128 + signal.SIGINT
+    assert "wheeltapper: interrupted by the user (SIGINT): " in err
+    assert "signal 2" not in err
+    end = json.loads((tmp_path / "wheeltapper-runs" / "endless" / "END").read_text())
+    assert (end["state"], end["reason"]) == ("interrupted", "interrupted by the user (SIGINT)")
+    shown = program("show", "endless", cwd=tmp_path).out
+    assert "interrupted, exit code 130, interrupted by the user (SIGINT)" not in shown  # said once
+    assert re.search(r"state +interrupted by the user \(SIGINT\), exit code 130\n", shown)
+    summary = as_json(program("show", "endless", "--json", cwd=tmp_path))
+    assert summary["state"] == "interrupted"
+    assert summary["reason"] == "interrupted by the user (SIGINT)"
+    assert re.match(r"Interrupted by the user \(SIGINT\) at step \d+; no findings until then", summary["verdict"])
+    assert as_json(program("ls", "--json", cwd=tmp_path))[0]["state"] == "interrupted"
+
+
 def test_an_action_that_cannot_be_carried_out_is_told_live_and_afterwards(tmp_path: Path) -> None:
     (tmp_path / "wheeltapper.toml").write_text('[actions.command]\nargv = ["/no/such/pager"]\non = "info"\n')
     command = (sys.executable, str(TRAIN), "--nan-at", "5")

@@ -88,7 +88,7 @@ TEST_F(MainTest, ExportTellsInJsonWhatItWrote) {
     const auto written = nlohmann::json::parse(answer.out, nullptr, false);
     const nlohmann::json expected = {{"run", run_},      {"table", "scalars"},
                                      {"format", format}, {"path", path},
-                                     {"rows", 0}};
+                                     {"rows", 0},        {"damaged", nlohmann::json::array()}};
     EXPECT_EQ(written, expected);
     EXPECT_TRUE(PathExists(path));
   }

@@ -150,6 +150,39 @@ TEST_F(ReportTest, AJobThatFailedIsNotCalledHealthyAndSaysHowItEnded) {
             "room on disk); the rules found nothing in what was recorded.");
 }
 
+TEST_F(ReportTest, AnInterruptedRunSaysWhereAndByWhomAndWhatWasFoundUntilThen) {
+  trial_.run_state = trial::RunState::kInterrupted;
+  trial_.run_end = format::EndInfo{.state = "interrupted",
+                                   .exit_code = 130,
+                                   .reason = "interrupted by the user (SIGINT)",
+                                   .ended_wall_ns = 1'700'000'060'000'000'000};
+  EXPECT_EQ(MakeVerdict(trial_, {}).sentence,
+            "Interrupted by the user (SIGINT) at step 9; no findings until then; "
+            "loss/CrossEntropyLoss 2.5 → 0.25.");
+  EXPECT_EQ(MakeVerdict(trial_, {}).level, "interrupted");
+  EXPECT_EQ(MakeVerdict(trial_, {MakeFinding()}).sentence,
+            "Interrupted by the user (SIGINT) at step 9; critical: NaN first in "
+            "gradient/<b>conv1</b>.weight at step 7");
+  EXPECT_EQ(MakeVerdict(trial_, {MakeFinding()}).level, "critical");
+  trial_.run_end->reason = "";
+  EXPECT_EQ(MakeVerdict(trial_, {}).sentence.rfind("Interrupted at step 9; ", 0), 0U);
+  trial_.times.clear();
+  EXPECT_EQ(MakeVerdict(trial_, {}).sentence.rfind("Interrupted before the first step; ", 0), 0U);
+}
+
+TEST_F(ReportTest, ARunThatCannotBeReadWholeIsNotCalledHealthy) {
+  format::GapPayload gap{};
+  gap.reason = format::GapReason::kCorruption;
+  trial_.gap_rows.push_back({gap});
+  EXPECT_EQ(MakeVerdict(trial_, {}).level, "warning");
+  EXPECT_EQ(MakeVerdict(trial_, {}).sentence,
+            "Not fully checked: 1 damaged place could not be read (`wheeltapper fsck` looks "
+            "closer); no findings in the rest of 10 steps.");
+  EXPECT_EQ(MakeVerdict(trial_, {MakeFinding()}).sentence,
+            "Critical: NaN first in gradient/<b>conv1</b>.weight at step 7; 1 damaged place could "
+            "not be read (`wheeltapper fsck` looks closer)");
+}
+
 TEST_F(ReportTest, AFindingThatAnotherOneHasTakenOverIsNotCountedAgain) {
   rules::Finding cause = MakeFinding();
   cause.severity = rules::Severity::kWarning;

@@ -125,7 +125,7 @@ TEST(JobTest, ForwardsASignalToTheCommandAndRemembersTheInterruption) {
             0);  // to the watcher: this process, which has it blocked and reads a signalfd
   const JobExit exit = RunToEnd(*job);
   EXPECT_EQ(exit.exit_code, 55);
-  EXPECT_TRUE(exit.interrupted);
+  EXPECT_EQ(exit.interrupted_by, SIGTERM);
   EXPECT_FALSE(exit.stop_requested);
 }
 
@@ -169,7 +169,7 @@ TEST(JobTest, AForwardedSignalEndsAStoppedCommand) {
   const JobExit exit = RunToEnd(*job);
   EXPECT_EQ(exit.signal, SIGTERM);
   EXPECT_EQ(exit.exit_code, 143);
-  EXPECT_TRUE(exit.interrupted);
+  EXPECT_EQ(exit.interrupted_by, SIGTERM);
 }
 
 TEST(JobTest, ContinuingTheWatcherContinuesTheCommand) {

@@ -1,10 +1,7 @@
 // Trials over real run directories: what was written comes back, live, rotated and sealed alike.
 #include "wheeltapper/trial/trial.h"
 
-#include <cmath>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <random>
 
 #include <gmock/gmock.h>
@@ -12,8 +9,7 @@
 
 #include "wheeltapper/core/file.h"
 
-#include "run_builder.h"
-#include "trial_options.h"
+#include "trial_fixture.h"
 
 // Filters are written with the fields that matter; the others are empty by construction.
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
@@ -24,36 +20,8 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::SizeIs;
-
-constexpr TimeNs kSecond = 1'000'000'000;
-
-class TrialTest : public testing::Test {
- protected:
-  void SetUp() override { MakeRun(run(), clock_); }
-  [[nodiscard]] const std::string& run() const { return folder_.path(); }
-  std::unique_ptr<Trial> Open() {
-    TrialOptions options;
-    options.clock = &clock_;
-    options.pause = [this](TimeNs ns) { clock_.Advance(ns); };
-    auto trial = OpenTrial(run(), options);
-    EXPECT_TRUE(trial.ok()) << trial.status().ToString();
-    return std::move(trial).value();
-  }
-  void WriteSteps(RankBuilder* rank, int64_t first, int64_t last) {
-    for (int64_t step = first; step <= last; ++step) {
-      rank->Begin(step, Mode::kTrain, step);
-      rank->Scalar("loss/main", 1.0 / static_cast<double>(step + 1), {"losses"});
-      rank->Stats("layer.weight", {1, 2, static_cast<float>(step)}, {"weights"});
-      rank->Commit();
-      clock_.Advance(kSecond / 1000);
-    }
-    rank->Drain();
-  }
-
-  ScratchFolder folder_;
-  ManualClock clock_;
-};
 
 std::vector<int64_t> StepsOf(const std::vector<ScalarPoint>& points) {
   std::vector<int64_t> steps;
@@ -62,12 +30,6 @@ std::vector<int64_t> StepsOf(const std::vector<ScalarPoint>& points) {
     steps.push_back(point.key.step.value);
   }
   return steps;
-}
-
-std::vector<float> Floats(const TensorValue& value) {
-  std::vector<float> floats(value.bytes.size() / sizeof(float));
-  std::memcpy(floats.data(), value.bytes.data(), value.bytes.size());
-  return floats;
 }
 
 TEST_F(TrialTest, NamesComeWithTheirCollectionsAndFilters) {
@@ -164,177 +126,6 @@ TEST_F(TrialTest, AStepWithoutAnyTensorIsNotACapturedOne) {
   EXPECT_THAT(*trial->CapturedSteps(), ElementsAre(0, 1));
 }
 
-TEST_F(TrialTest, RawValuesComeBackInlineFromOpenBlobsAndFromSealedOnes) {
-  RankBuilderOptions options;
-  options.blob_ring_bytes = 4 << 20;
-  RankBuilder rank(run(), Rank{0}, clock_, options);
-  const std::vector<float> small{1, 2, 3};
-  const std::vector<float> large(100'000, 0.25F);
-  rank.Begin(7, Mode::kTrain, 7);
-  rank.Raw("small", small);
-  rank.Blob("large", large);
-  rank.Commit();
-  rank.Drain();
-  const auto live = Open();
-  const auto check = [&](Trial* trial) {
-    const auto a = trial->Value("small", Step{7}, Mode::kTrain, Rank{0});
-    ASSERT_TRUE(a.ok()) << a.status().ToString();
-    EXPECT_EQ(Floats(*a), small);
-    EXPECT_THAT(a->shape, ElementsAre(3));
-    const auto b = trial->Value("large", Step{7}, Mode::kTrain, Rank{0});
-    ASSERT_TRUE(b.ok()) << b.status().ToString();
-    EXPECT_EQ(Floats(*b), large);
-    EXPECT_THAT(trial->Value("large", Step{8}, Mode::kTrain, Rank{0}).status().message(),
-                HasSubstr("though it was at other steps"));
-    EXPECT_EQ(trial->Value("large", Step{7}, Mode::kEval, Rank{0}).status().code(),
-              StatusCode::kNotFound);
-  };
-  check(live.get());
-  rank.Rotate();
-  rank.Seal();
-  check(live.get());  // not refreshed: its rows point into files that are gone or renamed
-  ASSERT_TRUE(live->Refresh().ok());
-  check(live.get());
-  check(Open().get());
-}
-
-// What Values says, as Value would: step → floats.
-std::map<int64_t, std::vector<float>> FloatsByStep(const std::vector<ValueRun>& runs) {
-  std::map<int64_t, std::vector<float>> out;
-  for (const ValueRun& run : runs) {
-    for (size_t i = 0; i < run.steps.size(); ++i) {
-      TensorValue value = run.first;
-      value.bytes = {run.first.bytes.data() + i * run.stride_bytes, run.first.bytes.size()};
-      out[run.steps[i]] = Floats(value);
-    }
-  }
-  return out;
-}
-
-TEST_F(TrialTest, AllValuesOfATensorAreWhatValueSaysOfEach) {
-  RankBuilderOptions options;
-  options.blob_ring_bytes = 4 << 20;
-  RankBuilder rank(run(), Rank{0}, clock_, options);
-  const auto write = [&](int64_t first, int64_t last) {
-    for (int64_t step = first; step <= last; ++step) {
-      const Mode mode = step % 5 == 4 ? Mode::kEval : Mode::kTrain;
-      rank.Begin(step, mode, step);
-      rank.Raw("small", std::vector<float>(3, static_cast<float>(step)));
-      if (step % 3 == 0) {
-        rank.Blob("large", std::vector<float>(20'000, static_cast<float>(-step)));
-      }
-      rank.Commit();
-    }
-    rank.Drain();
-  };
-  const auto check = [](Trial* trial) {
-    for (const char* name : {"small", "large"}) {
-      for (const Mode mode : {Mode::kTrain, Mode::kEval}) {
-        const auto values = trial->Values(name, mode, Rank{0});
-        ASSERT_TRUE(values.ok()) << values.status().ToString();
-        const auto one_by_one = trial->Trial::Values(name, mode, Rank{0});
-        ASSERT_TRUE(one_by_one.ok()) << one_by_one.status().ToString();
-        EXPECT_EQ(FloatsByStep(*values), FloatsByStep(*one_by_one)) << name;
-      }
-    }
-  };
-  write(0, 9);
-  rank.Rotate();
-  rank.Seal();
-  write(10, 19);
-  rank.Rotate();
-  write(20, 24);
-  const auto live = Open();
-  check(live.get());
-  rank.Seal();
-  check(live.get());  // not refreshed
-  const auto trial = Open();
-  check(trial.get());
-  EXPECT_EQ(FloatsByStep(*trial->Values("small", Mode::kTrain, Rank{0})).size(), 20U);
-  EXPECT_EQ(FloatsByStep(*trial->Values("large", Mode::kTrain, Rank{0}))[21],
-            std::vector<float>(20'000, -21.0F));
-  EXPECT_THAT(*trial->Values("small", Mode::kTrain, Rank{1}), IsEmpty());
-  EXPECT_EQ(trial->Values("smal", Mode::kTrain, Rank{0}).status().code(), StatusCode::kNotFound);
-}
-
-TEST_F(TrialTest, ValuesAtEqualDistancesAreOneRun) {
-  RankBuilder rank(run(), Rank{0}, clock_);
-  for (int64_t step = 0; step < 100; ++step) {
-    rank.Begin(step, Mode::kTrain, step);
-    rank.Raw("a", std::vector<float>(16, static_cast<float>(step)));
-    rank.Raw("b", std::vector<float>(step < 50 ? 3 : 4, static_cast<float>(step)));
-    rank.Commit();
-  }
-  rank.Drain();
-  rank.Rotate();
-  rank.Seal();
-  const auto trial = Open();
-  const auto a = *trial->Values("a", Mode::kTrain, Rank{0});
-  ASSERT_THAT(a, SizeIs(1));
-  EXPECT_EQ(a[0].steps.size(), 100U);
-  const auto b = *trial->Values("b", Mode::kTrain, Rank{0});
-  ASSERT_THAT(b, SizeIs(2)) << "its shape changed once";
-  EXPECT_THAT(b[1].first.shape, ElementsAre(4));
-}
-
-TEST_F(TrialTest, ValuesThatRetentionRemovedAreLeftOut) {
-  RankBuilderOptions options;
-  options.blob_ring_bytes = 4 << 20;
-  RankBuilder rank(run(), Rank{0}, clock_, options);
-  for (int64_t step = 0; step < 2; ++step) {
-    rank.Begin(step, Mode::kTrain, step);
-    rank.Blob("large", std::vector<float>(50'000, static_cast<float>(step)));
-    rank.Commit();
-    rank.Drain();
-    rank.Rotate();
-  }
-  rank.Seal();
-  rank.Seal();
-  std::filesystem::remove(run() + "/blobs/r00000-b000001.safetensors");
-  const auto values = Open()->Values("large", Mode::kTrain, Rank{0});
-  ASSERT_TRUE(values.ok()) << values.status().ToString();
-  EXPECT_EQ(FloatsByStep(*values),
-            (std::map<int64_t, std::vector<float>>{{1, std::vector<float>(50'000, 1.0F)}}));
-}
-
-TEST_F(TrialTest, AValueOutlivesItsTrialAndItsFile) {
-  RankBuilderOptions options;
-  options.blob_ring_bytes = 4 << 20;
-  RankBuilder rank(run(), Rank{0}, clock_, options);
-  rank.Begin(0, Mode::kTrain, 0);
-  rank.Blob("large", std::vector<float>(50'000, 2.5F));
-  rank.Commit();
-  rank.Drain();
-  rank.Rotate();
-  rank.Seal();
-  auto trial = Open();
-  const TensorValue value = *trial->Value("large", Step{0}, Mode::kTrain, Rank{0});
-  trial.reset();
-  std::filesystem::remove_all(run() + "/blobs");
-  EXPECT_EQ(Floats(value), std::vector<float>(50'000, 2.5F));
-  EXPECT_THAT(Open()->Value("large", Step{0}, Mode::kTrain, Rank{0}).status().message(),
-              HasSubstr("retention"));
-}
-
-TEST_F(TrialTest, ADamagedBlobIsDataLossAndNotAWrongValue) {
-  RankBuilderOptions options;
-  options.blob_ring_bytes = 4 << 20;
-  RankBuilder rank(run(), Rank{0}, clock_, options);
-  rank.Begin(0, Mode::kTrain, 0);
-  rank.Blob("large", std::vector<float>(50'000, 2.5F));
-  rank.Commit();
-  rank.Drain();
-  rank.Rotate();
-  rank.Seal();
-  for (const auto& entry : std::filesystem::directory_iterator(run() + "/blobs")) {
-    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(-1000, std::ios::end);
-    file.put('x');
-  }
-  EXPECT_EQ(Open()->Value("large", Step{0}, Mode::kTrain, Rank{0}).status().code(),
-            StatusCode::kDataLoss);
-}
-
 TEST_F(TrialTest, ADamagedSealedTableHidesNothingElseAndShowsAsAGap) {
   RankBuilder rank(run(), Rank{0}, clock_);
   WriteSteps(&rank, 0, 4);
@@ -349,6 +140,44 @@ TEST_F(TrialTest, ADamagedSealedTableHidesNothingElseAndShowsAsAGap) {
   ASSERT_EQ(gaps->size(), 1U);
   EXPECT_EQ((*gaps)[0].gap.reason, format::GapReason::kCorruption);
   EXPECT_EQ((*gaps)[0].gap.what, format::GapWhat::kStats);
+  const std::vector<Damage> damaged = trial->Damaged();
+  ASSERT_EQ(damaged.size(), 1U);
+  EXPECT_EQ(damaged[0].table, "stats");
+  EXPECT_THAT(damaged[0].file, testing::StartsWith("stats/r00000-"));
+  EXPECT_THAT(damaged[0].what, Not(IsEmpty()));
+}
+
+// In the first page; the footer is sound.
+void FlipBitIn(const std::string& folder) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    std::string bytes = *ReadWholeFile(entry.path().string(), 1 << 20);
+    bytes[40] = static_cast<char>(bytes[40] ^ 0x10);
+    ASSERT_TRUE(WriteFileAtomically(entry.path().string(), bytes).ok());
+  }
+}
+
+TEST_F(TrialTest, ATableIsSalvagedWithoutTheRowsOfADamagedPageAndSaysSo) {
+  RankBuilder rank(run(), Rank{0}, clock_);
+  WriteSteps(&rank, 0, 4);
+  rank.Rotate();
+  rank.Seal();
+  WriteSteps(&rank, 5, 6);  // in the journal
+  for (const char* table : {"stats", "scalars", "steps"}) {
+    FlipBitIn(run() + "/" + table);
+    const auto trial = Open();
+    EXPECT_EQ(trial->ReadTable(table, {}, {}).status().code(), StatusCode::kDataLoss) << table;
+    std::vector<Damage> lost;
+    const auto salvaged = trial->SalvageTable(table, {}, {}, &lost);
+    ASSERT_TRUE(salvaged.ok()) << salvaged.status().ToString();
+    EXPECT_EQ(salvaged->rows(), 2) << table;
+    for (const format::Column& column : salvaged->columns) {
+      const format::Table alone{{column}};
+      EXPECT_EQ(alone.rows(), 2) << column.name;
+    }
+    ASSERT_EQ(lost.size(), 1U) << table;
+    EXPECT_EQ(lost[0].table, table);
+    EXPECT_THAT(lost[0].file, testing::StartsWith(std::string(table) + "/r00000-"));
+  }
 }
 
 TEST_F(TrialTest, FollowingHandsOnEveryBatchOnceAcrossSealing) {
@@ -432,7 +261,7 @@ TEST_F(TrialTest, TheRunStateFollowsTheWriterAndEND) {
                                               {"failed", 1, RunState::kFailed},
                                               {"stopped", 143, RunState::kStopped},
                                               {"killed", 137, RunState::kFailed},
-                                              {"interrupted", 130, RunState::kStopped}}) {
+                                              {"interrupted", 130, RunState::kInterrupted}}) {
     ASSERT_TRUE(format::WriteEnd(run(), {state, code, "", clock_.WallNs()}).ok());
     EXPECT_EQ(Open()->state(), expected) << state;
   }

@@ -15,15 +15,20 @@
 namespace wheeltapper::report {
 
 // One sentence about a run: "Healthy: no findings in 300 steps; loss 2.31 → 0.08." or what is wrong
-// first. A job that failed or was killed is never healthy, nor is a run that no rule looked at.
+// first. A job that failed, was killed or interrupted is never healthy, nor is a run that no rule
+// looked at or that cannot be read whole.
 struct Verdict {
-  // "healthy", a severity, or without findings "failed", "not checked", "no data"
+  // "healthy", a severity, or without findings "failed", "interrupted", "not checked", "no data",
+  // "warning" where not everything was checked
   std::string level;
   std::string sentence;
 };
 // False for a run of `steps` without anything of training in it: no step, or nothing but the
 // activations of forward passes, as where the script forgets optimizer.step().
 bool HasRecords(trial::Trial& trial, size_t steps);
+// Places of the run that could not be read when it was opened, or were lost before; trial.Damaged()
+// names the files that are there.
+int64_t CountDamagedPlaces(trial::Trial& trial);
 Verdict MakeVerdict(trial::Trial& trial, const std::vector<rules::Finding>& findings);
 
 // What silence of the rules does not mean, a line each: which of them failed, which had nothing to

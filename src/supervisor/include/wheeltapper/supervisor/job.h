@@ -28,8 +28,10 @@ struct JobExit {
   int exit_code = 0;  // the command's; 128 + signal
   int signal = 0;     // 0 when it exited by itself
   bool stop_requested = false;
-  std::string stop_reason;   // why we stopped it, or ""
-  bool interrupted = false;  // the user pressed Ctrl-C or sent a signal to the watcher
+  std::string stop_reason;  // why we stopped it, or ""
+  // The signal that the user sent by Ctrl-C, or that somebody sent to the watcher, and that ends a
+  // job; 0 for none.
+  int interrupted_by = 0;
 };
 
 // One running command. Single-threaded but for RequestStop, which any thread may call.

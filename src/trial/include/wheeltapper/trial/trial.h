@@ -38,10 +38,11 @@ enum class StepState : uint8_t { kUnavailable = 0, kAvailable = 1, kNotYetAvaila
 
 enum class RunState : uint8_t {
   kRunning,
-  kFinished,   // END says exit code 0
-  kFailed,     // END says otherwise
-  kStopped,    // stopped by a rule, the supervisor or a person
-  kAbandoned,  // no END and nobody alive: killed together with its watcher
+  kFinished,     // END says exit code 0
+  kFailed,       // END says otherwise
+  kStopped,      // stopped by a rule or the supervisor
+  kAbandoned,    // no END and nobody alive: killed together with its watcher
+  kInterrupted,  // by a person or a signal from outside; END's reason says which
 };
 const char* RunStateName(RunState state);
 
@@ -103,6 +104,14 @@ struct ReductionQuery {
 };
 Result<double> ReductionOf(const StatsPoint& point, const ReductionQuery& query);
 
+// A file of the run that cannot be read, whole or from some place on; what was there is missing
+// from every answer.
+struct Damage {
+  std::string table;  // "stats", …; "" for a journal
+  std::string file;   // below the run directory
+  std::string what;
+};
+
 struct Overhead {
   // blocked / step time over all finished steps whose step time is known (not the first of a mode);
   // both sums are over all ranks.
@@ -161,6 +170,9 @@ class Trial {
   virtual Result<std::vector<int64_t>> CapturedSteps() = 0;
   virtual Result<std::vector<StepPoint>> StepTimes(const SeriesQuery& query) = 0;
   virtual Result<std::vector<format::GapRow>> Gaps() = 0;
+  // The files that Gaps tells of as far as they are there, as of the last Refresh: found by
+  // opening, which reads footers and not every page (fsck does).
+  [[nodiscard]] virtual std::vector<Damage> Damaged() const { return {}; }
   virtual Result<std::vector<std::string>> Metas() = 0;  // JSON objects in commit order
   virtual Result<Overhead> MeasuredOverhead() = 0;
 
@@ -168,6 +180,10 @@ class Trial {
   // csv, parquet.
   virtual Result<format::Table> ReadTable(const std::string& table, const NameFilter& names,
                                           const SeriesQuery& query) = 0;
+  // The same, but without the rows of files that cannot be read, also where only a page of them is
+  // damaged: `lost` (never null) says which. (The default knows of none.)
+  virtual Result<format::Table> SalvageTable(const std::string& table, const NameFilter& names,
+                                             const SeriesQuery& query, std::vector<Damage>* lost);
 };
 
 // Merges per-rank statistics of the same (tensor, step, mode): the union of the elements, for
