@@ -30,7 +30,7 @@ class FindingPrinter final : public rules::FindingSink {
 
   const bool colours_;
   const bool quiet_;
-  std::string run_;  // "" when there is but one
+  std::string run_;                     // "" when there is but one
   std::map<std::string, Shown> shown_;  // by the finding's id
 };
 
