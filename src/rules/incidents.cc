@@ -137,6 +137,13 @@ void IncidentBook::Apply(const FindingSource& source, const Verdicts& verdicts, 
   }
 }
 
+IncidentBook::Place IncidentBook::PlaceOf(const Observation& observation) const {
+  return {.step = FirstStepOf(observation),
+          .causal_order = observation.causal_order,
+          .rank = observation.key.rank.value,
+          .arrival = arrivals_};
+}
+
 IncidentBook::Incident& IncidentBook::IncidentOf(const FindingSource& source,
                                                  const Observation& observation, TimeNs wall_ns) {
   const auto [slot, is_new] = incidents_.try_emplace(std::pair(source.rule, observation.cause_key));
@@ -156,8 +163,7 @@ IncidentBook::Incident& IncidentBook::IncidentOf(const FindingSource& source,
   finding.last_step = observation.key.step.value;
   finding.rank = observation.key.rank;
   findings_.push_back(std::move(finding));
-  incident.first = {
-      .step = FirstStepOf(observation), .rank = observation.key.rank.value, .arrival = arrivals_};
+  incident.first = PlaceOf(observation);
   TakeTexts(observation, &incident);
   return incident;
 }
@@ -184,14 +190,15 @@ void IncidentBook::Add(const FindingSource& source, const Observation& observati
   Incident& incident = IncidentOf(source, observation, wall_ns);
   Finding& finding = findings_[incident.index];
   const int64_t step = observation.key.step.value;
-  const Place place{
-      .step = FirstStepOf(observation), .rank = observation.key.rank.value, .arrival = arrivals_++};
+  const Place place = PlaceOf(observation);
+  ++arrivals_;
   if (finding.state == FindingState::kResolved) {
     Reopen(observation, severity, place, wall_ns, &incident);
   }
   const bool is_of_now = !incident.earlier || place.step > incident.earlier->last_step;
   if (is_of_now &&
-      std::pair(place.step, place.rank) < std::pair(incident.first.step, incident.first.rank)) {
+      std::tuple(place.step, place.causal_order, place.rank) <
+          std::tuple(incident.first.step, incident.first.causal_order, incident.first.rank)) {
     incident.first = place;
     TakeTexts(observation, &incident);
     finding.wall_ns = std::min(finding.wall_ns, wall_ns);

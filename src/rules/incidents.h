@@ -84,6 +84,7 @@ class IncidentBook {
   using IncidentKey = std::pair<std::string, std::string>;  // rule, cause
   struct Place {  // where a tensor was first seen with the cause
     int64_t step = 0;
+    int64_t causal_order = 0;
     int32_t rank = 0;
     size_t arrival = 0;
     auto operator<=>(const Place&) const = default;
@@ -173,6 +174,7 @@ class IncidentBook {
   void Unhide(const IncidentKey& key);
   // Resolves the open incidents that `by` explains.
   void TakeOver(const IncidentKey& by);
+  [[nodiscard]] Place PlaceOf(const Observation& observation) const;
   void TakeTexts(const Observation& observation, Incident* incident);
   // Opens a resolved incident again: it tells what is so now.
   void Reopen(const Observation& observation, Severity severity, const Place& place, TimeNs wall_ns,

@@ -9,6 +9,7 @@
 #include <string>
 #include <tuple>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -24,6 +25,8 @@ namespace {
 
 constexpr double kLossGrowth = 10;
 constexpr double kTensorGrowth = 100;
+// No weight of a training that goes well is near this; float16 cannot hold it.
+constexpr double kHugeWeight = 1e6;
 constexpr int64_t kNever = std::numeric_limits<int64_t>::min();
 
 constexpr std::array<ParameterSpec, 2> kParameters = {{
@@ -120,7 +123,7 @@ class Nonfinite final : public Rule {
     if (!Closes(batch)) {
       return {};
     }
-    if (hits_.empty()) {
+    if (spoiled_.empty()) {
       context.Clear("", batch.key);
     }
     Report(context);
@@ -162,7 +165,7 @@ class Nonfinite final : public Rule {
       const TensorRole& role = roles_.Of(names, row.name);
       const bool is_finite = row.stats.nonfinite_count() == 0;
       if (role.kind == TensorKind::kParameter && is_finite) {
-        finite_parameters_[role.subject] = step;
+        finite_parameters_[role.subject] = {.step = step, .abs_max = row.stats.abs_max};
       } else if (role.kind == TensorKind::kInput && is_finite) {
         finite_inputs_[role.subject] = step;
       } else if (role.kind == TensorKind::kOutput) {
@@ -176,12 +179,16 @@ class Nonfinite final : public Rule {
 
   void Collect(const format::StepBatch& batch, const format::NameTable& names) {
     for (const format::StatsRow& row : batch.stats) {
-      if (row.stats.nonfinite_count() > 0 && Chosen(names.info(row.name))) {
+      if (row.stats.nonfinite_count() == 0) {
+        spoiled_.erase(row.name);
+      } else if (Chosen(names.info(row.name))) {
         AddHit(batch.key, names, row.name, Counts(row.stats));
       }
     }
     for (const format::ScalarRow& row : batch.scalars) {
-      if (!std::isfinite(row.value) && Chosen(names.info(row.name))) {
+      if (std::isfinite(row.value)) {
+        spoiled_.erase(row.name);
+      } else if (Chosen(names.info(row.name))) {
         AddHit(batch.key, names, row.name, "is " + NumberForPeople(row.value));
       }
     }
@@ -190,6 +197,7 @@ class Nonfinite final : public Rule {
   void AddHit(const format::StepKey& key, const format::NameTable& names, format::NameId id,
               std::string what) {
     const TensorRole& role = roles_.Of(names, id);
+    spoiled_.insert(id);
     hits_.push_back({.key = key,
                      .tensor = names.info(id).name,
                      .role = role,
@@ -212,22 +220,27 @@ class Nonfinite final : public Rule {
     });
     for (size_t i = 0; i < hits_.size(); ++i) {
       const Hit& hit = hits_[i];
-      Observation observation{
-          .cause_key = "",
-          .tensor = hit.tensor,
-          .module = ModuleOf(hit.role),
-          .key = hit.key,
-          .message = fmt::format("{} {} at step {}", hit.tensor, hit.what, hit.key.step.value),
-          .cause = {},
-          .try_ = {},
-          .evidence = {},
-          .severity = {}};
+      Observation observation{.cause_key = "",
+                              .tensor = hit.tensor,
+                              .module = ModuleOf(hit.role),
+                              .key = hit.key,
+                              .message = fmt::format("{} {} at step {}{}", hit.tensor, hit.what,
+                                                     hit.key.step.value, OnRank(hit.key.rank)),
+                              .cause = {},
+                              .try_ = {},
+                              .evidence = {},
+                              .severity = {},
+                              .causal_order = CausalClass(hit.role.kind)};
       if (i == 0) {
         Explain(hit, &observation);
       }
       context.Observe(std::move(observation));
     }
     hits_.clear();
+  }
+
+  [[nodiscard]] std::string OnRank(Rank rank) const {
+    return model_.world_size() > 1 ? fmt::format(" on rank {}", rank.value) : "";
   }
 
   void Explain(const Hit& hit, Observation* observation) const {
@@ -277,7 +290,7 @@ class Nonfinite final : public Rule {
         module != nullptr && !module->type.empty() ? " (" + module->type + ")" : "";
     switch (hit.role.kind) {
       case TensorKind::kOutput:
-        if (module != nullptr && ExplainLinearLayer(hit, *module, observation)) {
+        if (module != nullptr && ExplainProduct(hit, *module, observation)) {
           return;
         }
         observation->cause = fmt::format(
@@ -356,48 +369,85 @@ class Nonfinite final : public Rule {
         std::max<int64_t>(0, from - others), more_flags);
   }
 
-  // A layer that only multiplies and adds makes no NaN of its own: with finite weights it got it as
-  // input. False when nothing can be said.
-  bool ExplainLinearLayer(const Hit& hit, const ModuleDescription& module,
-                          Observation* observation) const {
-    const bool is_linear = module.type == "Linear" || module.type == "LazyLinear" ||
-                           module.type.starts_with("Conv") || module.type.starts_with("Embedding");
+  // A layer that only multiplies and adds makes no NaN of its own: its input or its weights hold
+  // one, or a product is too large. False for other layers.
+  bool ExplainProduct(const Hit& hit, const ModuleDescription& module,
+                      Observation* observation) const {
+    if (!OnlyMultiplies(module.type)) {
+      return false;
+    }
     const int64_t step = hit.key.step.value;
+    const std::string first = fmt::format("{} ({}) is the first module whose output is not finite",
+                                          hit.role.subject, module.type);
+    const KnownParameters known = ParametersOf(module);
     const auto input = finite_inputs_.find(module.path);
-    if (!is_linear || (input != finite_inputs_.end() && input->second == step)) {
-      return false;
+    const bool finite_input = input != finite_inputs_.end() && input->second == step;
+    // Weights are captured after the update, which a NaN in the batch spoils as well.
+    const bool finite_weights = known.finite_step && *known.finite_step >= step - 1;
+    if (known.largest >= kHugeWeight) {
+      observation->cause =
+          fmt::format("{}: its weights have grown to {}, and the product overflowed", first,
+                      NumberForPeople(known.largest));
+      observation->try_ = growth_.LearningRateAdvice();
+    } else if (finite_input) {
+      observation->cause =
+          first + (finite_weights ? ", of finite input and weights: the product overflowed"
+                                  : ", of finite input: its weights are not, or the product "
+                                    "overflowed");
+      observation->try_ =
+          "look at the size of the weights; with float16, use bfloat16 or a loss "
+          "scaler";
+    } else if (finite_weights) {
+      observation->cause = fmt::format(
+          "{}; its weights {}: look for NaN or infinity in the input data", first,
+          *known.finite_step >= step ? "are finite"
+                                     : fmt::format("were finite at step {}", *known.finite_step));
+      observation->try_ = fmt::format(
+          "check the batch of step {} for missing values; if the data is finite, look at what the "
+          "code computes from it before {}, and for overflow",
+          step, hit.role.subject);
+    } else {
+      const std::string weights =
+          step == 0 ? "the weights hold one from the start"
+                    : fmt::format(
+                          "the update of step {} made the weights so, which were not "
+                          "captured then",
+                          step - 1);
+      observation->cause =
+          fmt::format("{}: the data of step {} holds NaN or infinity, or {}", first, step, weights);
+      observation->try_ = CaptureAdvice(hit.key, "");
     }
-    const std::optional<int64_t> finite = FiniteParametersStep(module);
-    // Weights are captured after the update, which a NaN in the batch spoils as well; a loss that
-    // was finite since shows that they still were when the step began.
-    if (!finite || (*finite < step - 1 && finite_loss_step_ < step - 1)) {
-      return false;
-    }
-    observation->cause = fmt::format(
-        "{} ({}) is the first module whose output is not finite; its weights {}: look for NaN or "
-        "infinity in the input data",
-        hit.role.subject, module.type,
-        *finite == step ? "are finite" : fmt::format("were finite at step {}", *finite));
-    observation->try_ = fmt::format(
-        "check the batch of step {} for missing values; if the data is finite, look at what the "
-        "code computes from it before {}, and for overflow",
-        step, hit.role.subject);
     return true;
   }
 
-  // The newest step at which all captured parameters of the module were finite.
-  [[nodiscard]] std::optional<int64_t> FiniteParametersStep(const ModuleDescription& module) const {
-    std::optional<int64_t> newest;
+  static bool OnlyMultiplies(const std::string& type) {
+    return type == "Linear" || type == "LazyLinear" || type == "Bilinear" || type == "RNN" ||
+           type == "LSTM" || type == "GRU" || type.starts_with("Conv") ||
+           type.starts_with("LazyConv") || type.starts_with("Embedding");
+  }
+
+  struct FiniteParameter {
+    int64_t step = 0;  // the newest
+    double abs_max = 0;
+  };
+  struct KnownParameters {
+    std::optional<int64_t> finite_step;  // the newest at which all that are captured were finite
+    double largest = 0;                  // max |x| of the finite ones, when last looked at
+  };
+  [[nodiscard]] KnownParameters ParametersOf(const ModuleDescription& module) const {
+    KnownParameters known;
     for (const std::string& parameter : module.parameters) {
       auto found = finite_parameters_.find(parameter);
       if (found == finite_parameters_.end()) {
         found = finite_parameters_.find(module.path + "." + parameter);
       }
       if (found != finite_parameters_.end()) {
-        newest = std::min(newest.value_or(found->second), found->second);
+        const FiniteParameter& finite = found->second;
+        known.finite_step = std::min(known.finite_step.value_or(finite.step), finite.step);
+        known.largest = std::max(known.largest, finite.abs_max);
       }
     }
-    return newest;
+    return known;
   }
 
   const Result<TensorChoice> choice_;
@@ -405,12 +455,13 @@ class Nonfinite final : public Rule {
   ModelDescription model_;
   GrowthTracker growth_;
   std::vector<Hit> hits_;
-  int64_t last_closed_ = -1;  // the newest step that is over
+  std::unordered_set<format::NameId> spoiled_;  // not finite when last looked at
+  int64_t last_closed_ = -1;                    // the newest step that is over
   // The newest steps at which something was captured, or captured and finite.
   int64_t tensors_step_ = kNever;
   int64_t outputs_step_ = kNever;
   int64_t finite_loss_step_ = kNever;
-  std::unordered_map<std::string, int64_t> finite_parameters_;
+  std::unordered_map<std::string, FiniteParameter> finite_parameters_;
   std::unordered_map<std::string, int64_t> finite_inputs_;  // by module
 };
 

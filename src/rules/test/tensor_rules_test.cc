@@ -199,6 +199,71 @@ TEST(NonfiniteTest, DoesNotBlameTheDataWhenTheInputIsKnownToBeFinite) {
   EXPECT_THAT(*FindingsOf(run, "nonfinite")[0].cause, HasSubstr("overflow"));
 }
 
+TEST(NonfiniteTest, DoesNotBlameTheDataWhenTheUpdateBeforeWasNotCaptured) {
+  RunBuilder run;
+  run.Between(0).Meta(kModel);
+  for (int64_t step = 0; step < 9; ++step) {
+    const bool bad = step == 8;
+    // The backward pass of step 7 made NaN: its loss is finite, the weights after it are not.
+    run.Step(step).Scalar("loss/ce", bad ? std::nan("") : 2.3);
+    if (step == 4 || bad) {
+      run.Weight("conv1.weight", bad ? NanStats(64) : NormalStats(0, 0.1));
+      run.Stats("output/conv1", bad ? NanStats(64) : NormalStats(0, 1));
+    }
+  }
+  const Finding finding = FindingsOf(run, "nonfinite").at(0);
+  EXPECT_THAT(*finding.cause, HasSubstr("or the update of step 7 made the weights so"));
+  EXPECT_THAT(*finding.try_, HasSubstr("--every 1 --set capture.start=7"));
+}
+
+TEST(NonfiniteTest, BlamesWeightsThatHaveGrownHugeForAnOverflow) {
+  RunBuilder run;
+  run.Between(0).Meta(
+      R"({"kind":"model","modules":[{"path":"rnn","type":"RNN","parameters":["rnn.weight_hh_l0"]}]})");
+  run.Step(0).Scalar("lr", 10).Weight("rnn.weight_hh_l0", NormalStats(0, 2e9));
+  run.Step(1).Stats("output/rnn:0", NanStats(7)).Weight("rnn.weight_hh_l0", NanStats(64));
+  const Finding finding = FindingsOf(run, "nonfinite").at(0);
+  EXPECT_THAT(*finding.cause, HasSubstr("weights have grown to 6e+09, and the product overflowed"));
+  EXPECT_THAT(*finding.try_, HasSubstr("learning rate"));
+}
+
+TEST(NonfiniteTest, GoesOnWhereNothingIsCapturedAndResolvesWhereItIs) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 60; ++step) {
+    run.Step(step).Scalar("loss/ce", 1);
+    if (step % 10 == 0) {
+      run.Stats("output/mask", NanStats(3));
+    }
+  }
+  EXPECT_EQ(FindingsOf(run, "nonfinite").at(0).state, FindingState::kOpen);
+  for (int64_t step = 60; step < 65; ++step) {
+    run.Step(step).Scalar("loss/ce", 1).Stats("output/mask", NormalStats(0, 1));
+  }
+  const auto findings = FindingsOf(run, "nonfinite");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].state, FindingState::kResolved);
+  EXPECT_EQ(findings[0].last_step, 50);
+}
+
+TEST(NonfiniteTest, NamesTheRankThatWasFirstWhicheverIsReadFirst) {
+  for (const bool culprit_first : {false, true}) {
+    RunBuilder run;
+    run.Between(0).Meta(R"({"kind":"hyperparameters","world_size":2})");
+    for (const bool culprit : {culprit_first, !culprit_first}) {
+      const int32_t rank = culprit ? 1 : 0;
+      run.Step(6, Mode::kTrain, rank).Meta(R"({"kind":"hyperparameters","world_size":2})");
+      run.Stats("output/conv1", NormalStats(0, 1));
+      run.Step(7, Mode::kTrain, rank).Stats("gradient/conv1.weight", NanStats(64));
+      run.Stats("output/conv1", culprit ? NanStats(8) : NormalStats(0, 1));
+    }
+    const auto findings = FindingsOf(run, "nonfinite");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].tensor, "output/conv1");
+    EXPECT_THAT(findings[0].message, HasSubstr("at step 7 on rank 1"));
+    EXPECT_THAT(*findings[0].cause, testing::Not(HasSubstr("another rank")));
+  }
+}
+
 TEST(ExplodingTensorTest, ReportsGrowthBeforeItBecomesNan) {
   RunBuilder run;
   for (int64_t step = 0; step < 12; ++step) {

@@ -103,6 +103,9 @@ struct Observation {
   std::optional<Severity> severity;  // overrides the rule's
   // First step that shows it, when that was before `key`.
   std::optional<Step> since = {};  // NOLINT(readability-redundant-member-init): may be left out
+  // Of what several ranks show first at the same step, the one nearest to the cause has the least;
+  // the finding's texts are its.
+  int64_t causal_order = 0;
   // At this step nothing of the model can learn for this reason, or next to nothing.
   bool whole_model = false;
   // Evaluated steps in a row that it took to be reported: the finding resolves after as many that
