@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import pickle
+import weakref
 
 import torch
 import wheeltapper
@@ -225,3 +226,74 @@ def test_a_class_without_a_call_of_its_own_has_none_after_the_tap():
     assert "_call_impl" in vars(Part)
     calls.take_away()
     assert "_call_impl" not in vars(Part)
+
+
+def steps_of(trial, name):
+    return trial.tensor(name).steps() if name in trial.tensor_names() else []
+
+
+def test_modules_before_the_first_that_learns_are_taken_at_the_first_step_too(job):
+    class Log(nn.Module):
+        def forward(self, x):
+            return torch.log(x)
+
+    def loop():
+        model = nn.Sequential(Log(), nn.Tanh(), nn.Linear(4, 4), nn.ReLU())
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(2):
+            model(torch.ones(8, 4)).pow(2).mean().backward()
+            optimizer.step()
+
+    trial = job(loop)
+    for name in ("output/0", "output/1", "output/2", "output/3", "output/Sequential"):
+        assert steps_of(trial, name) == [0, 1], name
+
+
+def test_the_first_step_has_outputs_of_modules_that_give_several_tensors(job):
+    def loop():
+        model = nn.LSTM(4, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(2):
+            model(torch.ones(5, 2, 4))[0].pow(2).mean().backward()
+            optimizer.step()
+
+    assert steps_of(job(loop), "output/LSTM:0") == [0, 1]
+
+
+def test_an_early_output_that_was_changed_in_place_is_left_out(job):
+    class Shift(nn.Module):
+        def forward(self, x):
+            return x + 1
+
+    def loop():
+        model = nn.ModuleDict({"shift": Shift(), "gone": Shift(), "fc": nn.Linear(4, 1)})
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(2):
+            model["gone"](torch.ones(8, 4))
+            data = model["shift"](torch.ones(8, 4))
+            data.mul_(2)
+            model["fc"](data).mean().backward()
+            optimizer.step()
+
+    trial = job(loop)
+    assert steps_of(trial, "output/fc") == [0, 1]
+    assert steps_of(trial, "output/shift") == [1], "not with a value that it did not give"
+    assert steps_of(trial, "output/gone") == [1]
+
+
+def test_a_job_that_never_trains_keeps_only_small_outputs_of_one_forward():
+    from wheeltapper.torch.early import EarlyCalls
+
+    calls = EarlyCalls()
+    modules = [nn.ReLU() for _ in range(3)]
+    seen = []
+    for _ in range(100):
+        for module, numel in zip(modules, (1, 1 << 20, 1), strict=True):
+            output = torch.ones(numel)
+            seen.append(weakref.ref(output))
+            calls.add(module, [("", output)])
+            del output
+    assert [reference() is not None for reference in seen[-4:]] == [False, True, False, True]
+    assert sum(reference() is not None for reference in seen) == 2
+    assert [module for module, _ in calls.take()] == [modules[0], modules[2]]
+    assert list(calls.take()) == []

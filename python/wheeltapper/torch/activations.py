@@ -22,6 +22,7 @@ from torch import nn
 from wheeltapper import _native, _session
 from wheeltapper._fuse import FUSE
 from wheeltapper.torch.calls import ModuleCalls
+from wheeltapper.torch.early import EarlyCalls
 from wheeltapper.torch.names import Model, walk
 from wheeltapper.torch.tensors import PLAIN_TYPES, dtype_name, is_opaque, plain, shape_of
 
@@ -77,6 +78,7 @@ class Activations:
         self._start = start
         self._watched: dict[int, _Watched | None] = {}
         self._calls = ModuleCalls(nn.Module, self.on_call)
+        self._early = EarlyCalls()
         self._gather = _native.GatherPlan(PLAIN_TYPES, plain)
         self.compiled = False
 
@@ -139,35 +141,59 @@ class Activations:
         if not self._calls.present or not torch.is_grad_enabled():
             return
         session = _session.running()
+        inside = 0
         if session is None:
-            trains = module.training and isinstance(output, torch.Tensor) and output.requires_grad
-            if not trains:
-                return
-            session = self._start()
+            session = self._start_at(module, output)
             if session is None:
-                self.arm(False)  # training that is not recorded is not watched either
                 return
+            for earlier, outputs in self._early.take():
+                inside += self._take(session, earlier, outputs, (), {})
+        inside += self._take(session, module, list(_tensors("", output)), args, kwargs)
+        session.hooks_ns += time.perf_counter_ns() - started - inside
+
+    def _start_at(self, module: nn.Module, output: Any) -> _session.RankSession | None:
+        """The session, when this call shows that a training has begun."""
+        if not module.training:
+            return None
+        outputs = list(_tensors("", output))
+        if not any(tensor.requires_grad for _, tensor in outputs):
+            self._early.add(module, outputs)
+            return None
+        session = self._start()
+        if session is None:
+            self.arm(False)  # training that is not recorded is not watched either
+        return session
+
+    def _take(
+        self,
+        session: _session.RankSession,
+        module: nn.Module,
+        outputs: list[tuple[str, torch.Tensor]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> int:
+        """Records a call unless that module's has been in this step; returns the ns inside the session."""
         watched = self._watched.get(id(module))
         if watched is None or watched.module() is not module:
             watched = self._look_up(module)
             if watched is None:
-                return
+                return 0
         root = watched.root()
         step = session.native.global_step
         if watched.step == step or root is None or not root.training:
-            return
-        outputs = list(_tensors(f"output/{watched.path}", output))
+            return 0
+        prefix = f"output/{watched.path}"
         if any(is_opaque(tensor) for _, tensor in outputs):
-            watched.opaque.update(name for name, _ in outputs)
-            return  # a rehearsal, perhaps: the step's real forward may come yet
+            watched.opaque.update(prefix + suffix for suffix, _ in outputs)
+            return 0  # a rehearsal, perhaps: the step's real forward may come yet
         watched.step = step
         inside = 0
-        for name, tensor in outputs:
-            inside += self._record(session, watched, name, tensor, "output")
+        for suffix, tensor in outputs:
+            inside += self._record(session, watched, prefix + suffix, tensor, "output")
         if watched.is_root:
             for name, tensor in _inputs(f"input/{watched.path}", args, kwargs):
                 inside += self._record(session, watched, name, tensor, "input")
-        session.hooks_ns += time.perf_counter_ns() - started - inside
+        return inside
 
     def _look_up(self, module: nn.Module) -> _Watched | None:
         if id(module) in self._watched and self._watched[id(module)] is None:
