@@ -11,20 +11,40 @@ namespace {
 
 using testing::HasSubstr;
 
+// The one finding there is to be.
+Finding NoOpIn(RunBuilder& run) {
+  const std::vector<Finding> findings = FindingsOf(run, "optimizer_no_op");
+  EXPECT_EQ(findings.size(), 1U);
+  return findings.empty() ? Finding() : findings.front();
+}
+
+bool IsSilent(RunBuilder& run) { return FindingsOf(run, "optimizer_no_op").empty(); }
+
+void AddOptimizer(RunBuilder* run, const std::string& parameter) {
+  run->Between(0).Meta(R"({"kind":"optimizer","parameters":[")" + parameter + R"("]})");
+}
+
+// At the step that was begun, a parameter whose training goes on; how far it has come.
+double Train(RunBuilder* run, const std::string& parameter, int64_t step) {
+  const double moving = 1 + 0.01 * static_cast<double>(step);
+  run->Weight(parameter, NormalStats(0, moving));
+  run->Stats("gradient/" + parameter, NormalStats(0, moving));
+  return moving;
+}
+
 TEST(OptimizerNoOpTest, ReportsParametersThatAreInNoOptimizer) {
   RunBuilder run;
-  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["fc.weight"]})");
+  AddOptimizer(&run, "fc.weight");
   for (int64_t step = 0; step < 8; ++step) {
     run.Step(step).Weight("fc.weight", NormalStats(0, 1 + 0.01 * static_cast<double>(step)));
     run.Weight("conv1.weight", NormalStats(0, 1));
     run.Stats("gradient/fc.weight", NormalStats(0, 1));
     run.Stats("gradient/conv1.weight", NormalStats(0, 1 + 0.1 * static_cast<double>(step)));
   }
-  const auto findings = FindingsOf(run, "optimizer_no_op");
-  ASSERT_EQ(findings.size(), 1U);
-  EXPECT_EQ(findings[0].tensor, "conv1.weight");
-  EXPECT_EQ(findings[0].cause, "it belongs to no optimizer");
-  EXPECT_EQ(findings[0].step, 5);
+  const Finding finding = NoOpIn(run);
+  EXPECT_EQ(finding.tensor, "conv1.weight");
+  EXPECT_EQ(finding.cause, "it belongs to no optimizer");
+  EXPECT_EQ(finding.step, 5);
 }
 
 TEST(OptimizerNoOpTest, ReportsALearningRateOfZeroAndUpdatesOfZero) {
@@ -33,9 +53,8 @@ TEST(OptimizerNoOpTest, ReportsALearningRateOfZeroAndUpdatesOfZero) {
     run.Step(step).Scalar("lr", 0).Stats("update/w", ZeroStats());
     run.Stats("gradient/w", NormalStats(0, 1));
   }
-  const auto findings = FindingsOf(run, "optimizer_no_op");
-  ASSERT_EQ(findings.size(), 1U);
-  EXPECT_EQ(findings[0].cause, "the learning rate is 0");
+  const Finding finding = NoOpIn(run);
+  EXPECT_EQ(finding.cause, "the learning rate is 0");
 }
 
 TEST(OptimizerNoOpTest, StaysSilentForFrozenParametersAndZeroGradients) {
@@ -46,7 +65,7 @@ TEST(OptimizerNoOpTest, StaysSilentForFrozenParametersAndZeroGradients) {
     run.Step(step).Weight("a", NormalStats(0, 1)).Weight("b", NormalStats(0, 1));
     run.Stats("gradient/a", NormalStats(0, 1)).Stats("gradient/b", ZeroStats());
   }
-  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+  EXPECT_TRUE(IsSilent(run));
 }
 
 // Weights at rest that have a gradient of this size, which changes from step to step.
@@ -66,13 +85,13 @@ RunBuilder AtRest(const std::string& optimizer, double gradient, double weight,
 
 TEST(OptimizerNoOpTest, LeavesGradientsTooSmallToMoveTheWeightsToVanishingGradient) {
   RunBuilder run = AtRest("SGD", 1e-28, 1);
-  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+  EXPECT_TRUE(IsSilent(run));
   const auto findings = FindingsOf(run);
   ASSERT_EQ(findings.size(), 1U);
   EXPECT_EQ(findings[0].rule, "vanishing_gradient");
   EXPECT_EQ(findings[0].tensor, "gradient/fc.weight");
   RunBuilder adam = AtRest("Adam", 1e-28, 1);  // 0.01 · 1e-28 / 1e-8
-  EXPECT_TRUE(FindingsOf(adam, "optimizer_no_op").empty());
+  EXPECT_TRUE(IsSilent(adam));
   RunBuilder small = AtRest("SGD", 1e-28, 1e-28);  // beside weights as small it would show
   EXPECT_EQ(FindingsOf(small, "optimizer_no_op").size(), 1U);
 }
@@ -118,7 +137,7 @@ constexpr const char* kWithoutGradient = "wheeltapper/steps_without_gradient";
 // As the attach records a script that forgets backward(): losses and weights, and no gradient.
 RunBuilder WithoutBackward(int64_t steps, const std::function<double(int64_t)>& weight) {
   RunBuilder run;
-  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["fc.weight"]})");
+  AddOptimizer(&run, "fc.weight");
   for (int64_t step = 0; step < steps; ++step) {
     run.Step(step).Scalar("loss/ce", 2.3).Scalar(kWithoutGradient, static_cast<double>(step + 1));
     run.Weight("fc.weight", NormalStats(0, weight(step)));
@@ -130,14 +149,13 @@ RunBuilder WithoutBackward(int64_t steps, const std::function<double(int64_t)>& 
 
 TEST(OptimizerNoOpTest, ReportsStepsWithoutAnyGradient) {
   RunBuilder run = WithoutBackward(8, [](int64_t) { return 1.0; });
-  const auto findings = FindingsOf(run, "optimizer_no_op");
-  ASSERT_EQ(findings.size(), 1U);
-  EXPECT_EQ(findings[0].severity, Severity::kError);
-  EXPECT_EQ(findings[0].tensor, "fc.weight");
-  EXPECT_EQ(findings[0].step, 0);
-  EXPECT_THAT(findings[0].message,
+  const Finding finding = NoOpIn(run);
+  EXPECT_EQ(finding.severity, Severity::kError);
+  EXPECT_EQ(finding.tensor, "fc.weight");
+  EXPECT_EQ(finding.step, 0);
+  EXPECT_THAT(finding.message,
               HasSubstr("changes nothing: none of its parameters (fc.weight) has had"));
-  EXPECT_THAT(*findings[0].cause, HasSubstr("backward() is not called"));
+  EXPECT_THAT(finding.cause.value_or(""), HasSubstr("backward() is not called"));
 }
 
 // Sealed rows are sorted by name, those of a live run are not: the finding is the same.
@@ -163,9 +181,9 @@ TEST(OptimizerNoOpTest, BlamesZeroGradWhereBackwardWasCalled) {
     run.Step(step).Scalar("loss/backward", 2.3);
     run.Scalar(kWithoutGradient, static_cast<double>(step + 1)).Weight("w", NormalStats(0, 1));
   }
-  const auto findings = FindingsOf(run, "optimizer_no_op");
-  ASSERT_EQ(findings.size(), 1U);
-  EXPECT_THAT(*findings[0].cause, HasSubstr("zero_grad() is called between backward() and step()"));
+  const Finding finding = NoOpIn(run);
+  EXPECT_THAT(finding.cause.value_or(""),
+              HasSubstr("zero_grad() is called between backward() and step()"));
 }
 
 TEST(OptimizerNoOpTest, ReportsGradientsThatAreAllZeroFromTheFirstStepOn) {
@@ -188,7 +206,7 @@ TEST(OptimizerNoOpTest, ReportsGradientsThatAreAllZeroFromTheFirstStepOn) {
 TEST(OptimizerNoOpTest, StaysSilentWhereWeightsMoveWithoutGradientsOfTheirOwn) {
   RunBuilder run =
       WithoutBackward(30, [](int64_t step) { return 1.0 + 0.1 * static_cast<double>(step); });
-  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+  EXPECT_TRUE(IsSilent(run));
 }
 
 TEST(OptimizerNoOpTest, StaysSilentWhereNothingSaysThatGradientsAreMissing) {
@@ -197,18 +215,17 @@ TEST(OptimizerNoOpTest, StaysSilentWhereNothingSaysThatGradientsAreMissing) {
   for (int64_t step = 0; step < 30; ++step) {
     run.Step(step).Weight("fc.weight", NormalStats(0, 1)).Scalar("loss/backward", 2.3);
   }
-  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+  EXPECT_TRUE(IsSilent(run));
 }
 
 // Two heads with an optimizer each; the task of the second is not drawn before `first_step`.
 RunBuilder TwoHeads(int64_t steps, int64_t first_step, int64_t deleted) {
   RunBuilder run;
-  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["a.weight"]})");
-  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["b.weight"]})");
+  AddOptimizer(&run, "a.weight");
+  AddOptimizer(&run, "b.weight");
   for (int64_t step = 0; step < steps; ++step) {
-    const double moving = 1 + 0.01 * static_cast<double>(step);
-    run.Step(step).Weight("a.weight", NormalStats(0, moving));
-    run.Stats("gradient/a.weight", NormalStats(0, moving));
+    run.Step(step);
+    const double moving = Train(&run, "a.weight", step);
     if (step >= deleted) {
       continue;
     }
@@ -224,16 +241,15 @@ RunBuilder TwoHeads(int64_t steps, int64_t first_step, int64_t deleted) {
 
 TEST(OptimizerNoOpTest, StaysSilentOnATaskThatIsDrawnLate) {
   RunBuilder run = TwoHeads(200, 60, 200);
-  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+  EXPECT_TRUE(IsSilent(run));
 }
 
 TEST(OptimizerNoOpTest, WarnsOfAnOptimizerWithoutAGradientBesideOneThatTrains) {
   RunBuilder run = TwoHeads(150, 150, 150);
-  const auto findings = FindingsOf(run, "optimizer_no_op");
-  ASSERT_EQ(findings.size(), 1U);
-  EXPECT_EQ(findings[0].severity, Severity::kWarning);
-  EXPECT_EQ(findings[0].tensor, "b.weight");
-  EXPECT_THAT(findings[0].message, HasSubstr("optimizer.step() of b changes nothing"));
+  const Finding finding = NoOpIn(run);
+  EXPECT_EQ(finding.severity, Severity::kWarning);
+  EXPECT_EQ(finding.tensor, "b.weight");
+  EXPECT_THAT(finding.message, HasSubstr("optimizer.step() of b changes nothing"));
 }
 
 TEST(OptimizerNoOpTest, StepsWithoutAGradientResolveOnceTheOptimizerIsGone) {
@@ -244,35 +260,32 @@ TEST(OptimizerNoOpTest, StepsWithoutAGradientResolveOnceTheOptimizerIsGone) {
 
 TEST(OptimizerNoOpTest, WarnsAtTheEndOfAShortRunOfAnOptimizerWithoutAGradient) {
   RunBuilder run = TwoHeads(80, 80, 80);
-  const auto findings = FindingsOf(run, "optimizer_no_op");
-  ASSERT_EQ(findings.size(), 1U);
-  EXPECT_EQ(findings[0].severity, Severity::kWarning);
-  EXPECT_EQ(findings[0].tensor, "b.weight");
-  EXPECT_EQ(findings[0].step, 0);
+  const Finding finding = NoOpIn(run);
+  EXPECT_EQ(finding.severity, Severity::kWarning);
+  EXPECT_EQ(finding.tensor, "b.weight");
+  EXPECT_EQ(finding.step, 0);
   RunBuilder came = TwoHeads(80, 79, 80);
-  EXPECT_TRUE(FindingsOf(came, "optimizer_no_op").empty());
+  EXPECT_TRUE(IsSilent(came));
   RunBuilder gone = TwoHeads(80, 80, 30);
-  EXPECT_TRUE(FindingsOf(gone, "optimizer_no_op").empty());
+  EXPECT_TRUE(IsSilent(gone));
 }
 
 TEST(OptimizerNoOpTest, WarnsOnceOfATaskWithoutAGradientThatIsDrawnRarely) {
   RunBuilder run;
-  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["body.weight"]})");
+  AddOptimizer(&run, "body.weight");
   int64_t turns = 0;
   for (int64_t step = 0; step < 400; ++step) {
-    const double moving = 1 + 0.01 * static_cast<double>(step);
-    run.Step(step).Weight("body.weight", NormalStats(0, moving));
-    run.Stats("gradient/body.weight", NormalStats(0, moving));
+    run.Step(step);
+    Train(&run, "body.weight", step);
     if (step % 30 == 7) {
       run.Weight("head.weight", NormalStats(0, 1));
       run.Scalar("wheeltapper/steps_without_gradient.head", static_cast<double>(++turns));
     }
   }
   EXPECT_EQ(EventsOf(run, "optimizer_no_op"), std::vector<std::string>{"opened optimizer_no_op-1"});
-  const auto findings = FindingsOf(run, "optimizer_no_op");
-  ASSERT_EQ(findings.size(), 1U);
-  EXPECT_EQ(findings[0].severity, Severity::kWarning);
-  EXPECT_EQ(findings[0].step, 7);
+  const Finding finding = NoOpIn(run);
+  EXPECT_EQ(finding.severity, Severity::kWarning);
+  EXPECT_EQ(finding.step, 7);
 }
 
 TEST(OptimizerNoOpTest, StepsWithoutAGradientResolveOnceOneHasCome) {
@@ -292,17 +305,15 @@ TEST(OptimizerNoOpTest, StepsWithoutAGradientResolveOnceOneHasCome) {
 // tenth.
 RunBuilder LateHead(int64_t steps, int64_t first_step) {
   RunBuilder run;
-  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["body.weight"]})");
+  AddOptimizer(&run, "body.weight");
   run.Between(1).Meta(R"({"kind":"idle_optimizer","type":"Adam","parameters":["head.weight"]})");
   for (int64_t step = 1; step < steps; ++step) {
     run.Step(step);
     if (step >= 10 && step % 10 != 0) {
       continue;
     }
-    const double moving = 1 + 0.01 * static_cast<double>(step);
-    run.Weight("body.weight", NormalStats(0, moving));
+    const double moving = Train(&run, "body.weight", step);
     run.Weight("head.weight", NormalStats(0, step < first_step ? 1 : moving));
-    run.Stats("gradient/body.weight", NormalStats(0, moving));
     run.Stats("gradient/head.weight", NormalStats(0, moving));
   }
   return run;
@@ -320,13 +331,13 @@ TEST(OptimizerNoOpTest, ReportsAnOptimizerThatIsNeverStepped) {
 
 TEST(OptimizerNoOpTest, StaysSilentOnASecondOptimizerThatStartsLate) {
   RunBuilder run = LateHead(300, 60);
-  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+  EXPECT_TRUE(IsSilent(run));
 }
 
 TEST(OptimizerNoOpTest, StaysSilentWhereTheRunEndsBeforeTheStepsOfALateOptimizerAreCaptured) {
   RunBuilder run = LateHead(46, 46);
   run.Between(45).Meta(R"({"kind":"optimizer","parameters":["head.weight"]})");
-  EXPECT_TRUE(FindingsOf(run, "optimizer_no_op").empty());
+  EXPECT_TRUE(IsSilent(run));
 }
 
 TEST(OptimizerNoOpTest, ASecondOptimizerThatHasNotSteppedIsNoErrorWhileAnotherOneTrains) {
