@@ -215,15 +215,18 @@ def test_a_job_that_was_killed_is_not_called_healthy(tmp_path: Path) -> None:
 def test_a_run_that_the_user_interrupts_says_so_and_what_was_found_until_then(tmp_path: Path) -> None:
     script = tmp_path / "endless.py"
     script.write_text(
+        "import time\n"
         "import torch\n"
+        "torch.manual_seed(0)\n"
         "model = torch.nn.Linear(4, 1)\n"
-        "optimizer = torch.optim.SGD(model.parameters(), lr=0.05)\n"
-        "for step in range(10**9):\n"
+        "optimizer = torch.optim.SGD(model.parameters(), lr=0.01)\n"
+        "for step in range(21):\n"
         "    optimizer.zero_grad()\n"
-        "    model(torch.ones(8, 4)).square().mean().backward()\n"
+        "    x = torch.randn(8, 4)\n"
+        "    (model(x) - x.sum(1, keepdim=True)).square().mean().backward()\n"
         "    optimizer.step()\n"
-        "    if step == 20:\n"
-        "        print('ready', flush=True)\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(600)\n"
     )
     watcher = subprocess.Popen(
         ["wheeltapper", "run", "--name", "endless", *EVERY_STEP, "--", sys.executable, str(script)],
@@ -247,7 +250,7 @@ def test_a_run_that_the_user_interrupts_says_so_and_what_was_found_until_then(tm
     summary = as_json(program("show", "endless", "--json", cwd=tmp_path))
     assert summary["state"] == "interrupted"
     assert summary["reason"] == "interrupted by the user (SIGINT)"
-    assert re.match(r"Interrupted by the user \(SIGINT\) at step \d+; no findings until then", summary["verdict"])
+    assert re.match(r"Interrupted by the user \(SIGINT\) at step 20; no findings until then", summary["verdict"])
     assert as_json(program("ls", "--json", cwd=tmp_path))[0]["state"] == "interrupted"
 
 
