@@ -64,10 +64,10 @@ class _Trial:
         pass
 
 
-def serve(tmp_path, monkeypatch, source, requests, class_name="R", **parameters):
+def serve(tmp_path, monkeypatch, source, requests, class_name="R", run="run", **parameters):
     (tmp_path / "rule.py").write_text("import wheeltapper\n" + textwrap.dedent(source))
     monkeypatch.setattr(_rule_host.wheeltapper, "open", lambda path: _Trial())
-    greeting = {"file": str(tmp_path / "rule.py"), "class": class_name, "run": "run", "parameters": parameters}
+    greeting = {"file": str(tmp_path / "rule.py"), "class": class_name, "run": run, "parameters": parameters}
     answers = []
     lines = "".join(json.dumps(line) + "\n" for line in [greeting, *requests])
     _rule_host.serve(io.StringIO(lines), answers.append)
@@ -113,8 +113,8 @@ def test_a_step_at_which_something_was_not_recorded_is_passed_over_and_keeps_wha
         """
     answers = serve(tmp_path, monkeypatch, source, [{"step": 0}, {"step": 1}, {"step": 2}])
     assert answers[1:] == [
-        {"done": 0, "observations": [], "passed_over": {"": "not recorded"}},
-        {"done": 1, "observations": [{"message": "before"}], "passed_over": {"": "not recorded"}},
+        {"done": 0, "observations": [], "passed_over": "not recorded"},
+        {"done": 1, "observations": [{"message": "before"}], "passed_over": "not recorded"},
         {"done": 2, "observations": [{"message": "R holds at step 2"}]},
     ]
 
@@ -127,6 +127,22 @@ def test_the_host_tells_an_exception_with_its_place(tmp_path, monkeypatch):
         """
     answers = serve(tmp_path, monkeypatch, source, [{"step": 0}])
     assert answers[-1] == {"error": "ZeroDivisionError: division by zero (rule.py:5)"}
+
+
+def test_the_host_lists_the_rules_of_a_file_where_there_is_no_run(tmp_path, monkeypatch):
+    source = """
+        class Base(wheeltapper.Rule):
+            pass
+
+        class B(Base):
+            def invoke_at_step(self, step):
+                pass
+
+        class A(Base):
+            def invoke_at_step(self, step):
+                pass
+        """
+    assert serve(tmp_path, monkeypatch, source, [], class_name="", run="") == [{"ready": True, "rules": ["B", "A"]}]
 
 
 def test_the_host_says_which_class_it_did_not_find(tmp_path, monkeypatch):

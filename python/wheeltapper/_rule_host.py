@@ -1,4 +1,4 @@
-"""Runs one file of rules for the watcher: `python -m wheeltapper._rule_host`.
+"""Runs a rule of a file for the watcher, or lists those in it: `python -m wheeltapper._rule_host`.
 
 The protocol (JSON lines on stdin and stdout) is written down in
 src/rules/include/wheeltapper/rules/python_rules.h. What the rule prints goes to stderr, so it
@@ -69,37 +69,38 @@ def _value_of(text: str) -> bool | int | float | str:
     return text if number is None else number
 
 
-def make_rules(greeting: dict[str, Any]) -> tuple[Any, list[Rule]]:
-    """The trial and the rules that the watcher's first line asks for."""
+def make_rule(greeting: dict[str, Any]) -> tuple[Any, Rule]:
+    """The trial and the rule that the watcher's first line asks for."""
     classes = load_rules(greeting["file"], greeting["class"])
+    if len(classes) > 1:
+        names = ", ".join(rule.__name__ for rule in classes)
+        raise LookupError(f'loading a rule: there are several in "{greeting["file"]}": name one of them: {names}')
     parameters: dict[str, Any] = {key: _value_of(text) for key, text in greeting["parameters"].items()}
     trial = wheeltapper.open(greeting["run"])
-    return trial, [rule(trial, **parameters) for rule in classes]
+    return trial, classes[0](trial, **parameters)
 
 
-def evaluate(trial: Any, rules: list[Rule], step: int) -> dict[str, Any]:
-    """What the rules have to say about a step, and which of them passed it over and why."""
+def evaluate(trial: Any, rule: Rule, step: int) -> dict[str, Any]:
+    """What the rule has to say about a step, and why it passed it over where it did."""
     trial.refresh()
-    observations: list[dict[str, str]] = []
-    passed_over = {}
-    for rule in rules:
-        name = rule.rule_name if len(rules) > 1 else ""
-        label = {"rule": name} if name else {}
-        observations += [observation.as_dict() | label for observation in rule.invoke(step)]
-        if rule.passed_over:
-            passed_over[name] = rule.passed_over[:MAX_ERROR_CHARS]
+    observations = [observation.as_dict() for observation in rule.invoke(step)]
     answer: dict[str, Any] = {"done": step, "observations": observations}
-    return {**answer, "passed_over": passed_over} if passed_over else answer
+    return {**answer, "passed_over": rule.passed_over[:MAX_ERROR_CHARS]} if rule.passed_over else answer
 
 
 def serve(requests: TextIO, answer: Callable[[dict[str, Any]], None]) -> None:
     """Answers the watcher until it closes the pipe; an exception of a rule ends it."""
     try:
-        trial, rules = make_rules(json.loads(requests.readline()))
+        greeting = json.loads(requests.readline())
+        if not greeting["run"]:
+            answer({"ready": True, "rules": [rule.__name__ for rule in load_rules(greeting["file"], "")]})
+            requests.readline()  # until the watcher has read that
+            return
+        trial, rule = make_rule(greeting)
         answer({"ready": True})
         for line in requests:
             step = json.loads(line)["step"]
-            answer(evaluate(trial, rules, step))
+            answer(evaluate(trial, rule, step))
     except Exception as error:  # noqa: BLE001 - whatever a user's rule raises, the watcher is told
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(last.filename).name}:{last.lineno}"

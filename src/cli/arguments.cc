@@ -119,7 +119,8 @@ constexpr KeyFlag kRuleFlags[] = {
      "them)"},
     {"--ignore", "rules.ignore", "RULES", "Rules not to evaluate, separated by commas"},
     {"--rule", "rules.custom", "FILE[:CLASS]",
-     "Your own rules in Python, separated by commas: file.py:ClassName, or file.py for all in it"},
+     "Your own rules in Python, separated by commas: file.py:ClassName, or file.py for each class "
+     "in it"},
 };
 
 constexpr KeyFlag kRunFlags[] = {

@@ -35,6 +35,7 @@ Loaded LoadWithRules(const Arguments& arguments) {
   }
   // Without the user's rules their names would be unknown ones.
   if (!AnyBegins(loaded.mistakes, {"rules.custom"})) {
+    loaded.config = rules::NameRulesOfFiles(loaded.config);
     for (const rules::RuleSelection& rule : rules::SelectRules(loaded.config, &loaded.problems)) {
       if (const Status usable = CheckRuleFile(rule.python_file); !usable.ok()) {
         loaded.problems.Add(BadConfigValue(loaded.config, "rules.custom", usable));

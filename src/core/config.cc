@@ -189,6 +189,14 @@ Config Config::Without(std::string_view table) const {
   return copy;
 }
 
+Config Config::With(std::string_view key, ConfigValue value) const {
+  Config copy = *this;
+  if (const auto entry = copy.entries_.find(key); entry != copy.entries_.end()) {
+    entry->second.value = std::move(value);
+  }
+  return copy;
+}
+
 std::vector<std::string> Config::ChildrenOf(std::string_view table) const {
   const std::string prefix = std::string(table) + ".";
   std::vector<std::string> children;

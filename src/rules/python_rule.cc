@@ -119,7 +119,7 @@ class SandboxedRule final : public PythonRule {
     const RuleFile file = SplitRuleFile(options.file);
     Json greeting = {{"file", AbsolutePath(file.path)},
                      {"class", file.class_name},
-                     {"run", AbsolutePath(options.run_dir)},
+                     {"run", options.run_dir.empty() ? "" : AbsolutePath(options.run_dir)},
                      {"parameters", options.parameters}};
     return Send(greeting);
   }
@@ -162,6 +162,8 @@ class SandboxedRule final : public PythonRule {
 
   [[nodiscard]] const std::string& sandbox_note() const override { return process_.note; }
   [[nodiscard]] const std::string& passed_over() const override { return passed_over_; }
+  // Of a process without a run.
+  [[nodiscard]] const std::vector<std::string>& listed() const { return listed_; }
 
  private:
   struct UnfinishedStep {
@@ -271,6 +273,9 @@ class SandboxedRule final : public PythonRule {
     }
     if (!ready_) {
       ready_ = answer.contains("ready");
+      for (const Json& rule : answer.value("rules", Json::array())) {
+        listed_.push_back(rule.is_string() ? rule.get<std::string>() : "");
+      }
       return ready_ ? Status() : Broken("came before \"ready\"");
     }
     const auto done = answer.find("done");
@@ -285,32 +290,26 @@ class SandboxedRule final : public PythonRule {
         return Broken("holds an observation that is no object");
       }
     }
-    const auto found = answer.find("passed_over");
-    const Json passed_over = found != answer.end() && found->is_object() ? *found : Json::object();
-    Report(*observations, passed_over, context);
-    NotePassedOver(passed_over);
+    const std::optional<std::string> passed_over = TextOf(answer, "passed_over");
+    Report(*observations, context);
+    if (observations->empty() && !passed_over && reported_) {
+      context.Clear("", *in_flight_);
+    }
+    reported_ = reported_ || !observations->empty();
+    looked_ = looked_ || !passed_over;
+    passed_over_ = looked_ ? "" : *passed_over;
     in_flight_.reset();
     return {};
   }
 
-  void NotePassedOver(const Json& passed_over) {
-    looked_ = looked_ || passed_over.empty();
-    passed_over_ =
-        looked_ || !passed_over.begin()->is_string() ? "" : passed_over.begin()->get<std::string>();
-  }
-
-  void Report(const Json& observations, const Json& passed_over, RuleContext& context) {
-    std::set<std::string> seen;
+  void Report(const Json& observations, RuleContext& context) const {
     size_t count = 0;
     for (const Json& observation : observations) {
       if (++count > kMaxObservations) {
         break;
       }
-      const std::string cause_key = TextOf(observation, "rule").value_or("");
-      seen.insert(cause_key);
-      causes_.insert(cause_key);
       Observation reported{
-          .cause_key = cause_key,
+          .cause_key = "",
           .tensor = TextOf(observation, "tensor"),
           .module = TextOf(observation, "module"),
           .key = *in_flight_,
@@ -320,11 +319,6 @@ class SandboxedRule final : public PythonRule {
           .evidence = {},
           .severity = SeverityFromName(TextOf(observation, "severity").value_or(""))};
       context.Observe(std::move(reported));
-    }
-    for (const std::string& cause_key : causes_) {
-      if (!seen.contains(cause_key) && !passed_over.contains(cause_key)) {
-        context.Clear(cause_key, *in_flight_);
-      }
     }
   }
 
@@ -389,6 +383,7 @@ class SandboxedRule final : public PythonRule {
   bool errors_open_ = true;
   std::string answers_;
   std::string error_tail_;
+  bool reported_ = false;
   bool looked_ = false;  // a step was not passed over
   std::string passed_over_;
   std::set<Rank> ranks_;
@@ -396,58 +391,23 @@ class SandboxedRule final : public PythonRule {
   std::deque<format::StepKey> queue_;
   std::optional<Step> last_queued_;
   std::optional<format::StepKey> in_flight_;
-  std::set<std::string> causes_;
+  std::vector<std::string> listed_;
 };
 
-// A program, not a script: wrappers such as pyenv's start further processes, which the sandbox does
-// not let them.
-bool IsProgram(const std::string& path) {
-  constexpr std::string_view kElf =
-      "\x7f"
-      "ELF";
-  std::array<char, kElf.size()> magic{};
-  const Result<FileDescriptor> file = OpenFile(path, O_RDONLY);
-  return access(path.c_str(), X_OK) == 0 && file.ok() &&
-         ReadExactly(*file, 0, magic.data(), magic.size()).ok() &&
-         std::string_view(magic.data(), magic.size()) == kElf;
-}
+// For who asks no step: nothing is said to it.
+class NoContext final : public RuleContext {
+ public:
+  [[nodiscard]] const format::NameTable& names() const override { return names_; }
+  void Observe(Observation /*observation*/) override {}
+  void Clear(const std::string& /*cause_key*/, const format::StepKey& /*key*/) override {}
+  void Hold(const std::string& /*cause_key*/, const format::StepKey& /*key*/) override {}
 
-}  // namespace
+ private:
+  format::NameTable names_;
+};
 
-RuleFile SplitRuleFile(const std::string& text) {
-  const size_t colon = text.rfind(".py:");
-  return colon == std::string::npos
-             ? RuleFile{.path = text, .class_name = ""}
-             : RuleFile{.path = text.substr(0, colon + 3), .class_name = text.substr(colon + 4)};
-}
-
-std::string DefaultPythonInterpreter() {
-  std::error_code error;
-  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-  std::vector<std::string> folders;
-  // Beside the program, or in the bin/ of the prefix that the package is installed under:
-  // PREFIX/lib/python3.N/site-packages/wheeltapper/bin/wheeltapper → PREFIX/bin.
-  for (std::filesystem::path at = self; !error && at.has_relative_path();) {
-    at = at.parent_path();
-    folders.push_back(folders.empty() ? at.string() : (at / "bin").string());
-  }
-  const std::string path = GetEnv("PATH").value_or("/usr/local/bin:/usr/bin:/bin");
-  for (size_t begin = 0; begin <= path.size();) {
-    const size_t end = std::min(path.find(':', begin), path.size());
-    folders.push_back(path.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  for (const std::string& folder : folders) {
-    const std::string candidate = JoinPath(folder, "python3");
-    if (!folder.empty() && IsProgram(candidate)) {
-      return candidate;
-    }
-  }
-  return "";
-}
-
-Result<std::unique_ptr<PythonRule>> PythonRule::Start(const PythonRuleOptions& options,
-                                                      const Clock& clock) {
+Result<std::unique_ptr<SandboxedRule>> StartRule(const PythonRuleOptions& options,
+                                                 const Clock& clock) {
   const RuleFile file = SplitRuleFile(options.file);
   if (!PathExists(file.path)) {
     return NotFoundError("no such file of a rule: \"" + file.path + "\"");
@@ -463,16 +423,41 @@ Result<std::unique_ptr<PythonRule>> PythonRule::Start(const PythonRuleOptions& o
   sandbox.argv = {interpreter, "-m", "wheeltapper._rule_host"};
   sandbox.environment = CleanEnvironment(options, folder.path());
   sandbox.private_dir = folder.path();
-  sandbox.readable = {AbsolutePath(file.path), AbsolutePath(options.run_dir), interpreter};
-  if (!options.python_path.empty()) {
-    sandbox.readable.push_back(options.python_path);
+  sandbox.readable = {AbsolutePath(file.path), interpreter};
+  for (const std::string& path : {options.run_dir, options.python_path}) {
+    if (!path.empty()) {
+      sandbox.readable.push_back(AbsolutePath(path));
+    }
   }
   sandbox.memory_mb = options.memory_mb;
   WT_ASSIGN_OR_RETURN(SandboxedProcess process, StartSandboxed(sandbox));
   auto rule =
       std::make_unique<SandboxedRule>(options, std::move(folder), std::move(process), clock);
   WT_RETURN_IF_ERROR(rule->Greet(options));
+  return rule;
+}
+
+}  // namespace
+
+RuleFile SplitRuleFile(const std::string& text) {
+  const size_t colon = text.rfind(".py:");
+  return colon == std::string::npos
+             ? RuleFile{.path = text, .class_name = ""}
+             : RuleFile{.path = text.substr(0, colon + 3), .class_name = text.substr(colon + 4)};
+}
+
+Result<std::unique_ptr<PythonRule>> PythonRule::Start(const PythonRuleOptions& options,
+                                                      const Clock& clock) {
+  WT_ASSIGN_OR_RETURN(std::unique_ptr<SandboxedRule> rule, StartRule(options, clock));
   return std::unique_ptr<PythonRule>(std::move(rule));
+}
+
+Result<std::vector<std::string>> ListPythonRules(PythonRuleOptions options, const Clock& clock) {
+  options.run_dir.clear();
+  WT_ASSIGN_OR_RETURN(const std::unique_ptr<SandboxedRule> file, StartRule(options, clock));
+  NoContext nobody;
+  WT_RETURN_IF_ERROR(file->Drain(nobody));
+  return file->listed();
 }
 
 }  // namespace wheeltapper::rules

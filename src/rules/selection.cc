@@ -4,6 +4,8 @@
 #include <set>
 #include <utility>
 
+#include "wheeltapper/core/clock.h"
+#include "wheeltapper/core/config.h"
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/core/suggest.h"
 #include "wheeltapper/rules/engine.h"
@@ -80,6 +82,14 @@ std::string SnakeCase(std::string_view name) {
   return snake;
 }
 
+std::string Spaced(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) {
+    text += (text.empty() ? "" : ", ") + name;
+  }
+  return text;
+}
+
 // The rules that a key names. Those that there are not become problems.
 std::set<std::string> ReadNames(const Config& config, const std::string& key,
                                 const std::vector<std::string>& also_known, Problems* problems) {
@@ -110,7 +120,51 @@ void CheckParameters(const Config& config, const RuleInfo& info, const RuleSelec
   }
 }
 
+// One entry of `rules.custom`, by class.
+std::vector<std::string> RulesOfFile(const Config& config, const std::string& python_file) {
+  const auto& [path, class_name] = SplitRuleFile(python_file);
+  if (!class_name.empty() || !path.ends_with(".py") || !PathExists(path)) {
+    return {python_file};
+  }
+  PythonRuleOptions options;
+  options.file = python_file;
+  options.memory_mb = config.GetInt("rules.custom_memory_mb");
+  std::vector<std::string> rules;
+  for (const std::string& name :
+       ListPythonRules(options, SystemClock()).value_or(std::vector<std::string>())) {
+    rules.push_back(path + ":" + name);
+  }
+  return rules.empty() ? std::vector{python_file} : rules;
+}
+
+// [rules.X] for an X that is no rule would silently do nothing. Where a file stood without a class
+// the configuration could not know that.
+void CheckTables(const Config& config, const std::vector<std::string>& custom_names,
+                 Problems* problems) {
+  for (const std::string& table : config.ChildrenOf("rules")) {
+    const bool known =
+        FindConfigKey("rules." + table) != nullptr || FindRule(table) != nullptr ||
+        std::any_of(custom_names.begin(), custom_names.end(), [&table](const std::string& name) {
+          return table == name || SnakeCase(table) == name;
+        });
+    if (!known) {
+      problems->Add(InvalidArgumentError(
+          "unknown rule \"" + table + "\" in [rules." + table +
+          "]; the rules of a file are named after their classes: " + Spaced(custom_names)));
+    }
+  }
+}
+
 }  // namespace
+
+Config NameRulesOfFiles(const Config& config) {
+  std::vector<std::string> named;
+  for (const std::string& entry : config.GetTexts("rules.custom")) {
+    const std::vector<std::string> rules = RulesOfFile(config, entry);
+    named.insert(named.end(), rules.begin(), rules.end());
+  }
+  return config.With("rules.custom", std::move(named));
+}
 
 Result<RuleSelection> SelectPythonRule(const Config& config, const std::string& python_file) {
   const auto& [file, class_name] = SplitRuleFile(python_file);
@@ -146,6 +200,12 @@ std::vector<RuleSelection> SelectRules(const Config& config, Problems* problems)
       custom_names.push_back(selection->name);
       customs.push_back(*std::move(selection));
     }
+  }
+  const bool all_named = std::none_of(customs.begin(), customs.end(), [](const auto& custom) {
+    return SplitRuleFile(custom.python_file).class_name.empty();
+  });
+  if (all_named && !customs.empty()) {
+    CheckTables(config, custom_names, problems);
   }
   const auto selected = ReadNames(config, "rules.select", custom_names, problems);
   const auto ignored = ReadNames(config, "rules.ignore", custom_names, problems);

@@ -79,6 +79,54 @@ def test_a_custom_rule_in_python_runs_over_a_finished_run(run: Run, tmp_path: Pa
     assert [finding["rule"] for finding in json.loads(outcome.out)] == ["small_weights"]
 
 
+TWO_RULES = """
+import wheeltapper
+
+class _Weights(wheeltapper.Rule):
+    def __init__(self, base_trial, limit=1e9):
+        super().__init__(base_trial)
+        self.limit = limit
+
+class LargeWeights(_Weights):
+    def invoke_at_step(self, step):
+        return self.base_trial.tensor("0.weight").reduction_value(step, "l2") > self.limit
+
+class SmallWeights(_Weights):
+    def invoke_at_step(self, step):
+        return self.base_trial.tensor("0.weight").reduction_value(step, "l2") < self.limit
+"""
+
+
+def test_each_class_of_a_file_is_a_rule_with_its_own_name_and_settings(run: Run, tmp_path: Path) -> None:
+    # The base class does not say what it looks for: it is abstract, and no rule.
+    (tmp_path / "my_rules.py").write_text(TWO_RULES)
+    check = ("check", str(run.path), "--rules", "nonfinite", "--rule", "my_rules.py")
+
+    def rules_of(*flags: str) -> dict[str, str]:
+        findings = as_json(program(*check, *flags, "--json", cwd=tmp_path))
+        return {finding["rule"]: finding["severity"] for finding in findings}
+
+    assert rules_of() == {"small_weights": "warning"}
+    assert rules_of("--set", "rules.large_weights.limit=0", "--set", "rules.small_weights.limit=0") == {
+        "large_weights": "warning"
+    }
+    severe = ("--set", "rules.large_weights.limit=0", "--set", "rules.large_weights.severity=error")
+    assert rules_of(*severe) == {"large_weights": "error", "small_weights": "warning"}
+    assert rules_of("--ignore", "small_weights") == {}
+    wrong = program(*check, "--set", "rules.my_rules.limit=0", cwd=tmp_path)
+    assert wrong.code == 2
+    assert 'unknown rule "my_rules" in [rules.my_rules]' in wrong.err
+    assert "large_weights, small_weights" in wrong.err
+
+
+def test_a_file_of_rules_that_cannot_be_loaded_is_an_errored_rule(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("import no_such_module\n")
+    outcome = program("check", str(run.path), "--rules", "nonfinite", "--rule", "broken.py", cwd=tmp_path)
+    assert outcome.code == 1, outcome
+    assert "rule broken failed" in outcome.err
+    assert "no_such_module" in outcome.err
+
+
 @pytest.mark.parametrize("body", ["raise RuntimeError('broken')", "import os; os._exit(3)", "while True: pass"])
 def test_a_custom_rule_that_fails_is_an_errored_rule_never_a_finding(run: Run, tmp_path: Path, body: str) -> None:
     rule = tmp_path / "bad_rule.py"

@@ -465,17 +465,27 @@ TEST_F(PythonRuleTest, AFileThatDoesNotLoadOrHasNoSuchClassIsAnError) {
   EXPECT_EQ(RunOver((folder_ / "missing.py").string(), 1).code(), StatusCode::kNotFound);
 }
 
-TEST_F(PythonRuleTest, EveryRuleOfAFileRunsWhenNoClassIsNamed) {
-  std::ofstream(folder_ / "two.py") << "import wheeltapper\n"
-                                       "class A(wheeltapper.Rule):\n"
-                                       "    def invoke_at_step(self, step): return step == 0\n"
-                                       "class B(wheeltapper.Rule):\n"
-                                       "    def invoke_at_step(self, step): return step == 1\n";
-  const Status status = RunOver((folder_ / "two.py").string(), 2);
-  ASSERT_TRUE(status.ok()) << status.ToString();
-  ASSERT_EQ(context_.observations.size(), 2U);
-  EXPECT_EQ(context_.observations[0].cause_key, "A");
-  EXPECT_EQ(context_.observations[1].cause_key, "B");
+TEST_F(PythonRuleTest, TheRulesOfAFileAreListedAndEachRunsByItself) {
+  const std::string file = (folder_ / "two.py").string();
+  std::ofstream(file) << "import wheeltapper\n"
+                         "class Base(wheeltapper.Rule): pass\n"
+                         "class A(Base):\n"
+                         "    def invoke_at_step(self, step): return step == 0\n"
+                         "class B(Base):\n"
+                         "    def invoke_at_step(self, step): return step == 1\n";
+  PythonRuleOptions options;
+  options.file = file;
+  options.python_path = (folder_ / "path").string();
+  const auto listed = ListPythonRules(options, SystemClock());
+  ASSERT_TRUE(listed.ok()) << listed.status().ToString();
+  EXPECT_THAT(*listed, testing::ElementsAre("A", "B"));
+  ASSERT_TRUE(RunOver(file + ":B", 2).ok());
+  ASSERT_EQ(context_.observations.size(), 1U);
+  EXPECT_EQ(context_.observations[0].key.step.value, 1);
+  EXPECT_THAT(RunOver(file, 2).message(), HasSubstr("name one of them: A, B"));
+  std::ofstream(file) << "import no_such_module\n";
+  EXPECT_THAT(ListPythonRules(options, SystemClock()).status().message(),
+              HasSubstr("no_such_module"));
 }
 
 TEST_F(PythonRuleTest, AStepWaitsForAllRanksThatWereSeen) {

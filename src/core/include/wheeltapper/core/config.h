@@ -126,6 +126,8 @@ class Config {
   [[nodiscard]] std::string ToJson() const;
   // A copy without the keys under a table ("actions"): what is written down for others to read.
   [[nodiscard]] Config Without(std::string_view table) const;
+  // A copy with another value of a key that is set, as if it stood where the old one does.
+  [[nodiscard]] Config With(std::string_view key, ConfigValue value) const;
 
   // nullptr when the key is unset (or does not exist).
   [[nodiscard]] const ConfigEntry* Find(std::string_view key) const;

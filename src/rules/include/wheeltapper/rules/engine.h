@@ -21,14 +21,20 @@ struct RuleSelection {
   std::string name;
   std::map<std::string, std::string> parameters;
   std::optional<Severity> severity;
-  std::string python_file;  // not empty: a user's rule, "FILE.py:CLASS", or "FILE.py" for all in it
+  std::string python_file;          // not empty: a user's rule, "FILE.py:CLASS"
   double python_deadline_s = 5;     // time one step may take it
   int64_t python_memory_mb = 1024;  // address space of its process
 };
 
+// A copy in which each FILE.py of `rules.custom` stands as FILE.py:CLASS, once for each rule in it.
+// The file is run in the sandbox for that. One that cannot be loaded stays as it is: the rule is
+// the file then, and starting it will say why.
+Config NameRulesOfFiles(const Config& config);
+
 // Which rules run, from `rules.select` ("all", "default" or names), `rules.ignore`, `rules.custom`
 // and `[rules.<name>]`, in the order of BuiltinRules(), then the user's. InvalidArgument with every
 // mistake, one a line: an unknown rule or parameter (with a suggestion), a value of another type.
+// Of a configuration whose files were named (NameRulesOfFiles).
 Result<std::vector<RuleSelection>> SelectRules(const Config& config);
 // What is right of it; the mistakes are added to `problems`.
 std::vector<RuleSelection> SelectRules(const Config& config, Problems* problems);

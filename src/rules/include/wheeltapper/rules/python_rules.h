@@ -3,10 +3,11 @@
 // The watcher and the child exchange JSON lines over stdin and stdout:
 //   → {"file": …, "class": …, "run": …, "parameters": {…}}         once
 //   ← {"ready": true}                                              once
+//     and "rules": ["CLASS"…] when "run" is "": all it was asked for
 //   → {"step": 120}                                                one at a time
-//   ← {"done": 120, "observations": [{"message", "tensor", "cause", "fix", "severity", "rule"}…]}
-//     and "passed_over": {"RULE": "why"…} for rules that lacked something at this step ("" when the
-//     file has one rule): they say nothing about it, and so resolve nothing either
+//   ← {"done": 120, "observations": [{"message", "tensor", "cause", "fix", "severity"}…]}
+//     and "passed_over": "why" when the rule lacked something at this step: it says nothing about
+//     it, and so resolves nothing either
 //   ← {"error": "Traceback …"}                                     in place of any answer
 // The child reads the run directory itself (`wheeltapper.open`).
 //
@@ -23,6 +24,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "wheeltapper/core/clock.h"
 #include "wheeltapper/core/status.h"
@@ -32,7 +34,7 @@ namespace wheeltapper::rules {
 
 struct PythonRuleOptions {
   std::string interpreter;  // "" = DefaultPythonInterpreter()
-  std::string file;         // "FILE.py:CLASS", or "FILE.py" for every rule in it
+  std::string file;         // "FILE.py:CLASS", or "FILE.py" where it holds one rule
   std::string run_dir;
   std::map<std::string, std::string> parameters;
   TimeNs deadline_ns = 5'000'000'000;  // for one step; starting may take kStartDeadlineNs
@@ -42,7 +44,7 @@ struct PythonRuleOptions {
 
 struct RuleFile {
   std::string path;
-  std::string class_name;  // "" = every rule in it
+  std::string class_name;  // "" when none is named
 };
 // The parts of "FILE.py:CLASS" or "FILE.py"; neither is checked.
 RuleFile SplitRuleFile(const std::string& text);
@@ -52,6 +54,10 @@ inline constexpr TimeNs kPythonStartDeadlineNs = 60'000'000'000;
 // python3 beside the running program (the virtual environment it is installed in), else the first
 // one on PATH that is a program and no wrapper script; "" when there is none.
 std::string DefaultPythonInterpreter();
+
+// The classes of the rules in options.file, in its order: it is run in the same sandbox, without a
+// run. The errors of PythonRule::Start, and Internal for a file that cannot be loaded or has none.
+Result<std::vector<std::string>> ListPythonRules(PythonRuleOptions options, const Clock& clock);
 
 class PythonRule : public Rule {
  public:
