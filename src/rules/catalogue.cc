@@ -129,8 +129,9 @@ std::string RulesReferenceMarkdown() {
       "of its findings are set in\n`[rules.<name>]` of `wheeltapper.toml`.\n\n"
       "A finding resolves once what it reports was clearly over (a value by a factor of two inside "
       "its threshold,\nas a rule) on as many captured steps in a row as it took to be reported, at "
-      "least three. If it comes back,\nthe same finding is open again, tells what is so now, and "
-      "takes twice as many steps to resolve each time,\nup to 96. A tensor that is no longer "
+      "least three. If it comes back,\nthe same finding is open again, tells what is so now, and, "
+      "unless it had stayed away for long, takes twice as many\nsteps to resolve each time, up to "
+      "96. A tensor that is no longer "
       "finite has not recovered: a divergence that ends in NaN goes on as part\nof the finding of "
       "`nonfinite`.\n\n"
       "| rule | severity | what it reports | SageMaker Debugger |\n|---|---|---|---|\n";

@@ -48,7 +48,7 @@ void IncidentBook::Ranks::See(const Observation& observation) {
 
 bool IncidentBook::Ranks::Clear(int32_t rank) {
   const auto found = states.find(rank);
-  if (found == states.end() || !found->second.open || ++found->second.clears < clears_needed) {
+  if (found == states.end() || ++found->second.clears < clears_needed || !found->second.open) {
     return false;
   }
   found->second.open = false;
@@ -60,6 +60,12 @@ void IncidentBook::Ranks::Hold(int32_t rank) {
   if (const auto found = states.find(rank); found != states.end()) {
     found->second.clears = 0;
   }
+}
+
+bool IncidentBook::Ranks::WasLongAway() const {
+  return std::all_of(states.begin(), states.end(), [this](const auto& entry) {
+    return entry.second.clears >= kLongAway * clears_needed;
+  });
 }
 
 void IncidentBook::RankReach::Take(const Observation& observation) {
@@ -235,7 +241,11 @@ void IncidentBook::Reopen(const Observation& observation, Severity severity, con
   incident->earlier = {
       .first_step = incident->earlier ? incident->earlier->first_step : finding.step,
       .last_step = finding.last_step};
-  incident->times_resolved += finding.part_of ? 0 : 1;  // one that went on in another was not over
+  if (incident->ranks.WasLongAway()) {
+    incident->times_resolved = 0;
+  } else if (!finding.part_of) {  // one that went on in another was not over
+    ++incident->times_resolved;
+  }
   const int64_t clears = std::max<int64_t>(kClearsToResolve, observation.patience);
   incident->ranks.clears_needed = std::max(
       clears,

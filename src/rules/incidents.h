@@ -5,8 +5,10 @@
 // showed it has been clear for as many evaluated steps in a row as it took to be reported
 // (Observation::patience), kClearsToResolve at least. If the cause comes back, the same finding is
 // open again, and the steps it takes to resolve double (to kMostClearsToResolve), so that one that
-// comes and goes is told more and more rarely. Steps that a rule holds (RuleContext::Hold), and
-// those at which a tensor that shows the cause is not finite, are not clear: NaN is no recovery.
+// comes and goes is told more and more rarely; not where it stayed away for kLongAway times as many
+// steps as had resolved it, which is no coming and going. Steps that a rule holds
+// (RuleContext::Hold), and those at which a tensor that shows the cause is not finite, are not
+// clear: NaN is no recovery.
 //
 // What a finding says comes from its earliest observation since it opened last (by step, then
 // rank), so the order in which ranks are read does not change it. Sinks hear of an opening, a
@@ -42,6 +44,7 @@ namespace wheeltapper::rules {
 
 inline constexpr int kClearsToResolve = 3;
 inline constexpr int64_t kMostClearsToResolve = 96;
+inline constexpr int64_t kLongAway = 16;
 inline constexpr TimeNs kUpdateIntervalNs = 10'000'000'000;
 inline constexpr size_t kMaxTensorsShown = 20;
 
@@ -91,7 +94,7 @@ class IncidentBook {
   };
   struct RankState {
     bool open = false;
-    int64_t clears = 0;
+    int64_t clears = 0;  // in a row, also once it is not open any more
   };
   // An incident on each of its ranks.
   struct Ranks {
@@ -101,6 +104,7 @@ class IncidentBook {
     // Counts one clear step of a rank; true when no rank shows the cause any more.
     bool Clear(int32_t rank);
     void Hold(int32_t rank);
+    [[nodiscard]] bool WasLongAway() const;
   };
   // When an incident was open before.
   struct Earlier {

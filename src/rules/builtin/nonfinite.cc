@@ -55,7 +55,7 @@ const RuleInfo kInfo = {
     .false_alarms =
         "With a GradScaler, infinite gradients on single steps are part of the search for the loss "
         "scale; the finding resolves by itself after three clean steps (twice as many each time it "
-        "comes back). Masks that hold -infinity "
+        "soon comes back). Masks that hold -infinity "
         "on purpose show up in outputs: leave those tensors out of the capture. Only captured "
         "tensors are seen, so the true origin may lie in one that is not captured.",
     .how_to_fix =

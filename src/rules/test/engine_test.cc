@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "incidents.h"
 #include "run_fixture.h"
 
 namespace wheeltapper::rules {
@@ -117,6 +118,18 @@ TEST(RuleEngineTest, AFindingThatComesAndGoesIsToldMoreAndMoreRarely) {
       EventsOf(run, "nonfinite"),
       testing::ElementsAre("opened nonfinite-1", "resolved nonfinite-1", "opened nonfinite-1",
                            "resolved nonfinite-1", "opened nonfinite-1"));
+}
+
+TEST(RuleEngineTest, WhatComesBackAfterALongTimeResolvesAsSoonAsTheFirstTime) {
+  RunBuilder run;
+  constexpr int64_t kSteps = 100 * 8 + 1 + kClearsToResolve;  // ends three steps after the last
+  for (int64_t step = 0; step < kSteps; ++step) {
+    run.Step(step).Stats("gradient/w", step % 100 == 0 ? NanStats(1) : NormalStats(0, 1));
+  }
+  const auto findings = FindingsOf(run, "nonfinite");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].count, 9);
+  EXPECT_EQ(findings[0].state, FindingState::kResolved);
 }
 
 TEST(RuleEngineTest, AFindingThatOpensAgainTellsWhatIsSoNow) {
