@@ -257,7 +257,7 @@ def test_the_first_step_has_outputs_of_modules_that_give_several_tensors(job):
             model(torch.ones(5, 2, 4))[0].pow(2).mean().backward()
             optimizer.step()
 
-    assert steps_of(job(loop), "output/LSTM:0") == [0, 1]
+    assert steps_of(job(loop), "output/LSTM") == [0, 1]
 
 
 def test_an_early_output_that_was_changed_in_place_is_left_out(job):
@@ -266,10 +266,9 @@ def test_an_early_output_that_was_changed_in_place_is_left_out(job):
             return x + 1
 
     def loop():
-        model = nn.ModuleDict({"shift": Shift(), "gone": Shift(), "fc": nn.Linear(4, 1)})
+        model = nn.ModuleDict({"shift": Shift(), "fc": nn.Linear(4, 1)})
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         for _ in range(2):
-            model["gone"](torch.ones(8, 4))
             data = model["shift"](torch.ones(8, 4))
             data.mul_(2)
             model["fc"](data).mean().backward()
@@ -278,7 +277,6 @@ def test_an_early_output_that_was_changed_in_place_is_left_out(job):
     trial = job(loop)
     assert steps_of(trial, "output/fc") == [0, 1]
     assert steps_of(trial, "output/shift") == [1], "not with a value that it did not give"
-    assert steps_of(trial, "output/gone") == [1]
 
 
 def test_a_job_that_never_trains_keeps_only_small_outputs_of_one_forward():
