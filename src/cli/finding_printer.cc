@@ -20,9 +20,14 @@ void FindingPrinter::Tell(const std::string& text) const {
   Say(run_.empty() ? text : fmt::format("run {}: {}", Printable(run_), text));
 }
 
-void FindingPrinter::Opened(const rules::Finding& finding) {
-  shown_[finding.id] = {.severity = finding.severity, .also = SeveritiesOf(finding.also)};
-  std::string text = RenderFinding(finding, colours_);
+void FindingPrinter::Opened(const rules::Finding& finding) { TellWhole("", finding); }
+
+void FindingPrinter::TellWhole(const std::string& before, const rules::Finding& finding) {
+  shown_[finding.id] = {.severity = finding.severity,
+                        .tensor = finding.tensor,
+                        .step = finding.step,
+                        .also = SeveritiesOf(finding.also)};
+  std::string text = before + RenderFinding(finding, colours_);
   text.pop_back();
   Tell(text);
 }
@@ -31,6 +36,11 @@ void FindingPrinter::Updated(const rules::Finding& finding) {
   Shown& shown = shown_[finding.id];
   if (finding.severity > shown.severity) {
     Opened(finding);
+    return;
+  }
+  if (finding.tensor != shown.tensor || finding.step < shown.step) {
+    // Another rank, whose steps were read later, or another tensor was the first.
+    TellWhole("traced further back: ", finding);
     return;
   }
   for (const rules::AlsoSeen& other : finding.also) {

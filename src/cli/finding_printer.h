@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 
 #include "wheeltapper/rules/finding.h"
@@ -23,10 +24,13 @@ class FindingPrinter final : public rules::FindingSink {
  private:
   struct Shown {
     rules::Severity severity = rules::Severity::kInfo;
+    std::optional<std::string> tensor;
+    int64_t step = 0;
     std::map<std::string, rules::Severity> also;  // by rule
   };
 
   void Tell(const std::string& text) const;
+  void TellWhole(const std::string& before, const rules::Finding& finding);
 
   const bool colours_;
   const bool quiet_;

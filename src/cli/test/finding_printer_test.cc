@@ -61,6 +61,22 @@ TEST_F(FindingPrinterTest, QuietIsLeftWithWhatOpensOrBecomesMoreSevere) {
   EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("critical[exploding_tensor]"));
 }
 
+TEST_F(FindingPrinterTest, TellsTheFindingAgainWhenItsOriginComesToLight) {
+  finding_.tensor = "output/conv1";
+  finding_.step = 7;
+  finding_.message = "output/conv1 holds 8 NaN at step 7 on rank 1";
+  EXPECT_THAT(Update(), HasSubstr("traced further back: error[exploding_tensor]"));
+  EXPECT_EQ(Update(), "");
+  finding_.message = "of the same place";
+  EXPECT_EQ(Update(), "");
+}
+
+TEST_F(FindingPrinterTest, BeginsWithTheRunWhenThereAreSeveral) {
+  printer_.NameRun("exp-2");
+  EXPECT_THAT(Output(&rules::FindingSink::Opened),
+              testing::StartsWith("wheeltapper: run exp-2: error[exploding_tensor]"));
+}
+
 TEST_F(FindingPrinterTest, NamesTheRuleWhoseFindingGoesOn) {
   finding_.part_of = "weight_update_ratio-2";
   EXPECT_EQ(Output(&rules::FindingSink::Resolved),
