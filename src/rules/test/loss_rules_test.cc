@@ -447,5 +447,23 @@ TEST(StalledTrainingTest, StaysSilentWhenStepsGoOnAndOnAFinishedRun) {
   EXPECT_TRUE(FindingsOf(run, "stalled_training").empty());
 }
 
+TEST(StalledTrainingTest, ARunThatEndedLongAgoHasNotStalled) {
+  RunBuilder run = LossEvery(1, std::vector<double>(100, 1.0));
+  constexpr TimeNs kDay = 86'400'000'000'000;
+  const ManualClock clock(run.batches().back().wall_ns + kDay);
+  for (const bool ended : {false, true}) {
+    const auto engine = RuleEngine::Create({Select("stalled_training")}, clock);
+    ASSERT_TRUE(engine.ok());
+    MemoryTrial trial(run);
+    trial.ShowAll();
+    if (ended) {
+      trial.End();
+    }
+    ASSERT_TRUE((*engine)->Advance(trial).ok());
+    ASSERT_TRUE((*engine)->Finish(trial).ok());
+    EXPECT_EQ((*engine)->findings().size(), ended ? 0U : 1U);
+  }
+}
+
 }  // namespace
 }  // namespace wheeltapper::rules

@@ -123,6 +123,7 @@ class MemoryTrial final : public trial::Trial {
 
   void Show(size_t batches) { visible_ = std::min(batches, run_.batches().size()); }
   void ShowAll() { visible_ = run_.batches().size(); }
+  void End() { state_ = trial::RunState::kFinished; }
 
   Status Refresh() override { return {}; }
   Status FollowSteps(const std::function<void(const format::StepBatch&)>& sink) override {
@@ -133,7 +134,7 @@ class MemoryTrial final : public trial::Trial {
   }
   [[nodiscard]] const std::string& path() const override { return path_; }
   [[nodiscard]] const format::RunInfo& info() const override { return info_; }
-  [[nodiscard]] trial::RunState state() const override { return trial::RunState::kRunning; }
+  [[nodiscard]] trial::RunState state() const override { return state_; }
   [[nodiscard]] const std::optional<format::EndInfo>& end() const override { return end_; }
   [[nodiscard]] const format::NameTable& names() const override { return run_.names(); }
 
@@ -177,6 +178,7 @@ class MemoryTrial final : public trial::Trial {
   RunBuilder& run_;
   const std::string path_;
   format::RunInfo info_;
+  trial::RunState state_ = trial::RunState::kRunning;
   std::optional<format::EndInfo> end_;
   size_t visible_ = 0;
   size_t delivered_ = 0;
