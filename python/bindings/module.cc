@@ -10,6 +10,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
 #include "wheeltapper/core/clock.h"
@@ -20,6 +21,7 @@
 #include "wheeltapper/format/journal.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/run_reader.h"
+#include "wheeltapper/format/scalar_names.h"
 #include "wheeltapper/format/trainings.h"
 
 #include "array.h"
@@ -144,6 +146,8 @@ nb::dict Fsck(const std::string& run_dir) {
 }
 
 void BindRuns(nb::module_& m) {
+  m.def("names_loss", &format::NamesLoss, nb::arg("name"),
+        "Whether a value logged under this name is a loss.");
   m.def("storage_path", &StoragePath, "The configured folder that holds the run directories.");
   m.def("create_run", &CreateRun, nb::arg("run_dir"), nb::kw_only(), nb::arg("name") = "",
         nb::arg("argv") = std::vector<std::string>(), nb::arg("cwd") = "",

@@ -11,12 +11,10 @@ import atexit
 import contextlib
 import json
 import os
-import re
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,23 +147,15 @@ class RankSession:
 def role_of_scalar(name: str) -> str:
     """Losses go into the collection "losses", everything else into "metrics".
 
-    What a loss or a gradient is multiplied by (`loss_scale`, `grad_scaler`) is no loss. The rules and
-    the report decide alike (`NamesLoss`).
+    What a loss or a gradient is multiplied by (`loss_scale`, `kl_loss_weight`) is no loss.
 
     Example:
         >>> [role_of_scalar(name) for name in ("train_loss", "multi_scale_loss", "amp/loss_scale")]
         ['loss', 'loss', 'metric']
     """
-    if name.startswith("loss/"):
-        return "loss"
-    is_loss = False
-    for part in name.split("/"):
-        spaced = re.sub("(?<=[a-z])(?=[A-Z])", " ", part)
-        words = [word.lower().rstrip("0123456789") for word in re.findall("[A-Za-z0-9]+", spaced)]
-        if any(a in ("loss", "grad", "gradient") and b in ("scale", "scaler") for a, b in pairwise(words)):
-            return "metric"
-        is_loss = is_loss or any(word.endswith(("loss", "losses")) for word in words)
-    return "loss" if is_loss else "metric"
+    from wheeltapper import _native
+
+    return "loss" if _native.names_loss(name) else "metric"
 
 
 def numbers_of(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

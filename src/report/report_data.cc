@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "wheeltapper/rules/scalar_names.h"
+#include "wheeltapper/format/scalar_names.h"
 
 namespace wheeltapper::report {
 namespace {
@@ -18,7 +18,7 @@ bool IsLoss(const format::NameInfo& info) {
       info.collections.end()) {
     return true;
   }
-  return rules::NamesLoss(info.name);
+  return format::NamesLoss(info.name);
 }
 
 Status AddSeries(trial::Trial& trial, const std::string& name, Mode mode,

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "wheeltapper/format/scalar_names.h"
+
 #include "robust.h"
 
 namespace wheeltapper::rules {
@@ -59,7 +61,7 @@ void GrowthTracker::Add(const format::StepBatch& batch, const format::NameTable&
     const std::string& name = names.info(row.name).name;
     if (NamesLearningRate(name)) {
       AddLearningRate(row.name, row.value, step);
-    } else if (NamesLoss(name)) {
+    } else if (format::NamesLoss(name)) {
       AddValue(names, row.name, row.value, 1e-3, step);
     }
   }

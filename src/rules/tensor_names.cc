@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <utility>
+
+#include "wheeltapper/format/scalar_names.h"
 
 namespace wheeltapper::rules {
 namespace {
@@ -45,6 +46,9 @@ TensorRole RoleByPrefix(std::string_view name) {
 
 TensorRole Classify(const format::NameTable& names, const format::NameInfo& info) {
   TensorRole by_prefix = RoleByPrefix(info.name);
+  if (by_prefix.kind == TensorKind::kLoss && !format::NamesLoss(info.name)) {
+    return {.kind = TensorKind::kOther, .subject = info.name};  // "loss/kl_weight"
+  }
   if (by_prefix.kind != TensorKind::kOther) {
     return by_prefix;
   }
@@ -52,39 +56,10 @@ TensorRole Classify(const format::NameTable& names, const format::NameInfo& info
       names.Find("gradient/" + info.name) != nullptr) {
     return {.kind = TensorKind::kParameter, .subject = info.name};
   }
-  if (InCollection(info, "losses") || NamesLoss(info.name)) {
+  if (InCollection(info, "losses") || format::NamesLoss(info.name)) {
     return {.kind = TensorKind::kLoss, .subject = info.name};
   }
   return {.kind = TensorKind::kOther, .subject = info.name};
-}
-
-// Runs of letters and digits in lower case; a capital after a small letter begins a new one.
-std::vector<std::string> Words(std::string_view name) {
-  std::vector<std::string> words(1);
-  bool after_small = false;
-  for (const char letter : name) {
-    const auto byte = static_cast<unsigned char>(letter);
-    const bool in_word = std::isalnum(byte) != 0;
-    const bool begins = !in_word || (after_small && std::isupper(byte) != 0);
-    if (begins && !words.back().empty()) {
-      words.emplace_back();
-    }
-    if (in_word) {
-      words.back() += static_cast<char>(std::tolower(byte));
-    }
-    after_small = std::islower(byte) != 0;
-  }
-  return words;
-}
-
-// "loss scale", "grad scaler" as neighbours.
-bool SaysScale(const std::vector<std::string>& words) {
-  const auto neighbours = std::adjacent_find(
-      words.begin(), words.end(), [](const std::string& first, const std::string& second) {
-        return (first == "loss" || first == "grad" || first == "gradient") &&
-               (second == "scale" || second == "scaler");
-      });
-  return neighbours != words.end();
 }
 
 }  // namespace
@@ -101,6 +76,17 @@ const TensorRole& TensorRoles::Of(const format::NameTable& names, format::NameId
 }
 
 std::string SubjectOfName(std::string_view name) { return RoleByPrefix(name).subject; }
+
+bool HoldsSquares(std::string_view name) {
+  // Adam and its kin, Adadelta and RMSprop, Adagrad, Adafactor; Adamax's exp_inf is no square.
+  constexpr std::array<std::string_view, 8> kSquares = {
+      "exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta",
+      "sum",        "row_var",        "col_var",    "variance"};
+  const std::string_view state = name.substr(name.rfind('/') + 1);
+  return RoleByPrefix(name).kind == TensorKind::kOptimizer &&
+         (std::find(kSquares.begin(), kSquares.end(), state) != kSquares.end() ||
+          state.starts_with("exp_avg_sq_"));  // the rows and columns of other Adafactors
+}
 
 std::string ModuleOfParameter(std::string_view parameter) {
   const size_t dot = parameter.rfind('.');
@@ -124,37 +110,17 @@ std::optional<std::string> ModuleOf(const TensorRole& role) {
   return std::nullopt;
 }
 
-bool NamesLoss(std::string_view name) {
-  if (name.starts_with("loss/")) {
-    return true;
-  }
-  bool is_loss = false;
-  while (!name.empty()) {
-    const size_t slash = std::min(name.find('/'), name.size());
-    std::vector<std::string> words = Words(name.substr(0, slash));
-    for (std::string& word : words) {
-      word.erase(word.find_last_not_of("0123456789") + 1);  // "loss1"
-      is_loss = is_loss || word.ends_with("loss") || word.ends_with("losses");
-    }
-    if (SaysScale(words)) {
-      return false;
-    }
-    name.remove_prefix(std::min(slash + 1, name.size()));
-  }
-  return is_loss;
-}
-
 bool NamesValidation(std::string_view name) {
   constexpr std::array<std::string_view, 7> kWords = {"val",  "valid", "validation", "eval",
                                                       "test", "dev",   "valloss"};
-  const std::vector<std::string> words = Words(name);
+  const std::vector<std::string> words = format::WordsOfName(name);
   return std::any_of(words.begin(), words.end(), [&](const std::string& word) {
     return std::find(kWords.begin(), kWords.end(), word) != kWords.end();
   });
 }
 
 bool NamesLearningRate(std::string_view name) {
-  const std::vector<std::string> words = Words(name);
+  const std::vector<std::string> words = format::WordsOfName(name);
   for (size_t i = 0; i < words.size(); ++i) {
     if (words[i] == "lr" ||
         (words[i] == "learning" && i + 1 < words.size() && words[i + 1] == "rate")) {

@@ -9,7 +9,6 @@
 #include "wheeltapper/core/regex.h"
 #include "wheeltapper/core/status.h"
 #include "wheeltapper/format/rows.h"
-#include "wheeltapper/rules/scalar_names.h"
 
 namespace wheeltapper::rules {
 
@@ -42,6 +41,10 @@ class TensorRoles {
 // TensorRole::subject by the prefix alone, for whom no names are at hand; a name without one is its
 // own subject.
 std::string SubjectOfName(std::string_view name);
+
+// Whether a tensor of the optimizer's state holds squares of gradients or of updates
+// (optimizer/fc.weight/exp_avg_sq): it grows by the square of what they grow by.
+bool HoldsSquares(std::string_view name);
 
 // "conv1.weight" → "conv1"; the root module's own parameter → "".
 std::string ModuleOfParameter(std::string_view parameter);

@@ -4,12 +4,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include "wheeltapper/core/env.h"
 #include "wheeltapper/core/file.h"
-#include "wheeltapper/core/json.h"
-#include "wheeltapper/rules/scalar_names.h"
 
 namespace wheeltapper::rules {
 namespace {
@@ -53,21 +50,6 @@ TEST(CatalogueTest, TheConfigurationTakesItsKeysWithTheirDefaults) {
   EXPECT_EQ(config->GetFloat("rules.vanishing_gradient.threshold"), 1e-7);
   sources.flags = {{"rules.dead_relu.patience", "many", "--set"}};
   EXPECT_FALSE(Config::Load(sources).ok());
-}
-
-// python/tests/test_api.py holds the Python package to the same table.
-TEST(ScalarNamesTest, LossesAreToldByTheirNamesAndScalesOfLossesAreNone) {
-  const auto text = ReadWholeFile(WT_SOURCE_DIR "/src/rules/test/loss_names.json", 1 << 20);
-  ASSERT_TRUE(text.ok()) << text.status().ToString();
-  const nlohmann::json table = ParseJson(*text);
-  ASSERT_GT(table["losses"].size(), 10U);
-  for (const auto& name : table["losses"]) {
-    EXPECT_TRUE(NamesLoss(name.get<std::string>())) << name;
-  }
-  ASSERT_GT(table["others"].size(), 10U);
-  for (const auto& name : table["others"]) {
-    EXPECT_FALSE(NamesLoss(name.get<std::string>())) << name;
-  }
 }
 
 }  // namespace
