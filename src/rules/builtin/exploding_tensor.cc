@@ -64,7 +64,9 @@ const RuleInfo kInfo = {
     .what_it_means =
         "The root mean square of a tensor is more than `growth_factor` times the median of its "
         "last 64 captured steps, more than six robust deviations (of its logarithm) away from it, "
-        "and its largest element is above `absolute_threshold`. Training that does this usually "
+        "and its largest element is above `absolute_threshold`. Of optimizer state that holds "
+        "squares of gradients (Adam's exp_avg_sq and the like) the square roots are compared. "
+        "Training that does this usually "
         "ends in NaN within a few steps.",
     .false_alarms =
         "Data on a scale of millions whose magnitude changes by factors of a thousand from batch "
@@ -144,8 +146,8 @@ class ExplodingTensor final : public Rule {
     if (!(rms > 0) || !std::isfinite(rms)) {
       return Persisting::kClear;
     }
-    const double level = std::log10(rms);
-    History& history = histories_[row.name];
+    History& history = HistoryOf(row.name, context.names());
+    const double level = std::log10(rms) / history.power;
     const std::vector<double> before = history.levels.AllBut(0);
     history.levels.Add(level);
     history.steps.Add(static_cast<double>(key.step.value));
@@ -155,7 +157,7 @@ class ExplodingTensor final : public Rule {
     const double median = Median(before);
     const double allowed = std::max(std::log10(growth_factor_),
                                     kDeviations * (RobustSigma(before) + kSpreadFloorDecades));
-    const bool is_large = row.stats.abs_max > absolute_threshold_;
+    const bool is_large = std::pow(row.stats.abs_max, 1.0 / history.power) > absolute_threshold_;
     const Seen seen = is_large && level - median > allowed                   ? Seen::kMet
                       : is_large && level - median > allowed - kClearDecades ? Seen::kNear
                                                                              : Seen::kOver;
@@ -169,9 +171,10 @@ class ExplodingTensor final : public Rule {
                      .module = ModuleOf(roles_.Of(context.names(), row.name)),
                      .key = key,
                      .message = fmt::format(
-                         "{} reaches {} at step {}; its rms is {} times the median of the {} "
+                         "{}{} reaches {} at step {}; {} is {} times the median of the {} "
                          "captured steps before",
-                         name, NumberForPeople(row.stats.abs_max), key.step.value,
+                         name, history.power == 2 ? ", which holds squares," : "",
+                         NumberForPeople(row.stats.abs_max), key.step.value, history.measure(),
                          NumberForPeople(std::pow(10.0, level - median)), before.size()),
                      .cause = growth_.LearningRateCause() + " for this model, or gradients are not "
                                                             "clipped",
@@ -182,15 +185,29 @@ class ExplodingTensor final : public Rule {
   }
 
   struct History {
-    Window levels{kHistory};  // log10 of the rms
+    int power = 1;            // 2: the tensor holds squares, and the root of its rms is compared
+    Window levels{kHistory};  // log10 of the rms, or of its root
     Window steps{kHistory};
     Persistence exploding;
+
+    [[nodiscard]] const char* measure() const {
+      return power == 2 ? "the root of its rms" : "its rms";
+    }
   };
+
+  History& HistoryOf(format::NameId id, const format::NameTable& names) {
+    const auto [slot, is_new] = histories_.try_emplace(id);
+    if (is_new && HoldsSquares(names.info(id).name)) {
+      slot->second.power = 2;
+    }
+    return slot->second;
+  }
 
   [[nodiscard]] Evidence EvidenceOf(const std::string& name, const History& history,
                                     double median) const {
-    Evidence evidence{
-        .label = "rms of " + name, .points = {}, .threshold = median * growth_factor_};
+    Evidence evidence{.label = (history.power == 2 ? "root of the rms of " : "rms of ") + name,
+                      .points = {},
+                      .threshold = median * growth_factor_};
     const std::vector<double> levels = history.levels.AllBut(0);
     const std::vector<double> steps = history.steps.AllBut(0);
     for (size_t i = 0; i < levels.size(); ++i) {

@@ -286,6 +286,29 @@ TEST(ExplodingTensorTest, StaysSilentOnSpikesAndOnLargeButSteadyValues) {
   EXPECT_TRUE(FindingsOf(run, "exploding_tensor").empty());
 }
 
+TEST(ExplodingTensorTest, ComparesTheRootsOfWhatHoldsSquares) {
+  // The gradient grows 100 times, to 1e5, or 1e4 times, to 1e7; its square with it.
+  for (const double growth : {1e2, 1e4}) {
+    for (const char* state :
+         {"exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "variance", "exp_avg_sq_row"}) {
+      RunBuilder run;
+      for (int64_t step = 0; step < 12; ++step) {
+        const double gradient = step < 8 ? 1e3 : 1e3 * growth;
+        run.Step(step).Stats(std::string("optimizer/fc.weight/") + state,
+                             NormalStats(gradient * gradient, 0.1 * gradient * gradient));
+      }
+      const auto findings = FindingsOf(run, "exploding_tensor");
+      ASSERT_EQ(findings.size(), growth > 1e3 ? 1U : 0U) << state << ": " << findings[0].message;
+      if (!findings.empty()) {
+        EXPECT_THAT(findings[0].message, HasSubstr("which holds squares, reaches 1.3e+14"));
+        EXPECT_THAT(findings[0].message, HasSubstr("the root of its rms is 1e+04 times"));
+        EXPECT_EQ(findings[0].evidence[0].label,
+                  std::string("root of the rms of optimizer/fc.weight/") + state);
+      }
+    }
+  }
+}
+
 TEST(ExplodingTensorTest, CountsNanAndInfinityAsSageMakerDoes) {
   tensor::TensorStats infinite = NormalStats(0, 1);
   infinite.posinf_count = 1;
