@@ -45,6 +45,27 @@ std::vector<ModuleDescription> ModulesOf(const Json& model) {
   return modules;
 }
 
+double WeightDecayOf(const Json& optimizer) {
+  double largest = 0;
+  for (const Json& group : ArrayOf(optimizer, "groups")) {
+    const auto decay = group.is_object() ? group.find("weight_decay") : group.end();
+    if (decay != group.end() && decay->is_number()) {
+      largest = std::max(largest, decay->get<double>());
+    }
+  }
+  return largest;
+}
+
+std::optional<double> SquareDecayOf(const Json& optimizer) {
+  const auto defaults = optimizer.find("defaults");
+  if (defaults == optimizer.end() || !defaults->is_object()) {
+    return std::nullopt;
+  }
+  const Json& betas = ArrayOf(*defaults, "betas");
+  const bool is_known = betas.size() == 2 && betas[1].is_number();
+  return is_known ? std::optional(betas[1].get<double>()) : std::nullopt;
+}
+
 // Anything but a plain `false` counts as trainable: rules then judge the parameter.
 bool RequiresGradOf(const Json& parameter) {
   const auto flag = parameter.find("requires_grad");
@@ -110,6 +131,8 @@ void ModelDescription::AddMeta(const std::string& meta) {
     world_size_ = size != json.end() && size->is_number_integer() ? size->get<int64_t>() : 1;
   } else if (kind == "optimizer") {
     AddOptimizer(TextOf(json, "type"), TextsOf(json, "parameters"));
+    weight_decay_ = std::max(weight_decay_, WeightDecayOf(json));
+    square_decay_ = SquareDecayOf(json).value_or(square_decay_);
   } else if (kind == "idle_optimizer") {
     for (std::string& name : TextsOf(json, "parameters")) {
       idle_[std::move(name)] = TextOf(json, "type");

@@ -1,7 +1,8 @@
 // The model as the framework's attach describes it in META records of kind "model" and "optimizer":
 //   {"kind":"model","modules":[{"path","type","parameters":[…]}…],
 //    "parameters":[{"name","numel","requires_grad"}…]}       both in registration order
-//   {"kind":"optimizer","type","parameters":[names…]}         one per optimizer that steps
+//   {"kind":"optimizer","type","parameters":[names…],"defaults":{"betas":[b1,b2],"weight_decay",…}}
+//                                                             one per optimizer that steps
 //   {"kind":"idle_optimizer","type","parameters":[names…]}    one per optimizer that has not
 //   stepped
 #pragma once
@@ -53,6 +54,11 @@ class ModelDescription {
   }
   // The type of the optimizer that steps the parameter, "SGD"; "" where nothing says so.
   [[nodiscard]] std::string OptimizerOf(std::string_view parameter) const;
+  // The largest weight decay of any optimizer; 0 where nothing says so.
+  [[nodiscard]] double weight_decay() const { return weight_decay_; }
+  // Adam's b2, the share of the running mean of squares that a step keeps; Adam's own default where
+  // nothing says so.
+  [[nodiscard]] double square_decay() const { return square_decay_; }
   // The type of the optimizer that holds the parameter and has made no step; null when there is
   // none, or another one steps it.
   [[nodiscard]] const std::string* IdleOptimizerOf(std::string_view parameter) const;
@@ -75,6 +81,8 @@ class ModelDescription {
   std::map<std::string, Parameter, std::less<>> parameters_;
   std::map<std::string, std::string, std::less<>> optimized_;  // parameter → type of its optimizer
   size_t optimizers_ = 0;
+  double weight_decay_ = 0;
+  double square_decay_ = 0.999;
   int64_t world_size_ = 1;
   size_t models_ = 0;
   std::vector<std::set<size_t>> trained_;  // the models of each optimizer

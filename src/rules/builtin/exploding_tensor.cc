@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 
@@ -11,6 +12,7 @@
 
 #include "builtin/builtin.h"
 #include "growth.h"
+#include "model_description.h"
 #include "persistence.h"
 #include "robust.h"
 #include "tensor_names.h"
@@ -90,6 +92,7 @@ class ExplodingTensor final : public Rule {
   Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
     WT_RETURN_IF_ERROR(choice_.status());
     growth_.Add(batch, context.names());
+    model_.Add(batch.metas);
     CauseAtStep exploding;
     bool bad = false;
     for (const format::StatsRow& row : batch.stats) {
@@ -147,7 +150,7 @@ class ExplodingTensor final : public Rule {
       return Persisting::kClear;
     }
     History& history = HistoryOf(row.name, context.names());
-    const double level = std::log10(rms) / history.power;
+    const double level = LevelOf(rms, key.step.value, &history);
     const std::vector<double> before = history.levels.AllBut(0);
     history.levels.Add(level);
     history.steps.Add(static_cast<double>(key.step.value));
@@ -184,8 +187,23 @@ class ExplodingTensor final : public Rule {
     return persisting;
   }
 
+  struct History;
+
+  // Adam's mean of squares starts at zero: after t steps it is 1 - b2^t of what it comes to, and is
+  // divided by that, as Adam does before it uses it (Kingma & Ba 2015, algorithm 1).
+  double LevelOf(double rms, int64_t step, History* history) const {
+    if (history->is_running_mean) {
+      const int64_t since = step - history->first_step.value_or(step);
+      history->first_step = step - since;
+      rms /= 1 - std::pow(model_.square_decay(), static_cast<double>(since + 1));
+    }
+    return std::log10(rms) / history->power;
+  }
+
   struct History {
-    int power = 1;            // 2: the tensor holds squares, and the root of its rms is compared
+    int power = 1;  // 2: the tensor holds squares, and the root of its rms is compared
+    bool is_running_mean = false;
+    std::optional<int64_t> first_step;
     Window levels{kHistory};  // log10 of the rms, or of its root
     Window steps{kHistory};
     Persistence exploding;
@@ -197,8 +215,9 @@ class ExplodingTensor final : public Rule {
 
   History& HistoryOf(format::NameId id, const format::NameTable& names) {
     const auto [slot, is_new] = histories_.try_emplace(id);
-    if (is_new && HoldsSquares(names.info(id).name)) {
+    if (const std::string& name = names.info(id).name; is_new && HoldsSquares(name)) {
       slot->second.power = 2;
+      slot->second.is_running_mean = name.find("exp_avg_sq") != std::string::npos;
     }
     return slot->second;
   }
@@ -224,6 +243,7 @@ class ExplodingTensor final : public Rule {
   const double absolute_threshold_;
   TensorRoles roles_;
   GrowthTracker growth_;
+  ModelDescription model_;
   std::unordered_map<format::NameId, History> histories_;
 };
 
