@@ -140,6 +140,9 @@ class RunChecker {
   Status CheckSets() {
     WT_ASSIGN_OR_RETURN(sets_, ListSealedSets(run_dir_));
     for (const auto& [rank, sets] : sets_) {
+      for (const SealedSetName& set : sets) {
+        ReportMissing(rank, set);
+      }
       for (size_t i = 1; i < sets.size(); ++i) {
         if (sets[i].first_seq <= sets[i - 1].last_seq) {
           Report(RelativeTo(run_dir_, SealedPath(run_dir_, std::string(kStepsTable), rank,
@@ -151,6 +154,17 @@ class RunChecker {
       }
     }
     return {};
+  }
+
+  void ReportMissing(Rank rank, const SealedSetName& set) {
+    const auto steps = ParquetFile::Open(
+        SealedPath(run_dir_, std::string(kStepsTable), rank, set.first_seq, set.last_seq));
+    if (!steps.ok()) {
+      return;  // CheckTables tells
+    }
+    for (const DamagedTable& table : FindMissingTables(run_dir_, rank, set, **steps)) {
+      Report(RelativeTo(run_dir_, table.path), table.what, true);
+    }
   }
 
   Status CheckTables(std::string_view table) {

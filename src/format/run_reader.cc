@@ -200,11 +200,16 @@ class DirectoryRunReader final : public RunReader {
     return {};
   }
 
-  // A damaged sealed set is passed over as a whole, and said so.
+  // A set whose "steps" is damaged is passed over as a whole, and said so; of others what can be
+  // read is delivered.
   Status DeliverSet(Rank rank, const SealedSetName& set, RankState* state,
                     const std::function<void(StepBatch&&)>& sink) {
-    Result<BatchMap> batches = ReadSealedSet(run_dir_, rank, set, &names_);
+    std::vector<DamagedTable> damaged;
+    Result<BatchMap> batches = ReadSealedSet(run_dir_, rank, set, &names_, &damaged);
     if (batches.ok()) {
+      for (const DamagedTable& table : damaged) {
+        ReportBadTable(rank, set, table, sink);
+      }
       for (auto& [seq, batch] : *batches) {
         // The front of a set may have come out of its journal file, before that was sealed.
         if (seq > state->delivered) {
@@ -228,6 +233,17 @@ class DirectoryRunReader final : public RunReader {
     const std::string path =
         SealedPath(run_dir_, std::string(kStepsTable), rank, set.first_seq, set.last_seq);
     skipped_.push_back({RelativeTo(run_dir_, path), 0, 0, why.message()});
+    SinkGap(rank, set, GapWhat::kWholeStep, sink);
+  }
+
+  void ReportBadTable(Rank rank, const SealedSetName& set, const DamagedTable& table,
+                      const std::function<void(StepBatch&&)>& sink) {
+    skipped_.push_back({RelativeTo(run_dir_, table.path), 0, 0, table.what});
+    SinkGap(rank, set, table.table == "tensors" ? GapWhat::kRawTensors : GapWhat::kStats, sink);
+  }
+
+  static void SinkGap(Rank rank, const SealedSetName& set, GapWhat what,
+                      const std::function<void(StepBatch&&)>& sink) {
     StepBatch batch;
     batch.key.rank = rank;
     batch.key.mode = Mode::kGlobal;
@@ -235,7 +251,7 @@ class DirectoryRunReader final : public RunReader {
     batch.last_seq = set.last_seq;
     GapPayload gap{};
     gap.reason = GapReason::kCorruption;
-    gap.what = GapWhat::kWholeStep;
+    gap.what = what;
     batch.gaps.push_back({gap});
     sink(std::move(batch));
   }

@@ -10,8 +10,9 @@ namespace {
 
 // What says of a number that it multiplies, counts or schedules a loss.
 constexpr std::array<std::string_view, 17> kFactorWords = {
-    "weight", "coef",  "coeff", "coefficient", "factor",     "multiplier", "beta",  "lambda",      "scale",
-    "scaler", "ratio", "rate",  "count",       "step", "epoch", "temperature", "threshold"};
+    "weight", "coef",   "coeff", "coefficient", "factor",   "multiplier",
+    "beta",   "lambda", "scale", "scaler",      "ratio",    "rate",
+    "count",  "step",   "epoch", "temperature", "threshold"};
 
 // "weight", "weights", "weight2".
 bool IsFactorWord(std::string_view word) {
@@ -21,7 +22,9 @@ bool IsFactorWord(std::string_view word) {
   return std::find(kFactorWords.begin(), kFactorWords.end(), word) != kFactorWords.end();
 }
 
-bool IsLossWord(std::string_view word) { return word.ends_with("loss") || word.ends_with("losses"); }
+bool IsLossWord(std::string_view word) {
+  return word.ends_with("loss") || word.ends_with("losses");
+}
 
 // Words of one part of a path, without trailing numbers: "loss1".
 std::vector<std::string> WordsOfPart(std::string_view part) {

@@ -21,6 +21,7 @@
 #include "parquet/utf8.h"
 #include "run_names.h"
 #include "safetensors/header_checksum.h"
+#include "sealed_sets.h"
 #include "sealed_tables.h"
 
 namespace wheeltapper::format {
@@ -268,6 +269,9 @@ class JournalSealer {
 
   Status WriteTables() {
     const std::vector<SealedTable> tables = BuildTables(input_);
+    std::vector<std::string> names;
+    std::transform(tables.begin(), tables.end(), std::back_inserter(names),
+                   [](const SealedTable& sealed) { return sealed.name; });
     for (const SealedTable& sealed : tables) {
       const std::string path = SealedPath(request_.run_dir, sealed.name, request_.rank,
                                           outcome_.first_seq, outcome_.last_seq);
@@ -285,6 +289,9 @@ class JournalSealer {
                           {"journal_file", std::to_string(request_.file_number)}};
       if (!sealed.names.empty()) {
         options.metadata["names"] = sealed.names;
+      }
+      if (sealed.name == kStepsTable) {
+        options.metadata[kTablesKey] = JoinTables(names);
       }
       WT_RETURN_IF_ERROR(WriteParquet(path, sealed.table, options).WithContext("sealing"));
       WT_RETURN_IF_ERROR(Probe("table " + sealed.name));

@@ -1,6 +1,7 @@
 #include "sealed_sets.h"
 
 #include <algorithm>
+#include <sstream>
 #include <utility>
 
 #include "wheeltapper/core/file.h"
@@ -19,6 +20,10 @@ std::string PathOf(const std::string& run_dir, std::string_view table, Rank rank
 std::string MetadataOf(const ParquetFile& file, const char* key) {
   const auto found = file.metadata().find(key);
   return found == file.metadata().end() ? "" : found->second;
+}
+
+bool IsDamage(const Status& status) {
+  return status.code() == StatusCode::kDataLoss || status.code() == StatusCode::kUnimplemented;
 }
 
 }  // namespace
@@ -76,18 +81,64 @@ Result<std::vector<SealedFile>> ListSealed(const std::string& run_dir, bool with
   return files;
 }
 
+std::string JoinTables(const std::vector<std::string>& tables) {
+  std::string joined;
+  for (const std::string& table : tables) {
+    joined += (joined.empty() ? "" : ",") + table;
+  }
+  return joined;
+}
+
+std::vector<DamagedTable> FindMissingTables(const std::string& run_dir, Rank rank,
+                                            const SealedSetName& set, const ParquetFile& steps) {
+  std::vector<DamagedTable> missing;
+  std::istringstream tables(MetadataOf(steps, kTablesKey));
+  for (std::string table; std::getline(tables, table, ',');) {
+    const bool known =
+        std::find(std::begin(kTables), std::end(kTables), table) != std::end(kTables);
+    if (!known) {
+      continue;  // of a later version
+    }
+    if (std::string path = PathOf(run_dir, table, rank, set); !PathExists(path)) {
+      missing.push_back({table, std::move(path), "the file is gone"});
+    }
+  }
+  return missing;
+}
+
+std::vector<SealedFile> ListMissing(const std::string& run_dir, const SealedFile& steps,
+                                    const ParquetFile& opened) {
+  std::vector<SealedFile> files;
+  for (DamagedTable& table :
+       FindMissingTables(run_dir, steps.rank, {steps.first_seq, steps.last_seq}, opened)) {
+    files.push_back({std::move(table.table), std::move(table.path), steps.rank, steps.first_seq,
+                     steps.last_seq, -1});
+  }
+  return files;
+}
+
 Result<BatchMap> ReadSealedSet(const std::string& run_dir, Rank rank, const SealedSetName& set,
-                               NameTable* names) {
+                               NameTable* names, std::vector<DamagedTable>* damaged) {
   BatchMap batches;
   for (const std::string_view table : kTables) {
     const std::string path = PathOf(run_dir, table, rank, set);
     Result<std::unique_ptr<ParquetFile>> file = ParquetFile::Open(path);
     if (!file.ok() && file.status().code() == StatusCode::kNotFound && table != kStepsTable) {
-      continue;  // no rows of this kind
+      continue;  // no rows of this kind, or its file is gone, as "steps" will tell
     }
-    WT_RETURN_IF_ERROR(file.status());
-    WT_RETURN_IF_ERROR(
-        AddSealedRows(**file, table, rank, names, &batches).WithContext("\"" + path + "\""));
+    Status read = file.status();
+    if (read.ok()) {
+      read = AddSealedRows(**file, table, rank, names, &batches);
+    }
+    if (IsDamage(read) && table != kStepsTable) {
+      damaged->push_back({std::string(table), path, read.message()});
+      continue;
+    }
+    WT_RETURN_IF_ERROR(read.WithContext("\"" + path + "\""));
+    if (table == kStepsTable) {
+      const std::vector<DamagedTable> missing = FindMissingTables(run_dir, rank, set, **file);
+      damaged->insert(damaged->end(), missing.begin(), missing.end());
+    }
   }
   return batches;
 }

@@ -8,6 +8,7 @@
 
 #include "wheeltapper/core/ids.h"
 #include "wheeltapper/core/status.h"
+#include "wheeltapper/format/parquet.h"
 #include "wheeltapper/format/rows.h"
 #include "wheeltapper/format/run_reader.h"
 
@@ -27,10 +28,27 @@ struct SealedSetName {
 using SealedSets = std::map<Rank, std::vector<SealedSetName>>;
 Result<SealedSets> ListSealedSets(const std::string& run_dir);
 
+// In the footer of a set's "steps" table: the tables that have rows, so that one whose file is gone
+// is not taken for one without rows. Files of older writers lack it.
+inline constexpr const char* kTablesKey = "tables";
+std::string JoinTables(const std::vector<std::string>& tables);
+
+// A table of a set that cannot be read, or whose file is gone.
+struct DamagedTable {
+  std::string table;
+  std::string path;
+  std::string what;
+};
+
+// Those of the set that "steps" says are there, and are not.
+std::vector<DamagedTable> FindMissingTables(const std::string& run_dir, Rank rank,
+                                            const SealedSetName& set, const ParquetFile& steps);
+
 // The batches of a set, from all its tables, by the sequence number of their commit. New names go
-// to `names`.
+// to `names`. One damaged table does not hide the others: it goes to `damaged`, and its rows are
+// missing. DataLoss when that is "steps".
 Result<BatchMap> ReadSealedSet(const std::string& run_dir, Rank rank, const SealedSetName& set,
-                               NameTable* names);
+                               NameTable* names, std::vector<DamagedTable>* damaged);
 
 // Finds where sealing has put the inline tensor that lay at `offset` of a journal file; NotFound
 // when no set says so.

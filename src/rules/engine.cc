@@ -160,7 +160,8 @@ class Engine final : public RuleEngine {
     StartPythonRules(trial);
     const Status status =
         trial.FollowSteps([&](const format::StepBatch& batch) { Evaluate(batch, trial.names()); });
-    if (trial.state() == trial::RunState::kRunning) {  // nothing more is waited for in one that is over
+    if (trial.state() ==
+        trial::RunState::kRunning) {  // nothing more is waited for in one that is over
       Idle(trial, false);
     }
     book_.Flush(false);

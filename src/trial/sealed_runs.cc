@@ -52,6 +52,13 @@ Status SealedRuns::OpenTable(const format::SealedFile& file, SealedSet* set) {
   return status;
 }
 
+void SealedRuns::NoteMissing(const format::SealedFile& steps, const format::ParquetFile& opened) {
+  for (const format::SealedFile& file : format::ListMissing(run_dir_, steps, opened)) {
+    damaged_.push_back(
+        {.table = file.table, .file = RelativeTo(run_dir_, file.path), .what = "the file is gone"});
+  }
+}
+
 Result<std::vector<SealedSet*>> SealedRuns::Refresh() {
   WT_ASSIGN_OR_RETURN(const std::vector<format::SealedFile> files, format::ListSealed(run_dir_));
   std::map<std::pair<Rank, uint64_t>, SealedSet*> added;
@@ -69,6 +76,9 @@ Result<std::vector<SealedSet*>> SealedRuns::Refresh() {
       added[key] = &set;
     }
     const Status status = OpenTable(file, added[key]);
+    if (file.table == "steps" && status.ok()) {
+      NoteMissing(file, added[key]->steps->file());
+    }
     if (IsDamage(status)) {
       damaged_.push_back(
           {.table = file.table, .file = RelativeTo(run_dir_, file.path), .what = status.message()});

@@ -58,6 +58,8 @@ class SealedRuns {
 
  private:
   Status OpenTable(const format::SealedFile& file, SealedSet* set);
+  // Tables that a set had when it was sealed, and whose files are gone, are damage.
+  void NoteMissing(const format::SealedFile& steps, const format::ParquetFile& opened);
 
   std::string run_dir_;
   ColumnCache* cache_;

@@ -205,5 +205,26 @@ TEST_F(JournalDamageTest, ASealedFileWithAFlippedBitIsReportedNotMisread) {
   }
 }
 
+TEST_F(JournalDamageTest, ASealedFileThatIsGoneIsReportedAndHidesNoOther) {
+  ASSERT_TRUE(RecoverRun(run_).ok());
+  ASSERT_TRUE(CheckRun(run_)->problems.empty());
+  const std::vector<SealedFile> files = ListSealed(run_).value();
+  for (const SealedFile& file : files) {
+    if (file.table == "steps") {
+      continue;  // stands for its set
+    }
+    const std::string good = ReadWholeFile(file.path, 1 << 20).value();
+    ASSERT_TRUE(RemoveFile(file.path).ok());
+    const FsckReport report = CheckRun(run_).value();
+    ASSERT_EQ(report.problems.size(), 1U) << file.path;
+    EXPECT_EQ(report.problems[0].what, "the file is gone");
+    EXPECT_TRUE(report.problems[0].data_lost);
+    const RunText text = ReadRun(run_);
+    EXPECT_THAT(text.skipped, testing::SizeIs(1));
+    EXPECT_FALSE(text.lines.empty()) << "the other tables";
+    ASSERT_TRUE(WriteFileAtomically(file.path, good).ok());
+  }
+}
+
 }  // namespace
 }  // namespace wheeltapper::format

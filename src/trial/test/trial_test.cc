@@ -147,6 +147,22 @@ TEST_F(TrialTest, ADamagedSealedTableHidesNothingElseAndShowsAsAGap) {
   EXPECT_THAT(damaged[0].what, Not(IsEmpty()));
 }
 
+TEST_F(TrialTest, ASealedTableWhoseFileIsGoneIsDamageAndNotATableWithoutRows) {
+  RankBuilder rank(run(), Rank{0}, clock_);
+  WriteSteps(&rank, 0, 4);
+  rank.Rotate();
+  rank.Seal();
+  EXPECT_TRUE(Open()->Damaged().empty());
+  std::filesystem::remove_all(run() + "/stats");
+  const auto trial = Open();
+  EXPECT_EQ(trial->Scalars("loss/main", {})->size(), 5U);
+  const std::vector<Damage> damaged = trial->Damaged();
+  ASSERT_EQ(damaged.size(), 1U);
+  EXPECT_EQ(damaged[0].table, "stats");
+  EXPECT_EQ(damaged[0].what, "the file is gone");
+  EXPECT_EQ(trial->Gaps()->size(), 1U);
+}
+
 // In the first page; the footer is sound.
 void FlipBitIn(const std::string& folder) {
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {

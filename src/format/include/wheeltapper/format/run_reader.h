@@ -15,6 +15,8 @@
 
 namespace wheeltapper::format {
 
+class ParquetFile;
+
 // A damaged place that was passed over; nothing is skipped silently.
 struct SkippedBytes {
   std::string file;
@@ -67,6 +69,10 @@ struct SealedFile {
 // The complete sets, by rank, sequence and table. Names only, unless `with_rows`: then each footer
 // is opened (a damaged one keeps rows −1).
 Result<std::vector<SealedFile>> ListSealed(const std::string& run_dir, bool with_rows = false);
+// Files of the set of a "steps" table, `opened`, that had rows when it was sealed and are gone.
+// Files of older writers do not tell.
+std::vector<SealedFile> ListMissing(const std::string& run_dir, const SealedFile& steps,
+                                    const ParquetFile& opened);
 
 // Makes a run whose writers are dead whole: replays their rings into the journal, seals every
 // journal file, finishes open blobs. Idempotent; leaves ranks alone whose writer lives (their
