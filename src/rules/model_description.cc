@@ -56,14 +56,16 @@ double WeightDecayOf(const Json& optimizer) {
   return largest;
 }
 
-std::optional<double> SquareDecayOf(const Json& optimizer) {
+std::optional<std::pair<double, double>> BetasOf(const Json& optimizer) {
   const auto defaults = optimizer.find("defaults");
   if (defaults == optimizer.end() || !defaults->is_object()) {
     return std::nullopt;
   }
   const Json& betas = ArrayOf(*defaults, "betas");
-  const bool is_known = betas.size() == 2 && betas[1].is_number();
-  return is_known ? std::optional(betas[1].get<double>()) : std::nullopt;
+  if (betas.size() != 2 || !betas[0].is_number() || !betas[1].is_number()) {
+    return std::nullopt;
+  }
+  return std::pair(betas[0].get<double>(), betas[1].get<double>());
 }
 
 // Anything but a plain `false` counts as trainable: rules then judge the parameter.
@@ -132,7 +134,7 @@ void ModelDescription::AddMeta(const std::string& meta) {
   } else if (kind == "optimizer") {
     AddOptimizer(TextOf(json, "type"), TextsOf(json, "parameters"));
     weight_decay_ = std::max(weight_decay_, WeightDecayOf(json));
-    square_decay_ = SquareDecayOf(json).value_or(square_decay_);
+    betas_ = BetasOf(json).value_or(betas_);
   } else if (kind == "idle_optimizer") {
     for (std::string& name : TextsOf(json, "parameters")) {
       idle_[std::move(name)] = TextOf(json, "type");

@@ -14,6 +14,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace wheeltapper::rules {
@@ -56,9 +57,9 @@ class ModelDescription {
   [[nodiscard]] std::string OptimizerOf(std::string_view parameter) const;
   // The largest weight decay of any optimizer; 0 where nothing says so.
   [[nodiscard]] double weight_decay() const { return weight_decay_; }
-  // Adam's b2, the share of the running mean of squares that a step keeps; Adam's own default where
-  // nothing says so.
-  [[nodiscard]] double square_decay() const { return square_decay_; }
+  // Adam's b1 and b2, the shares of its running means of gradients and of their squares that a step
+  // keeps; its own defaults where nothing says so.
+  [[nodiscard]] std::pair<double, double> betas() const { return betas_; }
   // The type of the optimizer that holds the parameter and has made no step; null when there is
   // none, or another one steps it.
   [[nodiscard]] const std::string* IdleOptimizerOf(std::string_view parameter) const;
@@ -82,7 +83,7 @@ class ModelDescription {
   std::map<std::string, std::string, std::less<>> optimized_;  // parameter → type of its optimizer
   size_t optimizers_ = 0;
   double weight_decay_ = 0;
-  double square_decay_ = 0.999;
+  std::pair<double, double> betas_ = {0.9, 0.999};
   int64_t world_size_ = 1;
   size_t models_ = 0;
   std::vector<std::set<size_t>> trained_;  // the models of each optimizer

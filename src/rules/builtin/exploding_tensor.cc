@@ -29,6 +29,10 @@ constexpr double kSpreadFloorDecades = 0.1;
 constexpr double kDeviations = 6;
 // Below what it takes by so many decades (a factor of 2), a tensor has clearly come back.
 constexpr double kClearDecades = 0.3;
+// What grew less since the captured step before it does not jump, as long as no loss has risen by
+// more than kRisen times.
+constexpr double kJumpDecades = 1;
+constexpr double kRisen = 2;
 
 constexpr std::array<ParameterSpec, 6> kParameters = {{
     {"collection_names", ParameterType::kText, "",
@@ -67,7 +71,9 @@ const RuleInfo kInfo = {
         "The root mean square of a tensor is more than `growth_factor` times the median of its "
         "last 64 captured steps, more than six robust deviations (of its logarithm) away from it, "
         "and its largest element is above `absolute_threshold`. Of optimizer state that holds "
-        "squares of gradients (Adam's exp_avg_sq and the like) the square roots are compared. "
+        "squares of gradients (Adam's exp_avg_sq and the like) the square roots are compared. While "
+        "no loss is twice its first value, it must also be ten times what it was at the captured step "
+        "before: the gradients of a network that learns to predict millions grow that far, slowly. "
         "Training that does this usually "
         "ends in NaN within a few steps.",
     .false_alarms =
@@ -161,8 +167,9 @@ class ExplodingTensor final : public Rule {
     const double allowed = std::max(std::log10(growth_factor_),
                                     kDeviations * (RobustSigma(before) + kSpreadFloorDecades));
     const bool is_large = std::pow(row.stats.abs_max, 1.0 / history.power) > absolute_threshold_;
-    const Seen seen = is_large && level - median > allowed                   ? Seen::kMet
-                      : is_large && level - median > allowed - kClearDecades ? Seen::kNear
+    const bool jumps = is_large && !GrowsInStep(level, before.back());
+    const Seen seen = jumps && level - median > allowed                   ? Seen::kMet
+                      : jumps && level - median > allowed - kClearDecades ? Seen::kNear
                                                                              : Seen::kOver;
     const Persisting persisting = history.exploding.Add(seen, key.step.value, 1);
     if (persisting != Persisting::kShown) {
@@ -189,15 +196,23 @@ class ExplodingTensor final : public Rule {
 
   struct History;
 
-  // Adam's mean of squares starts at zero: after t steps it is 1 - b2^t of what it comes to, and is
-  // divided by that, as Adam does before it uses it (Kingma & Ba 2015, algorithm 1).
+  // Adam's means start at zero: after t steps they are 1 - beta^t of what they come to, and are
+  // divided by that, as Adam does before it uses them (Kingma & Ba 2015, algorithm 1).
   double LevelOf(double rms, int64_t step, History* history) const {
     if (history->is_running_mean) {
       const int64_t since = step - history->first_step.value_or(step);
       history->first_step = step - since;
-      rms /= 1 - std::pow(model_.square_decay(), static_cast<double>(since + 1));
+      const double beta = history->power == 2 ? model_.betas().second : model_.betas().first;
+      rms /= 1 - std::pow(beta, static_cast<double>(since + 1));
     }
     return std::log10(rms) / history->power;
+  }
+
+  // Whether it is the growth of a network that learns large numbers: over many steps, while no loss
+  // rises.
+  [[nodiscard]] bool GrowsInStep(double level, double previous) const {
+    const std::optional<Growth> loss = growth_.Loss();
+    return level - previous < kJumpDecades && loss && loss->factor < kRisen;
   }
 
   struct History {
@@ -215,9 +230,10 @@ class ExplodingTensor final : public Rule {
 
   History& HistoryOf(format::NameId id, const format::NameTable& names) {
     const auto [slot, is_new] = histories_.try_emplace(id);
-    if (const std::string& name = names.info(id).name; is_new && HoldsSquares(name)) {
-      slot->second.power = 2;
-      slot->second.is_running_mean = name.find("exp_avg_sq") != std::string::npos;
+    if (const std::string& name = names.info(id).name; is_new) {
+      slot->second.power = HoldsSquares(name) ? 2 : 1;
+      slot->second.is_running_mean = name.starts_with("optimizer/") &&
+                                     name.find("exp_avg") != std::string::npos;
     }
     return slot->second;
   }
