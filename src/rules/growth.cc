@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -23,6 +25,11 @@ constexpr double kNotableRise = 2;
 constexpr int64_t kRestShare = 4;
 constexpr int64_t kBriefRest = 10;
 
+std::string AdviceToLower(double rate) {
+  return fmt::format("lower the learning rate to {}; warm-up and gradient clipping help as well",
+                     NumberForPeople(rate / 10));
+}
+
 }  // namespace
 
 void GrowthTracker::AddValue(const format::NameTable& names, format::NameId id, double value,
@@ -40,9 +47,11 @@ void GrowthTracker::AddValue(const format::NameTable& names, format::NameId id, 
     track.growth.from_step = step;
     track.is_loss = track.growth.role.kind == TensorKind::kLoss;
     track.lowest = value;
+    track.lowest_step = step;
   }
   if (track.is_loss && value <= track.lowest) {
     track.lowest = value;
+    track.lowest_step = step;
     best_rate_ = learning_rate_;
   }
   track.growth.to = value;
@@ -80,6 +89,13 @@ void GrowthTracker::Add(const format::StepBatch& batch, const format::NameTable&
 
 void GrowthTracker::AddLearningRate(format::NameId id, double value, int64_t step) {
   learning_rate_ = value;
+  std::deque<RateChange>& changes = changes_[id];
+  if (changes.empty() || changes.back().rate != value) {
+    changes.push_back({.step = step, .rate = value});
+    if (changes.size() > kMostChanges) {
+      changes.pop_front();
+    }
+  }
   const auto [slot, is_new] = rises_.try_emplace(id);
   Rise& rise = slot->second;
   if (is_new || !(value >= rise.to)) {
@@ -140,6 +156,62 @@ Evidence GrowthTracker::EvidenceOf(const Growth& growth) const {
           .threshold = std::nullopt};
 }
 
+std::optional<Growth> GrowthTracker::MostShrunkenWeight() const {
+  std::vector<const Growth*> weights;
+  for (const auto& [id, track] : tracks_) {
+    const bool is_weight = track.growth.role.kind == TensorKind::kParameter &&
+                           track.growth.tensor.ends_with("weight") && track.growth.from > 0;
+    if (is_weight && track.growth.to_step > track.growth.from_step) {
+      weights.push_back(&track.growth);
+    }
+  }
+  if (weights.empty()) {
+    return std::nullopt;
+  }
+  std::sort(weights.begin(), weights.end(), [](const Growth* a, const Growth* b) {
+    return std::pair(a->to / a->from, a->name) < std::pair(b->to / b->from, b->name);
+  });
+  return *weights[(weights.size() - 1) / 2];
+}
+
+std::optional<double> GrowthTracker::RateAt(int64_t step) const {
+  std::optional<double> largest;
+  for (const auto& [id, changes] : changes_) {
+    const auto after = std::find_if(changes.begin(), changes.end(),
+                                    [&](const RateChange& change) { return change.step > step; });
+    if (after != changes.begin()) {
+      const double rate = std::prev(after)->rate;
+      largest = std::max(largest.value_or(rate), rate);
+    }
+  }
+  return largest;
+}
+
+std::string GrowthTracker::LearningRateCauseAt(int64_t onset) const {
+  const std::optional<double> rate = RateBefore(onset);
+  if (Rising() != nullptr || !rate || rate == learning_rate_) {
+    return LearningRateCause();
+  }
+  return fmt::format("the learning rate ({} at step {}) is too high", NumberForPeople(*rate),
+                     onset - 1);
+}
+
+std::string GrowthTracker::LearningRateAdviceAt(int64_t onset, format::NameId loss) const {
+  const auto found = tracks_.find(loss);
+  const std::optional<double> rate = RateBefore(onset);
+  if (Rising() != nullptr || found == tracks_.end() || !rate) {
+    return LearningRateAdvice();
+  }
+  // Reached by the learning rate before; the value of a step is computed before its update.
+  const std::optional<double> best = RateBefore(found->second.lowest_step);
+  if (best && *best > 0 && *best * kNotableRise <= *rate) {
+    return fmt::format(
+        "go back to a learning rate of {}, where the loss was lowest, and check the schedule",
+        NumberForPeople(*best));
+  }
+  return AdviceToLower(*rate);
+}
+
 std::string GrowthTracker::LearningRateCause() const {
   if (const Rise* rise = Rising()) {
     return fmt::format(
@@ -152,7 +224,7 @@ std::string GrowthTracker::LearningRateCause() const {
 }
 
 std::string GrowthTracker::AdviceFor(const Rise& rise) const {
-  const bool best_is_known = best_rate_ && *best_rate_ > rise.from && *best_rate_ < rise.to;
+  const bool best_is_known = best_rate_ && *best_rate_ >= rise.from && *best_rate_ < rise.to;
   const std::string where =
       best_is_known ? fmt::format("{}, where the loss was lowest", NumberForPeople(*best_rate_))
                     : NumberForPeople(std::max(rise.to / 10, rise.from));
@@ -169,8 +241,7 @@ std::string GrowthTracker::LearningRateAdvice() const {
   if (!learning_rate_ || *learning_rate_ <= 0) {
     return "lower the learning rate by a factor of 10; warm-up and gradient clipping help as well";
   }
-  return fmt::format("lower the learning rate to {}; warm-up and gradient clipping help as well",
-                     NumberForPeople(*learning_rate_ / 10));
+  return AdviceToLower(*learning_rate_);
 }
 
 }  // namespace wheeltapper::rules

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -44,6 +45,12 @@ class GrowthTracker {
   [[nodiscard]] std::string LearningRateCause() const;
   // What to try about it: "lower the learning rate to about 1, or …".
   [[nodiscard]] std::string LearningRateAdvice() const;
+  // The same of a loss whose rise began at step `onset`: of the learning rate that led to it.
+  [[nodiscard]] std::string LearningRateCauseAt(int64_t onset) const;
+  [[nodiscard]] std::string LearningRateAdviceAt(int64_t onset, format::NameId loss) const;
+  // The median among weights (not biases, which start near zero) by how much they shrank; none
+  // before any was seen twice.
+  [[nodiscard]] std::optional<Growth> MostShrunkenWeight() const;
 
  private:
   struct Track {
@@ -51,6 +58,7 @@ class GrowthTracker {
     std::vector<EvidencePoint> recent;
     bool is_loss = false;
     double lowest = 0;
+    int64_t lowest_step = 0;
   };
   // The present rise of a learning rate: since it last fell, or was last at that lowest value.
   struct Rise {
@@ -59,6 +67,15 @@ class GrowthTracker {
     int64_t from_step = 0;
     int64_t to_step = 0;  // of the last increase
   };
+  struct RateChange {
+    int64_t step = 0;
+    double rate = 0;
+  };
+  static constexpr size_t kMostChanges = 1024;
+  // The largest learning rate in force at a step, as far back as changes are remembered.
+  [[nodiscard]] std::optional<double> RateAt(int64_t step) const;
+  // The learning rate that led to the values of a step: that of the step before.
+  [[nodiscard]] std::optional<double> RateBefore(int64_t step) const { return RateAt(step - 1); }
   void AddLearningRate(format::NameId id, double value, int64_t step);
   // The largest rise that goes on now.
   [[nodiscard]] const Rise* Rising() const;
@@ -72,7 +89,8 @@ class GrowthTracker {
   std::optional<double> learning_rate_;
   std::optional<double> best_rate_;       // the learning rate when a loss was at its lowest
   std::map<format::NameId, Rise> rises_;  // by the name of the learning rate
-  int64_t step_ = 0;                      // the latest
+  std::map<format::NameId, std::deque<RateChange>> changes_;
+  int64_t step_ = 0;  // the latest
 };
 
 }  // namespace wheeltapper::rules

@@ -25,6 +25,7 @@ class LossGame {
   // A training loss of the run.
   void Note(const LossValue& loss);
   [[nodiscard]] bool on() const;
+  [[nodiscard]] const ModelDescription& model() const { return model_; }
 
  private:
   ModelDescription model_;

@@ -117,9 +117,18 @@ std::optional<Divergence> LossJudge::Diverged(const LossTrack& track) {
       .from = track.best_median, .to = recent, .recovered_below = kRelearnedShare * start};
 }
 
+bool LossJudge::CanFall(const LossTrack& track) { return track.count >= 2 * kStartValues; }
+
 bool LossJudge::Fell(const LossTrack& track) {
-  return track.count >= 2 * kStartValues &&
+  return CanFall(track) &&
          Median(track.values.Newest(kFlatWindow)) < Median(track.start) - 3 * ErrorOf(track);
+}
+
+std::optional<double> LossJudge::Risen(const LossTrack& track) {
+  const double start = Median(track.start);
+  const double recent = Median(track.values.Newest(kFlatWindow));
+  const bool risen = recent > start + kRecoveredShare * std::abs(start);
+  return risen ? std::optional(recent) : std::nullopt;
 }
 
 int64_t LossJudge::OnsetOf(const LossTrack& track, const Divergence& divergence) {

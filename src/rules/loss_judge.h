@@ -35,10 +35,15 @@ struct LossTrack {
   int blown = 0;  // consecutive values that met the criteria of divergence
   std::optional<int64_t> diverged_since;
   double diverged_from = 0;
+  double diverged_to = 0;
   double recovered_below = 0;
+  bool shows_divergence = false;  // with the newest value
+  std::string cause;              // of the divergence, as it was when it opened
+  std::string try_;
   Window since_diverged{kRecoveryWindow};
 
   int64_t last_flat_check = std::numeric_limits<int64_t>::min();
+  bool checked = false;   // with the newest value
   bool is_flat = false;   // at the last check
   bool was_flat = false;  // and no lasting decrease since
   int decreases = 0;      // consecutive checks that saw one
@@ -60,8 +65,12 @@ class LossJudge {
   static void Add(const LossValue& loss, LossTrack* track);
   // Whether the newest values lie far above the past.
   [[nodiscard]] static std::optional<Divergence> Diverged(const LossTrack& track);
+  // Whether there are enough values to ask for Fell.
+  [[nodiscard]] static bool CanFall(const LossTrack& track);
   // Whether the newest values lie below the start by more than their noise.
   [[nodiscard]] static bool Fell(const LossTrack& track);
+  // The level of the newest values where it lies above the start by more than it may.
+  [[nodiscard]] static std::optional<double> Risen(const LossTrack& track);
   // The first step of the values judged that lies more than half of the way up; values below may
   // follow it in a noisy rise.
   [[nodiscard]] static int64_t OnsetOf(const LossTrack& track, const Divergence& divergence);

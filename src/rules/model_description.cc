@@ -135,6 +135,11 @@ void ModelDescription::AddMeta(const std::string& meta) {
     AddOptimizer(TextOf(json, "type"), TextsOf(json, "parameters"));
     weight_decay_ = std::max(weight_decay_, WeightDecayOf(json));
     betas_ = BetasOf(json).value_or(betas_);
+  } else if (kind == "kept_gradient") {
+    const auto step = json.find("step");
+    const bool has_step = step != json.end() && step->is_number_integer();
+    kept_gradient_ = {.parameter = TextOf(json, "parameter"),
+                      .step = has_step ? step->get<int64_t>() : 0};
   } else if (kind == "idle_optimizer") {
     for (std::string& name : TextsOf(json, "parameters")) {
       idle_[std::move(name)] = TextOf(json, "type");

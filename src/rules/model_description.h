@@ -3,6 +3,7 @@
 //    "parameters":[{"name","numel","requires_grad"}…]}       both in registration order
 //   {"kind":"optimizer","type","parameters":[names…],"defaults":{"betas":[b1,b2],"weight_decay",…}}
 //                                                             one per optimizer that steps
+//   {"kind":"kept_gradient","parameter","step"}   backward() began on what the step before had left
 //   {"kind":"idle_optimizer","type","parameters":[names…]}    one per optimizer that has not
 //   stepped
 #pragma once
@@ -55,6 +56,12 @@ class ModelDescription {
   }
   // The type of the optimizer that steps the parameter, "SGD"; "" where nothing says so.
   [[nodiscard]] std::string OptimizerOf(std::string_view parameter) const;
+  // A parameter that still had the gradient of the step before when backward() began.
+  struct KeptGradient {
+    std::string parameter;
+    int64_t step = 0;
+  };
+  [[nodiscard]] const std::optional<KeptGradient>& kept_gradient() const { return kept_gradient_; }
   // The largest weight decay of any optimizer; 0 where nothing says so.
   [[nodiscard]] double weight_decay() const { return weight_decay_; }
   // Adam's b1 and b2, the shares of its running means of gradients and of their squares that a step
@@ -83,6 +90,7 @@ class ModelDescription {
   std::map<std::string, std::string, std::less<>> optimized_;  // parameter → type of its optimizer
   size_t optimizers_ = 0;
   double weight_decay_ = 0;
+  std::optional<KeptGradient> kept_gradient_;
   std::pair<double, double> betas_ = {0.9, 0.999};
   int64_t world_size_ = 1;
   size_t models_ = 0;

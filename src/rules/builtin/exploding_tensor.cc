@@ -71,8 +71,10 @@ const RuleInfo kInfo = {
         "The root mean square of a tensor is more than `growth_factor` times the median of its "
         "last 64 captured steps, more than six robust deviations (of its logarithm) away from it, "
         "and its largest element is above `absolute_threshold`. Of optimizer state that holds "
-        "squares of gradients (Adam's exp_avg_sq and the like) the square roots are compared. While "
-        "no loss is twice its first value, it must also be ten times what it was at the captured step "
+        "squares of gradients (Adam's exp_avg_sq and the like) the square roots are compared. "
+        "While "
+        "no loss is twice its first value, it must also be ten times what it was at the captured "
+        "step "
         "before: the gradients of a network that learns to predict millions grow that far, slowly. "
         "Training that does this usually "
         "ends in NaN within a few steps.",
@@ -170,7 +172,7 @@ class ExplodingTensor final : public Rule {
     const bool jumps = is_large && !GrowsInStep(level, before.back());
     const Seen seen = jumps && level - median > allowed                   ? Seen::kMet
                       : jumps && level - median > allowed - kClearDecades ? Seen::kNear
-                                                                             : Seen::kOver;
+                                                                          : Seen::kOver;
     const Persisting persisting = history.exploding.Add(seen, key.step.value, 1);
     if (persisting != Persisting::kShown) {
       return persisting;
@@ -232,8 +234,8 @@ class ExplodingTensor final : public Rule {
     const auto [slot, is_new] = histories_.try_emplace(id);
     if (const std::string& name = names.info(id).name; is_new) {
       slot->second.power = HoldsSquares(name) ? 2 : 1;
-      slot->second.is_running_mean = name.starts_with("optimizer/") &&
-                                     name.find("exp_avg") != std::string::npos;
+      slot->second.is_running_mean =
+          name.starts_with("optimizer/") && name.find("exp_avg") != std::string::npos;
     }
     return slot->second;
   }

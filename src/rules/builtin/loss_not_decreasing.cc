@@ -7,7 +7,8 @@
 //   flat      no window of the whole run lies below the start.
 // A loss that has once decreased is never called flat, so convergence raises no alarm. Where
 // several optimizers have a loss each (a GAN), nothing is called flat, and a rise that another's
-// fall balances is no divergence.
+// fall balances is no divergence. A mere term of what is minimised is judged only while that is not
+// well.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -22,8 +23,11 @@
 #include "builtin/builtin.h"
 #include "growth.h"
 #include "incidents.h"
+#include "loss_cause.h"
+#include "loss_compat.h"
 #include "loss_game.h"
 #include "loss_judge.h"
+#include "loss_terms.h"
 #include "loss_values.h"
 #include "robust.h"
 #include "tensor_names.h"
@@ -92,7 +96,11 @@ const RuleInfo kInfo = {
         "minimise "
         "a loss each, as in a GAN, unless you name the losses that are meant to fall; there, a "
         "rise to less than ten times the largest of the losses at the start, or to less than 10 "
-        "where none of them starts above 1, is no divergence while another loss falls. A "
+        "where none of them starts above 1, is no divergence while another loss falls. A loss that "
+        "is only a term of what backward() starts from (or, where that cannot be read, of a loss "
+        "logged as loss or total_loss) may rise or stay: it is judged only while that one diverges "
+        "or is flat. Of several logged losses without either, one may rise as far as a side of a "
+        "game while another falls. A "
         "divergence "
         "is an error and resolves "
         "when the loss has come back near its former level for 15 values; a flat loss is only a "
@@ -100,13 +108,16 @@ const RuleInfo kInfo = {
         "start by 2 percent and three standard errors.",
     .false_alarms =
         "Losses that are not meant to fall: policy losses, the sides of a game that share one "
-        "optimizer, a loss whose "
-        "weight is raised on a schedule. A run that starts from a converged checkpoint is flat "
+        "optimizer, a sum one of whose "
+        "weights is raised on a schedule. A run that starts from a converged checkpoint is flat "
         "from its first step. Name the losses that matter with `tensor_regex`, or ignore the rule.",
     .how_to_fix =
-        "Diverged: lower the learning rate, add warm-up or gradient clipping. Flat: check that "
+        "Diverged: lower the learning rate, add warm-up or gradient clipping; check that "
+        "zero_grad() "
+        "is called in each step, and the sign of the loss. Flat: check that "
         "the optimizer holds the parameters (optimizer_no_op), that labels match inputs, that the "
-        "learning rate is neither far too high nor far too low, that no layer is dead (dead_relu).",
+        "learning rate is neither far too high nor far too low, that no layer is dead (dead_relu), "
+        "that weight decay is not too strong.",
     .explained_by = kExplainedBy,
 };
 
@@ -119,10 +130,8 @@ class LossNotDecreasing final : public Rule {
         mode_text_(parameters.Text("mode")),
         mode_(ModeFromName(mode_text_)),
         compat_(parameters.Bool("compat")),
-        num_steps_(parameters.Integer("num_steps")),
-        diff_percent_(parameters.Number("diff_percent")),
-        increase_percent_(parameters.Number("increase_threshold_percent")),
-        judge_(parameters) {}
+        judge_(parameters),
+        compat_judge_(parameters) {}
 
   Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
     WT_RETURN_IF_ERROR(choice_.status());
@@ -133,12 +142,20 @@ class LossNotDecreasing final : public Rule {
     }
     growth_.Add(batch, context.names());
     game_.Add(batch);
-    for (const LossValue& loss : Losses(batch, context.names())) {
-      if (std::isfinite(loss.value)) {
-        compat_ ? JudgeAsSageMaker(loss, context) : Judge(loss, context);
-      } else if (const auto found = tracks_.find(loss.id); found != tracks_.end()) {
+    std::vector<LossValue> losses = Losses(batch, context.names());
+    for (const LossValue& loss : losses) {
+      if (const auto found = tracks_.find(loss.id);
+          found != tracks_.end() && !std::isfinite(loss.value)) {
         found->second.since_diverged.Clear();  // no recovery; the rule nonfinite reports it
       }
+    }
+    std::erase_if(losses, [](const LossValue& loss) { return !std::isfinite(loss.value); });
+    if (compat_) {
+      for (const LossValue& loss : losses) {
+        compat_judge_.Judge(loss, context);
+      }
+    } else {
+      Judge(losses, context);
     }
     return {};
   }
@@ -151,14 +168,22 @@ class LossNotDecreasing final : public Rule {
         unchecked.emplace(id, &track);
       }
     }
+    for (const bool terms : {false, true}) {
+      for (auto& [id, track] : unchecked) {
+        if (terms_.IsTerm(id) == terms) {
+          JudgeFlat(id, track);
+        }
+      }
+    }
     for (auto& [id, track] : unchecked) {
-      JudgeFlat(track, context);
+      track->checked = false;
+      ReportFlat(*track, context);
     }
     return {};
   }
 
   [[nodiscard]] std::string NothingJudged() const override {
-    return tracks_.empty() && compat_points_.empty()
+    return tracks_.empty() && compat_judge_.empty()
                ? "no loss was seen; log it: wheeltapper.log({\"loss\": value})"
                : "";
   }
@@ -210,30 +235,59 @@ class LossNotDecreasing final : public Rule {
     return mode == *compat_mode_;
   }
 
-  void Judge(const LossValue& loss, RuleContext& context) {
-    LossTrack& track = tracks_[loss.id];
-    LossJudge::Add(loss, &track);
-    game_.Note(loss);
-    JudgeDivergence(loss, &track, context);
-    if (judge_.ChecksFlat(track, false)) {
-      JudgeFlat(&track, context);
+  // All losses of a batch are judged before any is reported: what is said of a term depends on what
+  // is minimised.
+  void Judge(const std::vector<LossValue>& losses, RuleContext& context) {
+    for (const LossValue& loss : losses) {
+      LossJudge::Add(loss, &tracks_[loss.id]);
+      game_.Note(loss);
+      terms_.Note(loss, Chosen(loss, context));
+    }
+    terms_.Compare(losses);
+    for (const bool terms : {false, true}) {
+      for (const LossValue& loss : losses) {
+        if (terms_.IsTerm(loss.id) == terms) {
+          JudgeDivergence(loss, &tracks_[loss.id]);
+        }
+      }
+      for (const LossValue& loss : losses) {
+        LossTrack& track = tracks_[loss.id];
+        if (terms_.IsTerm(loss.id) == terms && judge_.ChecksFlat(track, false)) {
+          JudgeFlat(loss.id, &track);
+        }
+      }
+    }
+    for (const LossValue& loss : losses) {
+      Report(loss, &tracks_[loss.id], context);
     }
   }
 
-  void JudgeFlat(LossTrack* judged, RuleContext& context) {
+  [[nodiscard]] bool Chosen(const LossValue& loss, RuleContext& context) const {
+    return !choice_->empty() && choice_->Has(context.names().info(loss.id));
+  }
+
+  // A term is judged only where nothing that is minimised is well.
+  [[nodiscard]] bool IsMootTerm(format::NameId id) const {
+    return terms_.IsTerm(id) && std::any_of(tracks_.begin(), tracks_.end(), [&](const auto& entry) {
+             return !terms_.IsTerm(entry.first) && !terms_.IsNegated(entry.first) &&
+                    !entry.second.diverged_since && !entry.second.is_flat;
+           });
+  }
+
+  void JudgeFlat(format::NameId id, LossTrack* judged) {
     LossTrack& track = *judged;
     track.last_flat_check = track.latest.step.value;
+    track.checked = true;
     // One that was called flat before the game began is no more so, nor one that diverges.
-    track.is_flat = !LeavesOutFlat() && !track.diverged_since && judge_.Flat(track);
+    const std::optional<double> risen_to = LossJudge::Risen(track);
+    const bool is_balanced = risen_to && Balanced(id, track, *risen_to);
+    track.is_flat = !LeavesOutFlat() && !IsMootTerm(id) && !is_balanced && !track.diverged_since &&
+                    judge_.Flat(track);
     if (track.is_flat) {
       track.was_flat = true;
       track.decreases = 0;
-      ReportFlat(track, context);
-      return;
-    }
-    track.was_flat = track.was_flat && ++track.decreases < kClearsToResolve;
-    if (LeavesOutFlat() || Nowhere(&LossTrack::is_flat)) {
-      context.Clear("flat", track.latest);
+    } else {
+      track.was_flat = track.was_flat && ++track.decreases < kClearsToResolve;
     }
   }
 
@@ -242,47 +296,66 @@ class LossNotDecreasing final : public Rule {
 
   // Opens when two values in a row meet the criteria. These compare with a past that soon holds the
   // diverged values themselves, so what keeps it open is the level of before.
-  void JudgeDivergence(const LossValue& loss, LossTrack* track, RuleContext& context) const {
-    if (!track->diverged_since) {
+  void JudgeDivergence(const LossValue& loss, LossTrack* track) const {
+    track->shows_divergence = false;
+    const bool is_moot = IsMootTerm(loss.id);
+    if (!track->diverged_since || is_moot) {
+      track->diverged_since.reset();
       std::optional<Divergence> divergence = LossJudge::Diverged(*track);
-      if (divergence && Balanced(*track, *divergence)) {
+      if (divergence && Balanced(loss.id, *track, divergence->to)) {
         divergence.reset();
       }
       track->blown = divergence ? track->blown + 1 : 0;
-      if (track->blown >= 2) {
+      if (track->blown >= 2 && !is_moot) {
         track->diverged_since = LossJudge::OnsetOf(*track, *divergence);
         track->recovered_below = divergence->recovered_below;
         track->diverged_from = divergence->from;
+        track->diverged_to = divergence->to;
         track->since_diverged.Clear();
-        ReportDivergence(loss, divergence->to, *track, context);
-      } else if (!divergence && Nowhere(&LossTrack::diverged_since)) {
-        context.Clear("diverged", loss.key);
+        track->shows_divergence = true;
+        track->cause.clear();
       }
       return;
     }
     track->since_diverged.Add(loss.value);
-    const double recent = Median(track->since_diverged.Newest(LossTrack::kRecoveryWindow));
+    track->diverged_to = Median(track->since_diverged.Newest(LossTrack::kRecoveryWindow));
     if (track->since_diverged.size() == LossTrack::kRecoveryWindow &&
-        recent < track->recovered_below) {
+        track->diverged_to < track->recovered_below) {
       track->diverged_since.reset();
       track->blown = 0;
-    } else if (loss.value >= track->recovered_below) {
-      ReportDivergence(loss, recent, *track, context);
+    } else {
+      track->shows_divergence = loss.value >= track->recovered_below;
     }
   }
 
-  // Whether the rise is what one side of a game loses to another.
-  [[nodiscard]] bool Balanced(const LossTrack& track, const Divergence& divergence) const {
-    if (!game_.on()) {
+  void Report(const LossValue& loss, LossTrack* track, RuleContext& context) {
+    if (track->shows_divergence) {
+      ReportDivergence(loss, track, context);
+    } else if ((track->blown == 0 || IsMootTerm(loss.id)) && Nowhere(&LossTrack::diverged_since)) {
+      context.Clear("diverged", loss.key);
+    }
+    if (track->checked) {
+      track->checked = false;
+      ReportFlat(*track, context);
+    }
+  }
+
+  // Whether the rise is what one side of a game loses to another, or one term of a loss that is not
+  // known to others.
+  [[nodiscard]] bool Balanced(format::NameId id, const LossTrack& track, double to) const {
+    const bool may_be_terms = terms_.SeveralAreLogged() && !terms_.IsTerm(id);
+    if (!game_.on() && !may_be_terms) {
       return false;
     }
     double stakes = kLeastStakes;
-    bool another_fell = false;
-    for (const auto& [id, other] : tracks_) {
+    bool another_is_well = false;
+    for (const auto& [other_id, other] : tracks_) {
       stakes = std::max(stakes, std::abs(Median(other.start)));
-      another_fell = another_fell || (&other != &track && LossJudge::Fell(other));
+      const bool too_early = may_be_terms && !LossJudge::CanFall(other) && other.blown == 0;
+      another_is_well = another_is_well || (&other != &track && !terms_.IsTerm(other_id) &&
+                                            (too_early || LossJudge::Fell(other)));
     }
-    return another_fell && divergence.to < kGameStakes * stakes;
+    return another_is_well && to < kGameStakes * stakes;
   }
 
   // One loss that is well must not resolve what another one shows.
@@ -292,13 +365,19 @@ class LossNotDecreasing final : public Rule {
                         [&](const auto& track) { return static_cast<bool>(track.second.*flag); });
   }
 
-  void ReportDivergence(const LossValue& loss, double to, const LossTrack& track,
-                        RuleContext& context) const {
+  void ReportDivergence(const LossValue& loss, LossTrack* diverged, RuleContext& context) const {
+    LossTrack& track = *diverged;
     const int64_t since = *track.diverged_since;
     const int64_t step = loss.key.step.value;
+    if (track.cause.empty()) {
+      LossCause why =
+          CauseOfDivergence(loss.id, since, terms_.IsNegated(loss.id), growth_, game_.model());
+      track.cause = std::move(why.cause);
+      track.try_ = std::move(why.try_);
+    }
     std::string message =
         fmt::format("{} rises from {} to {} {}", loss.name, NumberForPeople(track.diverged_from),
-                    NumberForPeople(to),
+                    NumberForPeople(track.diverged_to),
                     since == step ? fmt::format("at step {}", step)
                                   : fmt::format("between steps {} and {}", since, step));
     Observation observation{.cause_key = "diverged",
@@ -306,8 +385,8 @@ class LossNotDecreasing final : public Rule {
                             .module = {},
                             .key = loss.key,
                             .message = {},
-                            .cause = growth_.LearningRateCause(),
-                            .try_ = growth_.LearningRateAdvice(),
+                            .cause = track.cause,
+                            .try_ = track.try_,
                             .evidence = {EvidenceOf(track)},
                             .severity = {},
                             .since = Step{since}};
@@ -324,25 +403,27 @@ class LossNotDecreasing final : public Rule {
     context.Observe(std::move(observation));
   }
 
-  static void ReportFlat(const LossTrack& track, RuleContext& context) {
-    context.Observe(
-        {.cause_key = "flat",
-         .tensor = track.name,
-         .module = {},
-         .key = track.latest,
-         .message =
-             fmt::format("{} has not decreased: {}, after {} values up to step {}", track.name,
+  void ReportFlat(const LossTrack& track, RuleContext& context) const {
+    if (!track.is_flat) {
+      if (LeavesOutFlat() || Nowhere(&LossTrack::is_flat)) {
+        context.Clear("flat", track.latest);
+      }
+      return;
+    }
+    const LossCause why = CauseOfFlatness(track, growth_, game_.model());
+    context.Observe({.cause_key = "flat",
+                     .tensor = track.name,
+                     .module = {},
+                     .key = track.latest,
+                     .message = fmt::format(
+                         "{} has not decreased: {}, after {} values up to step {}", track.name,
                          StartAndBestOf(track), CountForPeople(static_cast<int64_t>(track.count)),
                          track.latest.step.value),
-         .cause = track.jumped
-                      ? "the first steps threw the model off: the learning rate is far too high"
-                      : "the model does not learn: learning rate far off, parameters missing from "
-                        "the optimizer, a dead layer, or labels that do not fit the inputs",
-         .try_ =
-             "overfit a single batch: if that fails too, the model or the optimizer is at fault",
-         .evidence = {EvidenceOf(track)},
-         .severity = Severity::kWarning,
-         .since = Step{track.first_step}});
+                     .cause = why.cause,
+                     .try_ = why.try_,
+                     .evidence = {EvidenceOf(track)},
+                     .severity = Severity::kWarning,
+                     .since = Step{track.first_step}});
   }
 
   static std::string StartAndBestOf(const LossTrack& track) {
@@ -366,61 +447,19 @@ class LossNotDecreasing final : public Rule {
     return evidence;
   }
 
-  // At most every num_steps: the value against the newest one at least num_steps older.
-  void JudgeAsSageMaker(const LossValue& loss, RuleContext& context) {
-    auto& points = compat_points_[loss.id];
-    const int64_t step = loss.key.step.value;
-    points.push_back({.step = step, .value = loss.value});
-    const int64_t since = compat_checked_.try_emplace(loss.id, points.front().step).first->second;
-    if (step - since < num_steps_) {
-      return;
-    }
-    const auto reference =
-        std::find_if(points.rbegin(), points.rend(),
-                     [&](const EvidencePoint& point) { return point.step <= step - num_steps_; });
-    if (reference == points.rend()) {
-      return;
-    }
-    compat_checked_[loss.id] = step;
-    const EvidencePoint before = *reference;
-    const double decrease = (before.value - loss.value) / std::abs(before.value) * 100;
-    // Nothing older is asked for again.
-    points.erase(points.begin(), reference.base() - 1);
-    if (decrease >= diff_percent_) {
-      context.Clear("", loss.key);
-      return;
-    }
-    const bool increased = -decrease > increase_percent_;
-    const auto& [from, to] = NumbersForPeople(before.value, loss.value);
-    context.Observe({.cause_key = "",
-                     .tensor = loss.name,
-                     .module = {},
-                     .key = loss.key,
-                     .message = fmt::format("{} {} between steps {} and {}: {} → {}", loss.name,
-                                            increased ? "increased" : "did not decrease",
-                                            before.step, step, from, to),
-                     .cause = {},
-                     .try_ = "check the learning rate",
-                     .evidence = {},
-                     .severity = {}});
-  }
-
   const Result<TensorChoice> choice_;
   const bool use_losses_;
   const std::string mode_text_;
   const std::optional<Mode> mode_;
   const bool compat_;
-  const int64_t num_steps_;
-  const double diff_percent_;
-  const double increase_percent_;
   const LossJudge judge_;
+  SageMakerLossJudge compat_judge_;
   TensorRoles roles_;
   GrowthTracker growth_;
   LossGame game_;
+  LossTerms terms_;
   std::unordered_map<format::NameId, LossTrack> tracks_;
   std::optional<Mode> compat_mode_;
-  std::unordered_map<format::NameId, std::vector<EvidencePoint>> compat_points_;
-  std::unordered_map<format::NameId, int64_t> compat_checked_;
 };
 
 }  // namespace

@@ -254,6 +254,134 @@ TEST(LossNotDecreasingTest, AWarmUpThatIsOverDoesNotTakeTheBlame) {
   EXPECT_EQ(findings[0].cause, "the learning rate (1) is too high");
 }
 
+// A loss that falls, and one that rises a thousandfold from the third step on.
+double Falls(int step) { return 2.3 * std::exp2(-step / 40.0); }
+double RisesFromZero(int step) { return 6e-6 * std::pow(1.5, std::min(step, 30)); }
+
+RunBuilder TwoLosses(const std::string& first, const std::function<double(int)>& first_at,
+                     const std::string& second, const std::function<double(int)>& second_at) {
+  RunBuilder run;
+  for (int step = 0; step < 300; ++step) {
+    run.Step(step).Scalar(second, second_at(step)).Scalar(first, first_at(step));
+  }
+  return run;
+}
+
+TEST(LossNotDecreasingTest, ATermThatRisesWhileTheLossFallsIsNoFailure) {
+  // What is minimised is what backward() starts from, or what is logged as the loss; where neither
+  // is known, any of the others may make up for one that rises.
+  for (const char* falls :
+       {"loss/backward", "loss/backward.Model", "loss", "train/total_loss", "recon_loss"}) {
+    for (const char* rises : {"kl_loss", "train/reg_loss"}) {
+      RunBuilder run = TwoLosses(falls, Falls, rises, RisesFromZero);
+      const auto findings = FindingsOf(run, "loss_not_decreasing");
+      EXPECT_TRUE(findings.empty()) << falls << ": " << findings[0].message;
+    }
+  }
+}
+
+TEST(LossNotDecreasingTest, ATermThatStaysWhereItIsIsNoFailureEither) {
+  RunBuilder run = TwoLosses("loss/backward", Falls, "loss/BCELoss", [](int) { return 0.7; });
+  EXPECT_TRUE(FindingsOf(run, "loss_not_decreasing").empty());
+}
+
+TEST(LossNotDecreasingTest, WhatIsLoggedAloneIsWhatIsMinimised) {
+  RunBuilder run;
+  for (int step = 0; step < 100; ++step) {
+    run.Step(step).Scalar("kl_loss", RisesFromZero(step));
+  }
+  EXPECT_EQ(FindingsOf(run, "loss_not_decreasing").size(), 1U);
+}
+
+TEST(LossNotDecreasingTest, TermsAreReportedWhereTheLossIsNotWell) {
+  const auto explodes = [](int step) { return step < 60 ? 2.3 : 2.3 * std::exp2(step - 60); };
+  RunBuilder rises = TwoLosses("loss/backward", explodes, "ce_loss", explodes);
+  auto findings = FindingsOf(rises, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].tensors, (std::vector<std::string>{"ce_loss", "loss/backward"}));
+  const auto stays = [](int) { return 2.3; };
+  RunBuilder flat = TwoLosses("loss/backward", stays, "ce_loss", stays);
+  findings = FindingsOf(flat, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].tensors, (std::vector<std::string>{"ce_loss", "loss/backward"}));
+}
+
+TEST(LossNotDecreasingTest, ATermThatTheUserNamesIsMeantToFall) {
+  RunBuilder run = TwoLosses("loss/backward", Falls, "kl_loss", RisesFromZero);
+  EXPECT_EQ(FindingsOf(run, "loss_not_decreasing", {{"tensor_regex", "kl"}}).size(), 1U);
+}
+
+TEST(LossNotDecreasingTest, SaysThatALossIsMaximised) {
+  const auto rises = [](int step) { return 2.3 * std::pow(1.1, step); };
+  RunBuilder run = TwoLosses(
+      "loss/backward", [&](int step) { return -rises(step); }, "loss/CrossEntropyLoss", rises);
+  const auto findings = FindingsOf(run, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].tensor, "loss/CrossEntropyLoss");
+  EXPECT_THAT(*findings[0].cause, HasSubstr("starts from the negative of this loss"));
+  EXPECT_THAT(*findings[0].try_, HasSubstr("without a minus sign"));
+}
+
+TEST(LossNotDecreasingTest, BlamesWeightDecayThatTakesTheWeightsAway) {
+  for (const double decay : {0.0, 1.0}) {
+    RunBuilder run;
+    run.Between(0).Meta(
+        R"({"kind":"optimizer","parameters":["fc.weight"],"groups":[{"weight_decay":)" +
+        std::to_string(decay) + "}]}");
+    for (int step = 0; step < 120; ++step) {
+      run.Step(step)
+          .Scalar("loss/ce", 2.3)
+          .Weight("fc.weight", NormalStats(0, std::pow(0.9, step)));
+    }
+    const auto findings = FindingsOf(run, "loss_not_decreasing");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].cause->starts_with("weight decay (1) takes away"), decay > 0)
+        << *findings[0].cause;
+  }
+}
+
+TEST(LossNotDecreasingTest, BlamesGradientsThatAddUp) {
+  for (const bool diverges : {false, true}) {
+    RunBuilder run;
+    for (int step = 0; step < 120; ++step) {
+      run.Step(step).Scalar("loss/ce", diverges ? 2.3 * std::exp2(step / 10.0) : 2.3);
+      if (step == 1) {
+        run.Meta(R"({"kind":"kept_gradient","parameter":"fc.weight","step":1})");
+      }
+    }
+    const auto findings = FindingsOf(run, "loss_not_decreasing");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_THAT(*findings[0].cause, HasSubstr("gradients add up from step to step: fc.weight"));
+    EXPECT_THAT(*findings[0].try_, HasSubstr("zero_grad()"));
+  }
+}
+
+TEST(LossNotDecreasingTest, BlamesTheLearningRateOfTheStepThatThrewTheLossOff) {
+  RunBuilder run;
+  for (int step = 0; step < 60; ++step) {
+    const double loss = step < 9 ? 2.0 - 0.1 * step : 5e7;
+    const double rate = step < 8 ? 0.01 : step == 8 ? 2000 : 1e-5;
+    run.Step(step).Scalar("learning_rate", rate).Scalar("loss/ce", loss);
+  }
+  const auto findings = FindingsOf(run, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].cause, "the learning rate (2e+03 at step 8) is too high");
+  EXPECT_THAT(*findings[0].try_, HasSubstr("go back to a learning rate of 0.01, where the loss"));
+}
+
+TEST(LossNotDecreasingTest, AdvisesTheLearningRateThatWasGoodBeforeItWasRaised) {
+  for (const auto& [raised, advice] :
+       {std::pair(39, "go back to a learning rate of 0.05, where the loss was lowest"),
+        std::pair(46,
+                  "let the learning rate grow no further than 0.05, where the loss was lowest")}) {
+    const int at = raised;
+    RunBuilder run = RisingRate([at](int step) { return step < at ? 0.05 : 50.0; }, 60);
+    const auto findings = FindingsOf(run, "loss_not_decreasing");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_THAT(*findings[0].try_, HasSubstr(advice));
+  }
+}
+
 TEST(LossNotDecreasingTest, ComparesAsSageMakerDoesWithCompat) {
   const std::map<std::string, std::string> compat = {{"compat", "true"}};
   RunBuilder first = LossEvery(4, {.3, .33, .31, .30, .28});

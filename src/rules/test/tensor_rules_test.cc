@@ -331,8 +331,8 @@ TEST(ExplodingTensorTest, WhatGrowsInManyStepsWhileTheLossFallsDoesNotExplode) {
   for (const double loss_growth : {0.98, 1.1}) {
     RunBuilder run;
     // Captured at ten steps, and then more and more rarely.
-    for (const auto& [step, gradient] : {std::pair(80, 5e5), std::pair(160, 4e6),
-                                         std::pair(320, 2e7), std::pair(640, 6e7)}) {
+    for (const auto& [step, gradient] :
+         {std::pair(80, 5e5), std::pair(160, 4e6), std::pair(320, 2e7), std::pair(640, 6e7)}) {
       for (int64_t early = 0; step == 80 && early < 10; ++early) {
         run.Step(early).Stats("gradient/fc.weight", NormalStats(0, 1e4)).Scalar("loss/ce", 1e11);
       }

@@ -1,0 +1,60 @@
+#include "loss_cause.h"
+
+#include <fmt/format.h>
+
+#include "robust.h"
+
+namespace wheeltapper::rules {
+namespace {
+
+// Weights that have lost so much of their norm hold nothing that was learned.
+constexpr double kShrunken = 0.1;
+
+LossCause KeptGradients(const ModelDescription& model) {
+  return {.cause = fmt::format("gradients add up from step to step: {} still had that of the step "
+                               "before when backward() began, at step {}",
+                               model.kept_gradient()->parameter, model.kept_gradient()->step),
+          .try_ = "call optimizer.zero_grad() in each step, before backward()"};
+}
+
+}  // namespace
+
+LossCause CauseOfDivergence(format::NameId id, int64_t onset, bool negated,
+                            const GrowthTracker& growth, const ModelDescription& model) {
+  if (negated) {
+    return {.cause =
+                "backward() starts from the negative of this loss, so that the optimizer "
+                "maximises it",
+            .try_ = "call backward() on the loss itself, without a minus sign"};
+  }
+  if (model.kept_gradient()) {
+    return KeptGradients(model);
+  }
+  return {.cause = growth.LearningRateCauseAt(onset),
+          .try_ = growth.LearningRateAdviceAt(onset, id)};
+}
+
+LossCause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
+                          const ModelDescription& model) {
+  if (model.kept_gradient()) {
+    return KeptGradients(model);
+  }
+  const std::optional<Growth> shrunk = growth.MostShrunkenWeight();
+  if (model.weight_decay() > 0 && shrunk && shrunk->to < kShrunken * shrunk->from) {
+    return {.cause = fmt::format("weight decay ({}) takes away what the model learns: the l2 norm "
+                                 "of {} fell from {} at step {} to {} at step {}",
+                                 NumberForPeople(model.weight_decay()), shrunk->tensor,
+                                 NumberForPeople(shrunk->from), shrunk->from_step,
+                                 NumberForPeople(shrunk->to), shrunk->to_step),
+            .try_ = fmt::format("lower the weight decay, to {} for a start",
+                                NumberForPeople(model.weight_decay() / 100))};
+  }
+  return {
+      .cause = track.jumped
+                   ? "the first steps threw the model off: the learning rate is far too high"
+                   : "the model does not learn: learning rate far off, parameters missing from "
+                     "the optimizer, a dead layer, or labels that do not fit the inputs",
+      .try_ = "overfit a single batch: if that fails too, the model or the optimizer is at fault"};
+}
+
+}  // namespace wheeltapper::rules
