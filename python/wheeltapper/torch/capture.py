@@ -43,6 +43,7 @@ class TorchCapture:
         self._plans: dict[int, OptimizerPlan] = {}
         self._tokens = 0
         self._norms: list[float] = []
+        self._backwards = 0  # calls of backward() so far
         self._session: _session.RankSession | None = None
 
     # --- the session ---
@@ -182,6 +183,10 @@ class TorchCapture:
             self._finish(session)
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         plan.has_closure = closure is not None
+        kept = plan.kept.before_step(self._backwards)
+        if kept is not None and not plan.has_closure:
+            step = session.native.global_step
+            session.meta("kept_gradient", parameter=self.names.parameter(kept), step=step)
         if session.armed and plan.recorded_step != session.native.global_step:
             if not plan.has_closure:
                 plan.record_gradients(session, amp.gradient_scale(optimizer))
@@ -198,6 +203,7 @@ class TorchCapture:
         if plan.skips:
             self.skipped(session)
             return
+        plan.kept.after_step(parameters_of(optimizer), self._backwards)
         plan.session_ns = 0
         norm = math.nan
         if session.armed and plan.recorded_step != session.native.global_step:
@@ -293,6 +299,7 @@ class TorchCapture:
             return
         session.backward_seen = session.backward_ever = True
         session.native.set_phase(_session.PHASE_BACKWARD)
+        self._backwards += 1
         seeded = grad_tensors is not None or kwargs.get("grad_variables") is not None
         self.losses.add_backward(tensors, seeded=seeded)
         if isinstance(tensors, torch.Tensor) and tensors.device.type != "cpu" and not seeded:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from wheeltapper import _native, _session
+from wheeltapper.torch.kept_gradient import KeptGradient
 from wheeltapper.torch.names import Names
 from wheeltapper.torch.tensors import PLAIN_TYPES, dtype_name, is_dtensor, plain, shape_of
 
@@ -48,6 +49,7 @@ class OptimizerPlan:
         self.token = token
         self.label = label  # "" or ".Name": distinguishes the scalars of several optimizers
         self.calls = 0
+        self.kept = KeptGradient()
         self.has_closure = False
         self.skips = False
         self.recorded_step = -1
