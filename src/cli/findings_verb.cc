@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <optional>
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include "wheeltapper/cli/main.h"
@@ -93,9 +94,13 @@ int FindingsVerb(const Arguments& arguments) {
       info.code() == StatusCode::kFailedPrecondition) {
     return Fail(info);
   }
-  Result<std::vector<rules::Finding>> findings = rules::ReadFindings(*run);
+  std::vector<std::string> damaged;
+  Result<std::vector<rules::Finding>> findings = rules::ReadFindings(*run, &damaged);
   if (!findings.ok()) {
     return Fail(findings.status());
+  }
+  for (const std::string& line : damaged) {
+    SayError(fmt::format("{}/findings.jsonl: {}", Printable(*run), Printable(line)));
   }
   if (const Status known = CheckRuleName(arguments.rule, *run, *findings); !known.ok()) {
     return Fail(known);
@@ -120,7 +125,8 @@ int FindingsVerb(const Arguments& arguments) {
     }
   }
   // A level that was asked for makes the exit code answer it; a plain listing is no judgement.
-  return !arguments.severity.empty() && !findings->empty() ? kExitFindings : kExitOk;
+  const bool asked_and_found = !arguments.severity.empty() && !findings->empty();
+  return asked_and_found || !damaged.empty() ? kExitFindings : kExitOk;
 }
 
 }  // namespace wheeltapper::cli

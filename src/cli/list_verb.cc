@@ -53,9 +53,10 @@ RunRow Describe(const std::string& path) {
   for (const std::string& word : info.argv) {
     row.command += (row.command.empty() ? "" : " ") + word;
   }
-  const Result<std::vector<rules::Finding>> findings = rules::ReadFindings(path);
+  std::vector<trial::Damage> damaged;
+  const Result<std::vector<rules::Finding>> findings = report::ReadFindings(**trial, &damaged);
   row.findings = findings.ok() ? static_cast<int64_t>(findings->size()) : 0;
-  row.damaged = report::CountDamagedPlaces(**trial);
+  row.damaged = std::max(report::CountDamagedPlaces(**trial), static_cast<int64_t>(damaged.size()));
   return row;
 }
 

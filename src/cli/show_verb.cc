@@ -129,8 +129,9 @@ std::string StateLine(const trial::Trial& trial) {
 }
 
 Status PrintSummary(trial::Trial& trial) {
+  std::vector<trial::Damage> damaged;
   WT_ASSIGN_OR_RETURN(const std::vector<rules::Finding> findings,
-                      rules::ReadFindings(trial.path()));
+                      report::ReadFindings(trial, &damaged));
   WT_ASSIGN_OR_RETURN(const std::string steps, StepsText(trial));
   WT_ASSIGN_OR_RETURN(const trial::Overhead overhead, trial.MeasuredOverhead());
   const report::Verdict verdict = report::MakeVerdict(trial, findings);
@@ -145,7 +146,7 @@ Status PrintSummary(trial::Trial& trial) {
   PrintLine("overhead", overhead.elapsed_ns > 0 ? RenderPercent(overhead.fraction) + " of step time"
                                                 : "not measured");
   PrintLine("gaps", Gaps(trial));
-  for (const trial::Damage& damage : trial.Damaged()) {
+  for (const trial::Damage& damage : damaged) {
     PrintLine("damaged", damage.file + ": " + damage.what);
   }
   for (const std::string& note : report::RuleNotes(

@@ -124,6 +124,7 @@ class ConfigLoader {
     }
     CheckRuleNames();
     CheckCollections();
+    CheckSchedules();
     return std::move(config_);
   }
 
@@ -390,6 +391,32 @@ class ConfigLoader {
                        "collection \"" + name + "\" is empty: it has no `include` (" + last.where +
                        "). Add include = [\"a regular expression\"] to [" + table + "]"));
       }
+    }
+  }
+
+  // An interval that ends before it begins would silently capture nothing. An end of 0 says so.
+  void CheckSchedules() {
+    constexpr std::string_view kEnd = ".end";
+    std::vector<std::string> empty;
+    for (const auto& [key, entry] : config_.entries_) {
+      if (!key.starts_with("capture.") || !key.ends_with(kEnd) || config_.GetInt(key) == 0) {
+        continue;
+      }
+      const std::string table = key.substr(0, key.size() - kEnd.size());
+      const bool own_start = config_.entries_.contains(table + ".start");
+      const std::string start = (own_start ? table : "capture") + ".start";
+      if (config_.GetInt(key) <= config_.GetInt(start)) {
+        empty.push_back(key);
+        AddMistake(
+            entry.layer, key,
+            InvalidArgumentError("nothing would be captured: " + start + " is " +
+                                 std::to_string(config_.GetInt(start)) + ", and " + key + " (" +
+                                 entry.where + ") is " + std::to_string(config_.GetInt(key)) +
+                                 ", the first step that is no longer captured"));
+      }
+    }
+    for (const std::string& key : empty) {
+      config_.entries_.erase(key);
     }
   }
 

@@ -33,19 +33,23 @@ class DirectoryRunReader final : public RunReader {
   Status Poll(const std::function<void(StepBatch&&)>& sink) override {
     // Before the rest: what END closes is then read below.
     Result<EndInfo> end = EndInfo{};
-    if (!end_) {
+    if (!end_ && !bad_end_) {
       end = ReadEnd(run_dir_);
-      if (!end.ok() && end.status().code() != StatusCode::kNotFound) {
+      if (end.status().code() == StatusCode::kDataLoss) {
+        // The run is over, and nobody knows how: that hides nothing of what was recorded.
+        bad_end_ = true;
+        skipped_.push_back({"END", 0, 0, end.status().message()});
+      } else if (!end.ok() && end.status().code() != StatusCode::kNotFound) {
         return end.status();
       }
     }
-    const bool over = !end_ && end.ok();
+    const bool over = bad_end_ || (!end_ && end.ok());
     WT_RETURN_IF_ERROR(ListIfChanged(over));
     const std::set<Rank> listed = listed_ranks_;
     for (const Rank rank : listed) {
       WT_RETURN_IF_ERROR(PollRank(rank, over, sink));
     }
-    if (over) {
+    if (over && !bad_end_) {
       end_ = *end;
     }
     return {};
@@ -296,6 +300,7 @@ class DirectoryRunReader final : public RunReader {
   const RunInfo info_;
   const ReaderOptions options_;
   NameTable names_;
+  bool bad_end_ = false;  // END is there, and damaged
   std::optional<EndInfo> end_;
   std::vector<SkippedBytes> skipped_;
   std::map<Rank, RankState> ranks_;

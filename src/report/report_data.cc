@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/scalar_names.h"
 
 namespace wheeltapper::report {
@@ -166,7 +168,7 @@ Result<ReportData> GatherSummary(trial::Trial& trial) {
   data.path = trial.path();
   data.state = trial.state();
   data.end = trial.end();
-  WT_ASSIGN_OR_RETURN(data.findings, rules::ReadFindings(trial.path()));
+  WT_ASSIGN_OR_RETURN(data.findings, ReadFindings(trial, &data.damaged));
   data.rules = rules::ReadRuleStates(trial.path()).value_or(std::vector<rules::RuleStatus>());
   data.verdict = MakeVerdict(trial, data.findings);
   WT_ASSIGN_OR_RETURN(const std::vector<Rank> ranks, trial.Ranks());
@@ -183,8 +185,22 @@ Result<ReportData> GatherSummary(trial::Trial& trial) {
   WT_ASSIGN_OR_RETURN(data.captured_steps, CountCaptured(trial, steps));
   WT_ASSIGN_OR_RETURN(data.overhead, trial.MeasuredOverhead());
   WT_ASSIGN_OR_RETURN(data.gaps, trial.Gaps());
-  data.damaged = trial.Damaged();
   return data;
+}
+
+Result<std::vector<rules::Finding>> ReadFindings(const trial::Trial& trial,
+                                                 std::vector<trial::Damage>* damaged) {
+  std::vector<std::string> lines;
+  WT_ASSIGN_OR_RETURN(std::vector<rules::Finding> findings,
+                      rules::ReadFindings(trial.path(), &lines));
+  const std::vector<trial::Damage> files = trial.Damaged();
+  damaged->insert(damaged->end(), files.begin(), files.end());
+  for (std::string& line : lines) {
+    damaged->push_back({.table = "",
+                        .file = BaseName(format::FindingsPath(trial.path())),
+                        .what = std::move(line)});
+  }
+  return findings;
 }
 
 Result<ReportData> GatherReport(trial::Trial& trial) {

@@ -168,9 +168,11 @@ int64_t CountOwn(const std::vector<rules::Finding>& findings) {
 
 int64_t CountDamagedPlaces(trial::Trial& trial) {
   const std::vector<format::GapRow> gaps = trial.Gaps().value_or(std::vector<format::GapRow>());
-  return std::count_if(gaps.begin(), gaps.end(), [](const format::GapRow& row) {
+  const int64_t lost = std::count_if(gaps.begin(), gaps.end(), [](const format::GapRow& row) {
     return row.gap.reason == format::GapReason::kCorruption;
   });
+  // Most damage is a gap as well; that of END is none.
+  return std::max(lost, static_cast<int64_t>(trial.Damaged().size()));
 }
 
 bool HasRecords(trial::Trial& trial, size_t steps) {

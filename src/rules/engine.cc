@@ -186,6 +186,9 @@ class Engine final : public RuleEngine {
     for (const RunningRule& rule : rules_) {
       states.push_back(rule.status);
       states.back().findings = book_.CountOf(rule.status.name);
+      if (rule.status.state == RuleState::kWaiting && damaged_places_ > 0) {
+        states.back().detail += "; it may lie in what cannot be read";
+      }
       if (rule.status.state != RuleState::kActive) {
         continue;
       }

@@ -50,7 +50,8 @@ std::unique_ptr<FindingSink> MakeFindingsLog(const std::string& run_dir) {
   return std::make_unique<FindingsLog>(run_dir);
 }
 
-Result<std::vector<Finding>> ReadFindings(const std::string& run_dir) {
+Result<std::vector<Finding>> ReadFindings(const std::string& run_dir,
+                                          std::vector<std::string>* damaged) {
   const std::string path = format::FindingsPath(run_dir);
   std::vector<Finding> findings;
   if (!PathExists(path)) {
@@ -64,12 +65,13 @@ Result<std::vector<Finding>> ReadFindings(const std::string& run_dir) {
     const bool terminated = newline != std::string::npos;
     const size_t end = terminated ? newline : text.size();
     Result<Finding> finding = FindingFromJson(std::string_view(text).substr(begin, end - begin));
-    if (!finding.ok() && !terminated) {
-      break;
-    }
+    begin = end + 1;
     if (!finding.ok()) {
-      return finding.status().WithContext("line " + std::to_string(number) + " at byte " +
-                                          std::to_string(begin) + " of \"" + path + "\"");
+      if (terminated) {  // else its writer was killed, or is writing now
+        damaged->push_back("line " + std::to_string(number) +
+                           " is no finding: " + finding.status().message());
+      }
+      continue;
     }
     const auto [slot, is_new] = position.try_emplace(finding->id, findings.size());
     if (is_new) {
@@ -77,7 +79,6 @@ Result<std::vector<Finding>> ReadFindings(const std::string& run_dir) {
     } else {
       findings[slot->second] = std::move(*finding);
     }
-    begin = end + 1;
   }
   return findings;
 }

@@ -10,6 +10,7 @@
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/rules/engine.h"
+#include "wheeltapper/rules/finding.h"
 
 #include "answer.h"
 #include "support/scratch_folder.h"
@@ -157,6 +158,43 @@ TEST_F(DamageTest, CheckNamesThePlace) {
   EXPECT_EQ(told.code, kExitFindings);
   EXPECT_THAT(told.out, HasSubstr("not fully checked, 1 damaged place"));
   EXPECT_THAT(told.err, HasSubstr(kStats));
+}
+
+TEST_F(DamageTest, ADamagedEndHidesNothingThatWasRecorded) {
+  ASSERT_TRUE(WriteFileAtomically(format::EndPath(whole_), "x").ok());
+  const Answer shown = AnswerTo({"show", whole_});
+  EXPECT_EQ(shown.code, kExitOk);
+  EXPECT_THAT(shown.out, AllOf(HasSubstr("state     abandoned"), HasSubstr("steps     "),
+                               HasSubstr("damaged   END: ")));
+  EXPECT_THAT(shown.out, Not(HasSubstr("Healthy")));
+  EXPECT_EQ(AnswerTo({"report", whole_}).code, kExitOk);
+  EXPECT_THAT(AnswerTo({"check", whole_}).err, HasSubstr("not read: END: "));
+}
+
+TEST_F(DamageTest, ARuleSaysThatWhatItNeedsMayBeInTheDamage) {
+  for (const auto& entry : std::filesystem::directory_iterator(JoinPath(damaged_, "stats"))) {
+    std::filesystem::resize_file(entry.path(), 20);
+  }
+  EXPECT_THAT(AnswerTo({"check", damaged_}).err,
+              HasSubstr("none captured so far; it may lie in what cannot be read"));
+}
+
+TEST_F(DamageTest, ADamagedLineOfFindingsHidesNoOther) {
+  rules::Finding finding;
+  finding.id = "overfit-1";
+  finding.rule = "overfit";
+  finding.message = "val_loss rises";
+  ASSERT_TRUE(WriteFileAtomically(format::FindingsPath(whole_),
+                                  "{\"broken\n" + rules::FindingToJson(finding) + "\n")
+                  .ok());
+  const Answer listed = AnswerTo({"findings", whole_});
+  EXPECT_EQ(listed.code, kExitFindings);
+  EXPECT_THAT(listed.out, HasSubstr("val_loss rises"));
+  EXPECT_THAT(listed.err, HasSubstr("findings.jsonl: line 1 is no finding"));
+  EXPECT_THAT(AnswerTo({"show", whole_}).out,
+              AllOf(HasSubstr("val_loss rises"), HasSubstr("damaged   findings.jsonl: line 1")));
+  EXPECT_EQ(AnswerTo({"report", whole_}).code, kExitOk);
+  EXPECT_THAT(AnswerTo({"ls", runs_}).out, HasSubstr("finished (damaged)"));
 }
 
 }  // namespace

@@ -398,5 +398,17 @@ TEST_F(ConfigTest, LoadedTolerantlyAFlagUnderAWrongTableOfAFileIsAnError) {
   EXPECT_THAT(collection.status().message(), HasSubstr("heads"));
 }
 
+TEST_F(ConfigTest, AnIntervalThatEndsBeforeItBeginsIsAMistakeAndCapturingNothingIsNot) {
+  WriteProject("[capture]\nstart = 50\nend = 10\n");
+  EXPECT_THAT(LoadError(), AllOf(HasSubstr("nothing would be captured: capture.start is 50"),
+                                 HasSubstr("/project/wheeltapper.toml:3")));
+  WriteProject("[capture]\nstart = 50\n[capture.eval]\nend = 50\n");
+  EXPECT_THAT(LoadError(), HasSubstr("capture.eval.end"));
+  WriteProject("[capture]\nstart = 50\n[capture.eval]\nstart = 0\nend = 50\n");
+  EXPECT_TRUE(Load().ok()) << LoadError();
+  WriteProject("[capture]\nend = 0\n");
+  EXPECT_TRUE(Load().ok()) << LoadError();
+}
+
 }  // namespace
 }  // namespace wheeltapper

@@ -26,6 +26,10 @@ struct Verdict {
 // False for a run of `steps` without anything of training in it: no step, or nothing but the
 // activations of forward passes, as where the script forgets optimizer.step().
 bool HasRecords(trial::Trial& trial, size_t steps);
+// The run's findings, and in `damaged`, added, what of the run cannot be read: files, and lines of
+// findings.
+Result<std::vector<rules::Finding>> ReadFindings(const trial::Trial& trial,
+                                                 std::vector<trial::Damage>* damaged);
 // Places of the run that could not be read when it was opened, or were lost before; trial.Damaged()
 // names the files that are there.
 int64_t CountDamagedPlaces(trial::Trial& trial);

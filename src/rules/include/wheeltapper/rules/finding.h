@@ -84,7 +84,9 @@ class FindingSink {
 };
 
 // Reads findings.jsonl of a run: the latest version of each finding, in order of opening. A run
-// without the file has none.
-Result<std::vector<Finding>> ReadFindings(const std::string& run_dir);
+// without the file has none. Lines that are no findings are left out and told in `damaged`: "line 3
+// is no finding: …".
+Result<std::vector<Finding>> ReadFindings(const std::string& run_dir,
+                                          std::vector<std::string>* damaged);
 
 }  // namespace wheeltapper::rules
