@@ -23,6 +23,8 @@ namespace {
 constexpr size_t kMostHistory = 1024;
 // A ratio this many times inside its threshold is clearly fine.
 constexpr double kClearly = 2;
+// Weights smaller than this share of an update are lost in the rounding of the two norms.
+constexpr double kLeastShareOfUpdate = 1e-3;
 
 constexpr std::array<ParameterSpec, 6> kParameters = {{
     {"num_steps", ParameterType::kInteger, "",
@@ -57,10 +59,14 @@ const RuleInfo kInfo = {
     .parameters = kParameters,
     .needs = {.collections = {"weights"}},
     .what_it_means =
-        "The l2 norm of what a step added to a parameter, over the parameter's own l2 norm. About "
+        "The l2 norm of what a step added to a parameter, over the parameter's own l2 norm before "
+        "that step. About "
         "0.001 per step is usual; above `large_threshold` the step overwrites what was learned, "
         "below `small_threshold` nothing is learned. The update's norm comes from the tensor "
-        "update/<parameter> where it is captured. Otherwise it is bounded from below by the "
+        "update/<parameter> where it is captured; the weights' norm from the step before, or, "
+        "where that was not captured, from the captured step before it, from the difference of the "
+        "norms after the step and of the update where that is larger, and at the first step from "
+        "√|‖w′‖² − ‖update‖²|. Without the update its norm is bounded from below by the "
         "change of the norm and of the mean (max(|‖w‖ − ‖w′‖|, √n·|mean − mean′|)), which can show "
         "that an update was too large, never that it was too small.",
     .false_alarms =
@@ -79,6 +85,20 @@ struct WeightState {
   int64_t step = 0;
   tensor::TensorStats stats;
 };
+
+// About the l2 norm of the weights that an update was added to; nothing where it cannot be told.
+// Only the norms after the step and of the update belong to that step. From them alone the weights
+// follow as far as the update is at a right angle to them, as nearly all are in many dimensions;
+// beside weights of a few steps before, their difference is the least that they can be.
+std::optional<double> NormBefore(const WeightState* earlier, int64_t step, double after,
+                                 double update) {
+  if (earlier == nullptr) {
+    const double norm = std::sqrt(std::abs(after * after - update * update));
+    return norm < kLeastShareOfUpdate * update ? std::nullopt : std::optional(norm);
+  }
+  const double norm = earlier->stats.l2();
+  return earlier->step + 1 == step ? norm : std::max(norm, std::abs(after - update));
+}
 
 class WeightUpdateRatio final : public Rule {
  public:
@@ -126,14 +146,18 @@ class WeightUpdateRatio final : public Rule {
     const format::StatsRow* update = index_.Find(context.names(), "update/" + name);
     std::deque<WeightState>& history = histories_[row.name];
     const WeightState* before = Before(history, batch.key.step.value);
+    const double root_n = std::sqrt(static_cast<double>(row.stats.numel));
     if (update != nullptr) {
       judged_ = true;
-      const double ratio = update->stats.l2() / (row.stats.l2() + epsilon_);
-      JudgeLarge(batch.key, name, ratio, row.stats.rms(), context);
-      JudgeSmall(batch.key, name, ratio, context);
+      const WeightState* newest = history.empty() ? nullptr : &history.back();
+      const double size = update->stats.l2();
+      const double after = row.stats.l2();
+      if (const auto norm = NormBefore(newest, batch.key.step.value, after, size)) {
+        JudgeLarge(batch.key, name, size / (*norm + epsilon_), *norm / root_n, context);
+      }
+      JudgeSmall(batch.key, name, size / (after + epsilon_), context);
     } else if (before != nullptr) {
       judged_ = true;
-      const double root_n = std::sqrt(static_cast<double>(row.stats.numel));
       const double least_update = std::max(std::abs(row.stats.l2() - before->stats.l2()),
                                            root_n * std::abs(row.stats.mean - before->stats.mean));
       JudgeLarge(batch.key, name, least_update / (before->stats.l2() + epsilon_),

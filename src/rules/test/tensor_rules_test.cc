@@ -623,6 +623,40 @@ TEST(WeightUpdateRatioTest, ReportsUpdatesLargerThanTheWeights) {
   EXPECT_EQ(findings[0].severity, Severity::kError);
 }
 
+// One update of this size at `step` of weights of norm 0.1 · 8, which it adds to at a right angle.
+RunBuilder OneUpdate(const std::vector<int64_t>& captured, int64_t step, double update) {
+  RunBuilder run;
+  for (const int64_t at : captured) {
+    const double size = at == step ? update : 0.001;
+    run.Step(at).Scalar("learning_rate", at == step ? 2000 : 0.01);
+    run.Weight("fc.weight", NormalStats(0, at < step ? 0.1 : std::hypot(0.1, update)));
+    run.Stats("update/fc.weight", NormalStats(0, size));
+  }
+  return run;
+}
+
+TEST(WeightUpdateRatioTest, ComparesACapturedUpdateWithTheWeightsBeforeIt) {
+  for (const auto& captured : {std::vector<int64_t>{0, 1, 2, 3, 4}, std::vector<int64_t>{0, 3, 9},
+                               std::vector<int64_t>{3, 4}}) {
+    RunBuilder run = OneUpdate(captured, 3, 8.6);
+    const auto findings = FindingsOf(run, "weight_update_ratio");
+    ASSERT_EQ(findings.size(), 1U) << captured.size();
+    EXPECT_EQ(findings[0].step, 3);
+    EXPECT_THAT(findings[0].message, HasSubstr("fc.weight changed by 86 times its own norm"));
+    EXPECT_THAT(*findings[0].cause, HasSubstr("2e+03"));
+    RunBuilder fine = OneUpdate(captured, 3, 0.5);
+    EXPECT_TRUE(FindingsOf(fine, "weight_update_ratio").empty());
+  }
+}
+
+TEST(WeightUpdateRatioTest, LeavesOutUpdatesOfWeightsThatWereZero) {
+  RunBuilder run;
+  run.Step(0).Weight("a", NormalStats(0, 0.5)).Stats("update/a", NormalStats(0, 0.5));
+  run.Weight("b", ZeroStats()).Stats("update/b", ZeroStats());
+  run.Step(1).Weight("b", NormalStats(0, 0.5)).Stats("update/b", NormalStats(0, 0.5));
+  EXPECT_TRUE(FindingsOf(run, "weight_update_ratio").empty());
+}
+
 TEST(WeightUpdateRatioTest, ReportsTinyUpdatesOnlyWhileGradientsAreNot) {
   for (const double gradient : {1.0, 1e-9}) {
     RunBuilder run;
