@@ -12,6 +12,7 @@
 #include "wheeltapper/rules/python_rules.h"
 
 #include "incidents.h"
+#include "row_order.h"
 #include "tensor_names.h"
 
 namespace wheeltapper::rules {
@@ -235,7 +236,8 @@ class Engine final : public RuleEngine {
     return options;
   }
 
-  void Evaluate(const format::StepBatch& batch, const format::NameTable& names) {
+  void Evaluate(const format::StepBatch& as_it_came, const format::NameTable& names) {
+    const format::StepBatch& batch = row_order_.Ordered(as_it_came, names);
     seen_.Add(batch, names);
     last_wall_ns_ = batch.wall_ns;
     damaged_places_ += std::count_if(batch.gaps.begin(), batch.gaps.end(), IsDamage);
@@ -336,6 +338,7 @@ class Engine final : public RuleEngine {
   std::optional<TimeNs> last_wall_ns_;  // of the newest batch
   IncidentBook book_;
   SeenData seen_;
+  RowOrder row_order_;
   std::function<void(const format::StepKey&)> listener_;
 };
 

@@ -168,6 +168,26 @@ TEST(RuleEngineTest, WhatBecomesNanHasNotRecovered) {
   }
 }
 
+// Live rows come as they were recorded, sealed ones sorted by name: "11" is before "2" there.
+TEST(RuleEngineTest, TheHeadlineIsTheFirstOfTheModelInWhateverOrderRowsCome) {
+  for (const bool sorted : {false, true}) {
+    RunBuilder run;
+    run.Between(0).Meta(R"({"kind":"model","modules":[{"path":"2"},{"path":"11"}],)"
+                        R"("parameters":[{"name":"2.weight"},{"name":"11.weight"}]})");
+    for (int64_t step = 0; step < 8; ++step) {
+      run.Step(step).Scalar("learning_rate", 0);
+      for (const char* name :
+           {sorted ? "11.weight" : "2.weight", sorted ? "2.weight" : "11.weight"}) {
+        run.Stats(std::string("gradient/") + name, NormalStats(0, 1));
+        run.Weight(name, NormalStats(0, 1));
+      }
+    }
+    const auto findings = FindingsOf(run, "optimizer_no_op");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].tensors, (std::vector<std::string>{"2.weight", "11.weight"})) << sorted;
+  }
+}
+
 TEST(RuleEngineTest, ADivergenceThatEndsInNanIsOneIncident) {
   RunBuilder run = ExplodesIntoNan();
   const auto findings = FindingsOf(run);
