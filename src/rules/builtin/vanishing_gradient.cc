@@ -22,6 +22,8 @@ constexpr double kAliveFactor = 1000;
 // none.
 constexpr double kClearlyAbove = 2;
 constexpr double kClearDecades = 0.5;
+// A gradient this many times smaller than that of another layer was lost on the way.
+constexpr double kFadesBy = 100;
 // Fewer layers have no slope worth the name.
 constexpr size_t kLeastLayers = 4;
 
@@ -68,7 +70,9 @@ const RuleInfo kInfo = {
         "mask, which dead_relu reports. With a loss divided by a large constant, lower the "
         "threshold by the same factor.",
     .how_to_fix =
-        "Use residual connections, normalisation, ReLU-like activations in place of sigmoid or "
+        "Where all gradients are as small: check the scale of the loss and the threshold of "
+        "gradient clipping. Else use residual connections, normalisation, ReLU-like activations in "
+        "place of sigmoid or "
         "tanh, and an initialisation that suits them (He for ReLU, Xavier for tanh).",
     .explained_by = kExplainedBy,
 };
@@ -186,15 +190,38 @@ class VanishingGradient final : public Rule {
            .message = fmt::format("{}: mean |g| is {} at step {}, below {} for {} captured steps",
                                   level.name, NumberForPeople(level.mean_abs), key.step.value,
                                   NumberForPeople(threshold_), persistence.streak()),
-           .cause = "the gradient fades on its way back through the layers after it",
-           .try_ = "use ReLU-like activations, normalisation or residual connections; "
-                   "check the initialisation",
+           .cause = CauseOf(level, largest),
+           .try_ =
+               Fades(level, largest)
+                   ? "use ReLU-like activations, normalisation or residual connections; check "
+                     "the initialisation"
+                   : "check the scale of the loss and the threshold of gradient clipping; raise "
+                     "the loss, or the threshold",
            .evidence = {EvidenceOf(levels)},
            .severity = {},
+           .since = Step{persistence.since_step()},
            .whole_model = 2 * static_cast<size_t>(vanished) >= levels.size(),
            .patience = patience_});
     }
     small.Tell("small", key, context);
+  }
+
+  // Whether some other layer has a gradient well above that of this one, which was lost between.
+  static bool Fades(const GradientLevel& level, double largest) {
+    return largest >= kFadesBy * level.mean_abs && largest > 0;
+  }
+  static std::string CauseOf(const GradientLevel& level, double largest) {
+    if (Fades(level, largest)) {
+      return "the gradient fades on its way back through the layers after it";
+    }
+    return largest == 0 ? std::string(
+                              "every gradient of the model is zero: the loss is constant, "
+                              "or is multiplied by zero")
+                        : fmt::format(
+                              "every gradient of the model is as small (the largest mean "
+                              "|g| is {}): the loss or its scale is tiny, or gradients are "
+                              "clipped to next to nothing",
+                              NumberForPeople(largest));
   }
 
   // log10 mean |g| of the weight matrices as a straight line over depth.
@@ -231,6 +258,7 @@ class VanishingGradient final : public Rule {
                      .try_ = "use residual connections or normalisation; replace sigmoid and tanh",
                      .evidence = {EvidenceOf(levels)},
                      .severity = {},
+                     .since = Step{decay_.since_step()},
                      .whole_model = true,
                      .patience = patience_});
   }
