@@ -23,8 +23,6 @@ namespace {
 constexpr size_t kMostHistory = 1024;
 // A ratio this many times inside its threshold is clearly fine.
 constexpr double kClearly = 2;
-// Weights smaller than this share of an update are lost in the rounding of the two norms.
-constexpr double kLeastShareOfUpdate = 1e-3;
 
 constexpr std::array<ParameterSpec, 6> kParameters = {{
     {"num_steps", ParameterType::kInteger, "",
@@ -65,8 +63,10 @@ const RuleInfo kInfo = {
         "below `small_threshold` nothing is learned. The update's norm comes from the tensor "
         "update/<parameter> where it is captured; the weights' norm from the step before, or, "
         "where that was not captured, from the captured step before it, from the difference of the "
-        "norms after the step and of the update where that is larger, and at the first step from "
-        "√|‖w′‖² − ‖update‖²|. Without the update its norm is bounded from below by the "
+        "norms after the step and of the update where that is larger. The first captured step is "
+        "not "
+        "judged: it overwrites what was drawn, not what was learned. Without the update its norm "
+        "is bounded from below by the "
         "change of the norm and of the mean (max(|‖w‖ − ‖w′‖|, √n·|mean − mean′|)), which can show "
         "that an update was too large, never that it was too small.",
     .false_alarms =
@@ -86,18 +86,12 @@ struct WeightState {
   tensor::TensorStats stats;
 };
 
-// About the l2 norm of the weights that an update was added to; nothing where it cannot be told.
-// Only the norms after the step and of the update belong to that step. From them alone the weights
-// follow as far as the update is at a right angle to them, as nearly all are in many dimensions;
-// beside weights of a few steps before, their difference is the least that they can be.
-std::optional<double> NormBefore(const WeightState* earlier, int64_t step, double after,
-                                 double update) {
-  if (earlier == nullptr) {
-    const double norm = std::sqrt(std::abs(after * after - update * update));
-    return norm < kLeastShareOfUpdate * update ? std::nullopt : std::optional(norm);
-  }
-  const double norm = earlier->stats.l2();
-  return earlier->step + 1 == step ? norm : std::max(norm, std::abs(after - update));
+// About the l2 norm of the weights that an update was added to. Where those of the step before were
+// not captured, the norms of earlier ones and after the step tell: their difference to the update's
+// is the least that the weights can have had.
+double NormBefore(const WeightState& earlier, int64_t step, double after, double update) {
+  const double norm = earlier.stats.l2();
+  return earlier.step + 1 == step ? norm : std::max(norm, std::abs(after - update));
 }
 
 class WeightUpdateRatio final : public Rule {
@@ -149,11 +143,12 @@ class WeightUpdateRatio final : public Rule {
     const double root_n = std::sqrt(static_cast<double>(row.stats.numel));
     if (update != nullptr) {
       judged_ = true;
-      const WeightState* newest = history.empty() ? nullptr : &history.back();
       const double size = update->stats.l2();
       const double after = row.stats.l2();
-      if (const auto norm = NormBefore(newest, batch.key.step.value, after, size)) {
-        JudgeLarge(batch.key, name, size / (*norm + epsilon_), *norm / root_n, context);
+      // The first captured step has nothing to compare with, and overwrites only what was drawn.
+      if (!history.empty()) {
+        const double norm = NormBefore(history.back(), batch.key.step.value, after, size);
+        JudgeLarge(batch.key, name, size / (norm + epsilon_), norm / root_n, context);
       }
       JudgeSmall(batch.key, name, size / (after + epsilon_), context);
     } else if (before != nullptr) {
