@@ -4,6 +4,8 @@
 #include <limits>
 #include <string_view>
 
+#include <fmt/format.h>
+
 namespace wheeltapper::rules {
 namespace {
 
@@ -19,6 +21,58 @@ bool IsThere(const tensor::TensorStats& gradient) {
 }
 
 }  // namespace
+
+Observation DescribeAbsence(const GradientAbsence& absence, const format::StepKey& key,
+                            const ModelDescription& model, bool backward_seen) {
+  const std::string who = absence.optimizer.empty() ? "" : fmt::format(" of {}", absence.optimizer);
+  const int64_t others = absence.parameters - 1;
+  const std::string which =
+      others < 0 ? ""
+                 : fmt::format(" ({}{})", absence.tensor,
+                               others == 0 ? "" : fmt::format(" and {} more", others));
+  Observation observation{
+      .cause_key = kNoGradient,
+      .tensor = {},
+      .module = {},
+      .key = key,
+      .message = fmt::format("optimizer.step(){} changes nothing: none of its parameters{} has "
+                             "had a gradient{} at {} "
+                             "captured steps, {} to {}",
+                             who, which, absence.zero ? " other than zero" : "", absence.steps,
+                             absence.since_step, key.step.value),
+      .cause = {},
+      .try_ =
+          "call loss.backward() between zero_grad() and optimizer.step(), on a loss computed "
+          "from the model's outputs without detach(), item() or no_grad()",
+      .evidence = {},
+      .severity = {},
+      .since = Step{absence.since_step},
+      .whole_model = !absence.alone};
+  // A reward that is zero for many episodes looks the same, weights that are not captured may
+  // move by gradients from elsewhere, and beside an optimizer that trains a task may be rare.
+  if (absence.zero || absence.parameters == 0 || absence.alone) {
+    observation.severity = Severity::kWarning;
+  }
+  if (absence.parameters > 0) {
+    observation.tensor = absence.tensor;
+    observation.module = ModuleOfParameter(absence.tensor);
+  }
+  if (model.known() && absence.parameters > 0 && !model.OrderOfParameter(absence.tensor)) {
+    observation.cause =
+        "they belong to no model that is called in training: the model was made anew after the "
+        "optimizer was";
+    observation.try_ =
+        "create the optimizer from model.parameters() of the model that is trained, once it is "
+        "made";
+    return observation;
+  }
+  observation.cause = backward_seen
+                          ? "zero_grad() is called between backward() and step(), or the loss "
+                            "does not depend on these parameters (a detached graph)"
+                          : "loss.backward() is not called, or zero_grad() comes between it and "
+                            "step(), or the graph is detached";
+  return observation;
+}
 
 bool GradientWatch::IsGone(const Count& count) {
   return count.silent > std::max(kGoneAfter, 2 * count.longest_pause);

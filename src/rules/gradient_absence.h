@@ -17,6 +17,7 @@
 #include <unordered_map>
 
 #include "wheeltapper/format/rows.h"
+#include "wheeltapper/rules/rule.h"
 
 #include "model_description.h"
 #include "stats_index.h"
@@ -36,6 +37,12 @@ struct GradientAbsence {
       tensor;  // the first parameter of the model that is concerned; "" when none is captured
   int64_t parameters = 0;  // how many of them are captured
 };
+
+inline constexpr const char* kNoGradient = "no_gradient";  // the cause key of what is said of it
+
+// `backward_seen` as of GradientWatch.
+Observation DescribeAbsence(const GradientAbsence& absence, const format::StepKey& key,
+                            const ModelDescription& model, bool backward_seen);
 
 class GradientWatch {
  public:

@@ -104,9 +104,10 @@ std::set<size_t> ModelDescription::ModelsOf(const std::vector<std::string>& para
 
 // An optimizer is described again when its groups change: it then shares some parameter.
 void ModelDescription::AddOptimizer(const std::string& type, std::vector<std::string> parameters) {
-  const bool is_new = !parameters.empty() &&
-                      std::none_of(parameters.begin(), parameters.end(),
-                                   [this](const std::string& name) { return Optimized(name); });
+  const auto known = std::find_if(parameters.begin(), parameters.end(),
+                                  [this](const std::string& name) { return Optimized(name); });
+  const bool is_new = !parameters.empty() && known == parameters.end();
+  const size_t number = is_new || parameters.empty() ? optimizers_ : *OptimizerNumberOf(*known);
   optimizers_ += is_new ? 1 : 0;
   std::set<size_t> models = ModelsOf(parameters);
   if (is_new && !models.empty()) {
@@ -118,7 +119,7 @@ void ModelDescription::AddOptimizer(const std::string& type, std::vector<std::st
     trained_.push_back(std::move(models));
   }
   for (std::string& name : parameters) {
-    optimized_[std::move(name)] = type;
+    optimized_[std::move(name)] = {.type = type, .optimizer = number};
   }
 }
 
@@ -191,7 +192,30 @@ const ModuleDescription* ModelDescription::LastWithParametersBefore(std::string_
 
 std::string ModelDescription::OptimizerOf(std::string_view parameter) const {
   const auto found = optimized_.find(parameter);
-  return found == optimized_.end() ? "" : found->second;
+  return found == optimized_.end() ? "" : found->second.type;
+}
+
+std::optional<size_t> ModelDescription::OptimizerNumberOf(std::string_view parameter) const {
+  const auto found = optimized_.find(parameter);
+  return found == optimized_.end() ? std::nullopt : std::optional(found->second.optimizer);
+}
+
+std::vector<std::string> ModelDescription::ParametersIn(std::string_view module) const {
+  std::vector<std::pair<size_t, std::string>> ordered;
+  for (const auto& [name, parameter] : parameters_) {
+    const bool inside = module.empty() || (name.size() > module.size() &&
+                                           name.starts_with(module) && name[module.size()] == '.');
+    if (inside) {
+      ordered.emplace_back(parameter.order, name);
+    }
+  }
+  std::sort(ordered.begin(), ordered.end());
+  std::vector<std::string> names;
+  names.reserve(ordered.size());
+  for (auto& [order, name] : ordered) {
+    names.push_back(std::move(name));
+  }
+  return names;
 }
 
 const std::string* ModelDescription::IdleOptimizerOf(std::string_view parameter) const {

@@ -54,6 +54,10 @@ class ModelDescription {
   [[nodiscard]] bool Optimized(std::string_view parameter) const {
     return optimized_.contains(parameter);
   }
+  // Which of the optimizers that step it is, counted from 0; nothing where none is known to.
+  [[nodiscard]] std::optional<size_t> OptimizerNumberOf(std::string_view parameter) const;
+  // In registration order.
+  [[nodiscard]] std::vector<std::string> ParametersIn(std::string_view module) const;
   // The type of the optimizer that steps the parameter, "SGD"; "" where nothing says so.
   [[nodiscard]] std::string OptimizerOf(std::string_view parameter) const;
   // A parameter that still had the gradient of the step before when backward() began.
@@ -77,6 +81,10 @@ class ModelDescription {
     bool requires_grad = true;
     size_t model = 0;  // the description it came with
   };
+  struct Stepped {
+    std::string type;  // of its optimizer
+    size_t optimizer = 0;
+  };
   void AddOptimizer(const std::string& type, std::vector<std::string> parameters);
   void AddMeta(const std::string& meta);
   void AddModule(ModuleDescription module);
@@ -87,7 +95,7 @@ class ModelDescription {
   std::vector<ModuleDescription> modules_;
   std::map<std::string, size_t, std::less<>> module_order_;
   std::map<std::string, Parameter, std::less<>> parameters_;
-  std::map<std::string, std::string, std::less<>> optimized_;  // parameter → type of its optimizer
+  std::map<std::string, Stepped, std::less<>> optimized_;  // by parameter
   size_t optimizers_ = 0;
   double weight_decay_ = 0;
   std::optional<KeptGradient> kept_gradient_;

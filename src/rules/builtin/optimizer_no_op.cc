@@ -2,6 +2,7 @@
 //   ""             parameters that receive a gradient and stay as they are
 //   never_stepped  so do those of an optimizer whose step() is not called
 //   no_gradient    step() is called, but no parameter of the optimizer ever has a gradient
+//   detached       some of its parameters never have one, while others do (missing_gradients.h)
 #include <algorithm>
 #include <array>
 #include <map>
@@ -17,6 +18,7 @@
 #include "builtin/builtin.h"
 #include "gradient_absence.h"
 #include "growth.h"
+#include "missing_gradients.h"
 #include "model_description.h"
 #include "persistence.h"
 #include "robust.h"
@@ -28,7 +30,6 @@ namespace wheeltapper::rules {
 namespace {
 
 constexpr const char* kNeverStepped = "never_stepped";
-constexpr const char* kNoGradient = "no_gradient";
 // Below this mean |g| (vanishing_gradient's threshold) it is the gradient that is at fault.
 constexpr double kVanished = 1e-7;
 
@@ -75,16 +76,21 @@ const RuleInfo kInfo = {
         "backward() and step(), or the loss is detached from the parameters. When the weights are "
         "not captured, or there are gradients but all have been exactly zero, it is a warning; so "
         "it is, after `late_start_steps` steps or at the end of the run, where other optimizers "
-        "have had gradients.",
+        "have had gradients. So is a parameter that has not had a gradient on `num_steps` captured "
+        "steps, and rests, while others of its optimizer have: detach() or no_grad() cuts the "
+        "graph there, or forward() does not use it.",
     .false_alarms =
         "Parameters left out of the optimizer on purpose while requires_grad is still true: the "
         "gradient is computed for nothing; set requires_grad = False. A second optimizer that "
         "makes its first step later than `late_start_steps`, or has not had its turn when a run "
         "ends. Steps of a schedule whose learning "
-        "rate is zero. A reward that is zero for many episodes.",
+        "rate is zero. A reward that is zero for many episodes. An expert of a mixture, or the "
+        "head of a task, that has had no input for `late_start_steps` steps.",
     .how_to_fix =
         "Call loss.backward() before optimizer.step(), and zero_grad() before backward() or after "
-        "step(). Pass the parameters to the optimizer after the model is on its device and "
+        "step(). Take detach() and no_grad() away from what is to learn, and set requires_grad = "
+        "False for what is not. Pass the parameters to the optimizer after the model is on its "
+        "device and "
         "wrapped; call "
         "optimizer.step() on the optimizer that holds them; check the learning rate of each "
         "parameter group; keep a float32 copy of the weights when training in bfloat16 or "
@@ -124,6 +130,7 @@ class OptimizerNoOp final : public Rule {
       Report(batch.key, context);
     }
     JudgeGradients(batch, context);
+    JudgeMissing(batch, context);
     return {};
   }
 
@@ -144,8 +151,12 @@ class OptimizerNoOp final : public Rule {
         context.Observe(std::move(observation));
       }
     }
+    for (Observation& observation : held_missing_) {
+      context.Observe(std::move(observation));
+    }
     held_.clear();
     held_absences_.clear();
+    held_missing_.clear();
     return {};
   }
 
@@ -237,7 +248,7 @@ class OptimizerNoOp final : public Rule {
   void Find(const format::StepKey& key, const format::StatsRow& gradient,
             const format::StatsRow* weight, const std::string& parameter, Track* track) {
     Observation observation = Describe(key, gradient, parameter, *track);
-    Explain(parameter, gradient, weight, track->idle.since_step(), &observation);
+    Explain(parameter, gradient, weight, &observation);
     const bool never_stepped = observation.cause_key == kNeverStepped;
     track->cause_key = never_stepped ? kNeverStepped : "";
     if (never_stepped && key.step.value - track->idle.since_step() < late_start_steps_) {
@@ -279,7 +290,8 @@ class OptimizerNoOp final : public Rule {
     if (absence->steps < num_steps_) {
       return;
     }
-    Observation observation = DescribeAbsence(*absence, batch.key);
+    Observation observation =
+        DescribeAbsence(*absence, batch.key, model_, gradients_.backward_seen());
     // Beside others that have theirs its turn may come: a task, or a stage of the training.
     if (absence->alone && batch.key.step.value - absence->since_step < late_start_steps_) {
       held_absences_.emplace(absence->optimizer, std::move(observation));
@@ -288,48 +300,28 @@ class OptimizerNoOp final : public Rule {
     }
   }
 
-  [[nodiscard]] Observation DescribeAbsence(const GradientAbsence& absence,
-                                            const format::StepKey& key) const {
-    const std::string who =
-        absence.optimizer.empty() ? "" : fmt::format(" of {}", absence.optimizer);
-    const int64_t others = absence.parameters - 1;
-    const std::string which =
-        others < 0 ? ""
-                   : fmt::format(" ({}{})", absence.tensor,
-                                 others == 0 ? "" : fmt::format(" and {} more", others));
-    Observation observation{
-        .cause_key = kNoGradient,
-        .tensor = {},
-        .module = {},
-        .key = key,
-        .message = fmt::format("optimizer.step(){} changes nothing: none of its parameters{} has "
-                               "had a gradient{} at {} "
-                               "captured steps, {} to {}",
-                               who, which, absence.zero ? " other than zero" : "", absence.steps,
-                               absence.since_step, key.step.value),
-        .cause = {},
-        .try_ =
-            "call loss.backward() between zero_grad() and optimizer.step(), on a loss computed "
-            "from the model's outputs without detach(), item() or no_grad()",
-        .evidence = {},
-        .severity = {},
-        .since = Step{absence.since_step},
-        .whole_model = !absence.alone};
-    // A reward that is zero for many episodes looks the same, weights that are not captured may
-    // move by gradients from elsewhere, and beside an optimizer that trains a task may be rare.
-    if (absence.zero || absence.parameters == 0 || absence.alone) {
-      observation.severity = Severity::kWarning;
+  // Some parameters of an optimizer without a gradient. An expert of a mixture, or a task, may have
+  // its turn late.
+  void JudgeMissing(const format::StepBatch& batch, RuleContext& context) {
+    if (!missing_.Add(batch, index_, context.names(), model_)) {
+      return;
     }
-    if (absence.parameters > 0) {
-      observation.tensor = absence.tensor;
-      observation.module = ModuleOfParameter(absence.tensor);
+    held_missing_.clear();
+    bool found = false;
+    for (const ModuleWithoutGradient& group : missing_.Found(num_steps_, model_)) {
+      const bool waits = batch.key.step.value - group.since_step < late_start_steps_;
+      found = found || !waits;
+      for (Observation& observation : DescribeMissing(group, batch.key)) {
+        if (waits) {
+          held_missing_.push_back(std::move(observation));
+        } else {
+          context.Observe(std::move(observation));
+        }
+      }
     }
-    observation.cause = gradients_.backward_seen()
-                            ? "zero_grad() is called between backward() and step(), or the loss "
-                              "does not depend on these parameters (a detached graph)"
-                            : "loss.backward() is not called, or zero_grad() comes between it and "
-                              "step(), or the graph is detached";
-    return observation;
+    if (!found) {
+      context.Clear(kDetached, batch.key);
+    }
   }
 
   // Whether the parameter moved between the captured step before and this one.
@@ -366,15 +358,15 @@ class OptimizerNoOp final : public Rule {
         .try_ = {},
         .evidence = {},
         .severity = {},
+        .since = Step{track.idle.since_step()},
         .patience = num_steps_};
   }
 
   // The likeliest cause, most certain first, and what to do about it.
   void Explain(const std::string& parameter, const format::StatsRow& gradient,
-               const format::StatsRow* weight, int64_t since_step, Observation* observation) const {
+               const format::StatsRow* weight, Observation* observation) const {
     if (const std::string* idle = model_.IdleOptimizerOf(parameter)) {
       observation->cause_key = kNeverStepped;
-      observation->since = Step{since_step};
       observation->cause =
           fmt::format("its optimizer{} is never stepped", idle->empty() ? "" : " (" + *idle + ")");
       observation->try_ =
@@ -393,13 +385,21 @@ class OptimizerNoOp final : public Rule {
       observation->cause = "the learning rate is 0";
       observation->try_ = "check the learning rate schedule";
     } else if (is_rounded_away) {
-      observation->cause = fmt::format(
+      const std::string updates = fmt::format(
           "its updates{} are smaller than {} can add to weights of this size (rms {})",
           growth_.learning_rate() ? ", about " + NumberForPeople(update) + "," : "",
           tensor::DTypeFrameworkName(weight->dtype), NumberForPeople(weight->stats.rms()));
-      observation->try_ = narrow ? "keep a float32 copy of the weights, or raise the learning rate"
-                                 : "raise the learning rate, or the gradient: check the scale of "
-                                   "the loss";
+      // With a wide dtype and a gradient that is none of the smallest it is the rate that is.
+      const bool is_rate = !narrow && growth_.learning_rate() && gradient.stats.rms() > kVanished;
+      observation->cause = is_rate ? fmt::format("the learning rate ({}) is too small: {}",
+                                                 NumberForPeople(*growth_.learning_rate()), updates)
+                                   : updates;
+      observation->try_ =
+          narrow    ? "keep a float32 copy of the weights, or raise the learning rate"
+          : is_rate ? "check the learning rate schedule: how often it is stepped, and its "
+                      "factor"
+                    : "raise the learning rate, or the gradient: check the scale of the "
+                      "loss";
     } else {
       observation->cause =
           "the optimizer's step does not reach it: made before the model was moved "
@@ -429,6 +429,8 @@ class OptimizerNoOp final : public Rule {
   std::vector<Observation> found_;              // at this batch
   std::map<format::NameId, Observation> held_;  // by gradient: what a late start may still undo
   std::map<std::string, Observation> held_absences_;  // by optimizer, likewise
+  MissingGradients missing_;
+  std::vector<Observation> held_missing_;  // likewise
 };
 
 }  // namespace

@@ -44,7 +44,8 @@ TEST(OptimizerNoOpTest, ReportsParametersThatAreInNoOptimizer) {
   const Finding finding = NoOpIn(run);
   EXPECT_EQ(finding.tensor, "conv1.weight");
   EXPECT_EQ(finding.cause, "it belongs to no optimizer");
-  EXPECT_EQ(finding.step, 5);
+  EXPECT_EQ(finding.step, 1);  // the first at which it had not moved
+  EXPECT_EQ(finding.last_step, 7);
 }
 
 TEST(OptimizerNoOpTest, ReportsALearningRateOfZeroAndUpdatesOfZero) {
@@ -106,6 +107,7 @@ TEST(OptimizerNoOpTest, TellsUpdatesThatTheDtypeCannotAddFromAStepThatDoesNotRea
   constexpr const char* kUnreached = "the optimizer's step does not reach it";
   for (const Case& one : {
            Case{"SGD", 1e-6, tensor::DType::kF32, "smaller than float32 can add"},
+           Case{"SGD", 1e-6, tensor::DType::kF32, "the learning rate (0.01) is too small"},
            Case{"SGD", 1e-6, tensor::DType::kF64, kUnreached},
            Case{"SGD", 1e-3, tensor::DType::kF32, kUnreached},
            Case{"SGD", 1e-1, tensor::DType::kBF16, "smaller than bfloat16 can add"},
@@ -184,6 +186,19 @@ TEST(OptimizerNoOpTest, BlamesZeroGradWhereBackwardWasCalled) {
   const Finding finding = NoOpIn(run);
   EXPECT_THAT(finding.cause.value_or(""),
               HasSubstr("zero_grad() is called between backward() and step()"));
+}
+
+TEST(OptimizerNoOpTest, SaysThatTheParametersWithoutAGradientAreOfNoModel) {
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"model","modules":[{"path":"fc","parameters":["fc.weight"]}],)"
+                      R"("parameters":[{"name":"fc.weight"}]})");
+  AddOptimizer(&run, "parameter.0.0");
+  for (int64_t step = 0; step < 8; ++step) {
+    run.Step(step).Scalar("loss/backward", 2.3).Weight("parameter.0.0", NormalStats(0, 1));
+    run.Scalar(kWithoutGradient, static_cast<double>(step + 1));
+  }
+  const Finding finding = NoOpIn(run);
+  EXPECT_THAT(finding.cause.value_or(""), HasSubstr("the model was made anew"));
 }
 
 TEST(OptimizerNoOpTest, ReportsGradientsThatAreAllZeroFromTheFirstStepOn) {
