@@ -229,7 +229,19 @@ def test_a_run_that_the_user_interrupts_says_so_and_what_was_found_until_then(tm
         "time.sleep(600)\n"
     )
     watcher = subprocess.Popen(
-        ["wheeltapper", "run", "--name", "endless", *EVERY_STEP, "--", sys.executable, str(script)],
+        # A process that was started to ignore Ctrl-C, as a worker of pytest is, passes that on.
+        [
+            "env",
+            "--default-signal=INT",
+            "wheeltapper",
+            "run",
+            "--name",
+            "endless",
+            *EVERY_STEP,
+            "--",
+            sys.executable,
+            str(script),
+        ],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
