@@ -218,14 +218,15 @@ std::string Times(const ReportData& data) {
   if (data.time.steps == 0) {
     return "";
   }
-  const auto step = static_cast<double>(data.time.step_ns);
-  const double wait = static_cast<double>(data.time.data_wait_ns) / step;
-  const double own = static_cast<double>(data.time.blocked_ns) / step;
-  std::string out = "<section><h2>Step time</h2><p>Median step " + DurationText(data.time.step_ns) +
-                    " over " + std::to_string(data.time.steps) +
-                    " training steps: " + PercentText(std::max(0.0, 1 - wait - own)) +
-                    " computing, " + PercentText(wait) + " waiting for data, " + PercentText(own) +
-                    " watched by Wheeltapper.</p>";
+  const auto step = static_cast<double>(data.time.step.total_ns);
+  const double wait = static_cast<double>(data.time.data_wait.total_ns) / step;
+  const double own = static_cast<double>(data.time.blocked.total_ns) / step;
+  std::string out =
+      "<section><h2>Step time</h2><p>Median step " + DurationText(data.time.step.median_ns) +
+      " over " + std::to_string(data.time.steps) +
+      " training steps. Of the time of all: " + PercentText(std::max(0.0, 1 - wait - own)) +
+      " computing, " + PercentText(wait) + " waiting for data, " + PercentText(own) +
+      " watched by Wheeltapper.</p>";
   out += "<div class='split' aria-hidden='true'>" + SplitBar("compute", 1 - wait - own) +
          SplitBar("wait", wait) + SplitBar("own", own) + "</div>";
   return out + Figure("Step time in ms", {{.label = "", .points = &data.step_ms}}, data) +

@@ -119,6 +119,8 @@ json RulesOf(const std::vector<rules::RuleStatus>& states) {
   return out;
 }
 
+double Milliseconds(TimeNs ns) { return static_cast<double>(ns) / 1e6; }
+
 // What `show` and the report have in common.
 json Summary(const ReportData& data) {
   return {
@@ -157,9 +159,12 @@ std::string JsonOf(const ReportData& data) {
   report["tensors"] = TensorsOf(data);
   report["tensors_total"] = data.tensors_total;
   report["step_time"] = {{"steps", data.time.steps},
-                         {"median_step_ms", static_cast<double>(data.time.step_ns) / 1e6},
-                         {"median_data_wait_ms", static_cast<double>(data.time.data_wait_ns) / 1e6},
-                         {"median_blocked_ms", static_cast<double>(data.time.blocked_ns) / 1e6},
+                         {"median_step_ms", Milliseconds(data.time.step.median_ns)},
+                         {"median_data_wait_ms", Milliseconds(data.time.data_wait.median_ns)},
+                         {"median_blocked_ms", Milliseconds(data.time.blocked.median_ns)},
+                         {"total_step_ms", Milliseconds(data.time.step.total_ns)},
+                         {"total_data_wait_ms", Milliseconds(data.time.data_wait.total_ns)},
+                         {"total_blocked_ms", Milliseconds(data.time.blocked.total_ns)},
                          {"step_ms", Points(data.step_ms)}};
   report["environment"] = data.info.environment;
   report["wheeltapper_version"] = data.info.wheeltapper_version;

@@ -144,10 +144,14 @@ Status GatherTimes(trial::Trial& trial, ReportData* data) {
     blocked.push_back(point.blocked_ns);
     data->step_ms.push_back({point.key.step.value, static_cast<double>(point.step_ns) / 1e6});
   }
+  const auto part = [](const std::vector<TimeNs>& times) -> StepTimeSplit::Part {
+    return {.median_ns = Median(times),
+            .total_ns = std::accumulate(times.begin(), times.end(), TimeNs{0})};
+  };
   data->time = {.steps = static_cast<int64_t>(step.size()),
-                .step_ns = Median(step),
-                .data_wait_ns = Median(wait),
-                .blocked_ns = Median(blocked)};
+                .step = part(step),
+                .data_wait = part(wait),
+                .blocked = part(blocked)};
   return {};
 }
 

@@ -37,12 +37,17 @@ struct TensorHealth {
   std::vector<SeriesPoint> rms;
 };
 
-// Where the time of a step went, medians over the finished training steps.
+// Where the time of the finished training steps went. A captured step costs many times what the
+// others do: medians say nothing of what watching cost, sums do.
 struct StepTimeSplit {
+  struct Part {
+    TimeNs median_ns = 0;
+    TimeNs total_ns = 0;
+  };
   int64_t steps = 0;
-  TimeNs step_ns = 0;
-  TimeNs data_wait_ns = 0;
-  TimeNs blocked_ns = 0;
+  Part step;
+  Part data_wait;
+  Part blocked;
 };
 
 struct ReportData {

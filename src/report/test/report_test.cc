@@ -299,6 +299,18 @@ TEST_F(ReportTest, HtmlHoldsFindingCauseAdviceEvidenceLayersAndTimes) {
   }
 }
 
+TEST_F(ReportTest, SharesOfTheTimeAreThoseOfAllStepsAndNotOfAMedianOne) {
+  trial_.times.front().blocked_ns = 3'999'000;  // one captured step, and nine that cost nothing
+  for (size_t i = 1; i < trial_.times.size(); ++i) {
+    trial_.times[i].blocked_ns = 0;
+  }
+  EXPECT_NE(ReportHtml(trial_)->find("10.00 % watched by Wheeltapper"), std::string::npos);
+  const json time = json::parse(*ReportJson(trial_))["step_time"];
+  EXPECT_DOUBLE_EQ(time["median_blocked_ms"].get<double>(), 0);
+  EXPECT_DOUBLE_EQ(time["total_blocked_ms"].get<double>(), 3.999);
+  EXPECT_DOUBLE_EQ(time["total_step_ms"].get<double>(), 40);
+}
+
 TEST_F(ReportTest, JsonHoldsTheSameAndKeepsNan) {
   WriteFinding(MakeFinding());
   trial_.AddScalar("loss/CrossEntropyLoss", "losses", 10, std::nan(""));
