@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <optional>
 #include <unordered_map>
 #include <utility>
@@ -30,6 +31,9 @@ namespace {
 // span this many times `zero_gradient_steps` steps of training.
 constexpr int64_t kSparseSpan = 4;
 constexpr int64_t kLeastSparseCaptures = 5;
+// At the end of a run fewer will do, when no captured step since has shown anything else.
+constexpr int64_t kFewestAtEnd = 2;
+constexpr int64_t kLeastSpanAtEnd = 50;
 // A layer is clearly not dead when it is active this many times as much as one that is.
 constexpr double kClearlyActive = 2;
 
@@ -68,7 +72,9 @@ const RuleInfo kInfo = {
         "never recovers by itself, and everything before it stops learning. Where outputs are not "
         "captured (or the ReLU is a function, not a module) the exactly zero gradients of a layer "
         "give it away, after `zero_gradient_steps` captured steps, or half as many (at least 5) "
-        "spread over four times `zero_gradient_steps` steps of training. Found by its gradients "
+        "spread over four times `zero_gradient_steps` steps of training. At the end of a run two "
+        "captured steps are enough that span 50 steps of training and are the last; for zero "
+        "gradients the weights must have rested all the while. Found by its gradients "
         "alone a dead layer is a warning instead of an error, because a mask looks the same.",
     .false_alarms =
         "Experts of a mixture that get no tokens, branches that are switched off, adapters in "
@@ -108,23 +114,74 @@ class DeadRelu final : public Rule {
     return {};
   }
 
+  // Short runs have few captured steps: what every one of the last has shown is so.
+  Status OnIdle(TimeNs /*now_ns*/, bool ended, RuleContext& context) override {
+    if (!ended || !choice_.ok()) {
+      return {};
+    }
+    std::vector<std::pair<size_t, format::NameId>> dead;
+    for (const auto& [id, track] : outputs_) {
+      if (track.dead.streak() < patience_ &&
+          IsSoAtEnd(track.dead, track.key, track.dead.since_step())) {
+        dead.emplace_back(OrderOf(context.names(), id), id);
+      }
+    }
+    std::sort(dead.begin(), dead.end());
+    for (const auto& [order, id] : dead) {
+      ReportOutput(outputs_.at(id).key, id, context);
+    }
+    const std::pair<const std::string, ModuleGradient>* blocking = nullptr;
+    for (const auto& entry : gradients_) {
+      const auto& [path, gradient] = entry;
+      const Persistence& zero = zero_streaks_.at(path);
+      if (IsSoAtEnd(zero, gradient.key, std::max(zero.since_step(), gradient.rests_since)) &&
+          (blocking == nullptr || gradient.order > blocking->second.order)) {
+        blocking = &entry;
+      }
+    }
+    if (blocking != nullptr && dead.empty() && !gradient_shown_) {
+      ReportGradient(blocking->second.key, *blocking, context);
+    }
+    return {};
+  }
+
  private:
   struct OutputTrack {
     Persistence dead;
     double most_active = 0;  // share, while it is dead
+    format::StepKey key;     // of the latest output
+    tensor::TensorStats latest;
     std::vector<EvidencePoint> active;
   };
   struct ModuleGradient {
     std::string tensor;  // the first parameter's gradient
     size_t order = 0;
     bool all_zero = true;
+    format::StepKey key;
+    int64_t rests_since = 0;  // the first captured step that shows all its weights as they are
   };
+  struct Resting {
+    tensor::TensorStats weight;
+    int64_t since_step = 0;
+  };
+
+  // Every captured step of a run that is over has shown it from `since_step` on, the last one too.
+  [[nodiscard]] bool IsSoAtEnd(const Persistence& condition, const format::StepKey& key,
+                               int64_t since_step) const {
+    return key.step.value == latest_step_ && condition.streak() >= kFewestAtEnd &&
+           key.step.value - since_step >= kLeastSpanAtEnd;
+  }
+
+  size_t OrderOf(const format::NameTable& names, format::NameId output) {
+    return model_.OrderOfModule(roles_.Of(names, output).subject).value_or(output);
+  }
 
   // The first and latest value of what pushes a ReLU off, biases and weights by their mean, and how
   // much of the model has a gradient.
   void Remember(const format::StepBatch& batch, const format::NameTable& names) {
     int64_t gradients = 0;
     int64_t zero = 0;
+    latest_step_ = batch.stats.empty() ? latest_step_ : batch.key.step.value;
     for (const format::StatsRow& row : batch.stats) {
       const TensorKind kind = roles_.Of(names, row.name).kind;
       gradients += kind == TensorKind::kGradient ? 1 : 0;
@@ -150,23 +207,22 @@ class DeadRelu final : public Rule {
 
   void JudgeOutputs(const format::StepBatch& batch, RuleContext& context, bool* judged,
                     CauseAtStep* verdict) {
-    std::vector<std::pair<size_t, const format::StatsRow*>> dead;
+    std::vector<std::pair<size_t, format::NameId>> dead;
     for (const format::StatsRow& row : batch.stats) {
       if (!IsRelu(context.names(), row.name) || row.stats.finite() == 0) {
         continue;
       }
       *judged = true;
-      const Persisting persisting = Add(batch.key.step.value, row);
+      const Persisting persisting = Add(batch.key, row);
       verdict->Add(persisting);
       if (persisting == Persisting::kShown) {
-        const std::string& path = roles_.Of(context.names(), row.name).subject;
-        dead.emplace_back(model_.OrderOfModule(path).value_or(row.name), &row);
+        dead.emplace_back(OrderOf(context.names(), row.name), row.name);
       }
     }
     // The first dead layer starves the ones after it.
     std::sort(dead.begin(), dead.end());
-    for (const auto& [order, row] : dead) {
-      ReportOutput(batch.key, *row, context);
+    for (const auto& [order, id] : dead) {
+      ReportOutput(batch.key, id, context);
     }
   }
 
@@ -177,10 +233,13 @@ class DeadRelu final : public Rule {
   // What is the least active share of a layer that is not called dead.
   [[nodiscard]] double Bound() const { return inactivity_ * (1 - layer_); }
 
-  Persisting Add(int64_t step, const format::StatsRow& row) {
+  Persisting Add(const format::StepKey& key, const format::StatsRow& row) {
+    const int64_t step = key.step.value;
     const double share =
         static_cast<double>(ActiveIn(row.stats)) / static_cast<double>(row.stats.finite());
     OutputTrack& track = outputs_[row.name];
+    track.key = key;
+    track.latest = row.stats;
     constexpr size_t kEvidencePoints = 64;
     if (track.active.size() == kEvidencePoints) {
       track.active.erase(track.active.begin());
@@ -196,10 +255,10 @@ class DeadRelu final : public Rule {
     return persisting;
   }
 
-  void ReportOutput(const format::StepKey& key, const format::StatsRow& row, RuleContext& context) {
-    const std::string& name = context.names().info(row.name).name;
-    const std::string path = roles_.Of(context.names(), row.name).subject;
-    const OutputTrack& track = outputs_.at(row.name);
+  void ReportOutput(const format::StepKey& key, format::NameId id, RuleContext& context) {
+    const std::string& name = context.names().info(id).name;
+    const std::string path = roles_.Of(context.names(), id).subject;
+    const OutputTrack& track = outputs_.at(id);
     const ModuleDescription* layer = model_.LastWithParametersBefore(path);
     const std::string who = path + (layer == nullptr ? "" : " (after " + layer->path + ")");
     Observation observation{
@@ -207,7 +266,7 @@ class DeadRelu final : public Rule {
         .tensor = name,
         .module = path,
         .key = key,
-        .message = MessageOf(who, row.stats, track, key.step.value),
+        .message = MessageOf(who, track, key.step.value),
         .cause = fmt::format("{}, so {} gradient passes", InputsOf("its", track),
                              track.most_active > 0 ? "next to no" : "no"),
         .try_ = "lower the learning rate, start biases at 0, or use LeakyReLU or GELU",
@@ -232,8 +291,9 @@ class DeadRelu final : public Rule {
   }
 
   // Where some outputs are active, how many units are dead is what the bound proves.
-  [[nodiscard]] std::string MessageOf(const std::string& who, const tensor::TensorStats& stats,
-                                      const OutputTrack& track, int64_t step) const {
+  [[nodiscard]] std::string MessageOf(const std::string& who, const OutputTrack& track,
+                                      int64_t step) const {
+    const tensor::TensorStats& stats = track.latest;
     const std::string counts = fmt::format("{} of {} outputs", CountForPeople(ActiveIn(stats)),
                                            CountForPeople(stats.finite()));
     const std::string span = fmt::format("{} captured steps since step {}", track.dead.streak(),
@@ -290,25 +350,36 @@ class DeadRelu final : public Rule {
   // is the one that blocks.
   void JudgeGradients(const format::StepBatch& batch, RuleContext& context, bool* judged,
                       CauseAtStep* verdict) {
-    std::unordered_map<std::string, ModuleGradient> modules;
     bool alive = false;
+    bool any = false;
     for (const format::StatsRow& row : batch.stats) {
       const TensorRole& role = roles_.Of(context.names(), row.name);
       if (role.kind != TensorKind::kGradient) {
         continue;
       }
-      *judged = true;
+      if (!any) {
+        gradients_.clear();
+      }
+      any = true;
       const bool zero = row.stats.zero_count == row.stats.numel;
       alive = alive || !zero;
-      const auto [slot, is_new] = modules.try_emplace(
+      const auto [slot, is_new] = gradients_.try_emplace(
           ModuleOfParameter(role.subject),
           ModuleGradient{.tensor = context.names().info(row.name).name,
                          .order = model_.OrderOfParameter(role.subject).value_or(row.name),
-                         .all_zero = true});
+                         .all_zero = true,
+                         .key = batch.key});
       slot->second.all_zero = slot->second.all_zero && zero;
+      slot->second.rests_since = std::max(
+          slot->second.rests_since,
+          RestsSince(row.name, batch.key.step.value, index_.Find(context.names(), role.subject)));
     }
+    if (!any) {
+      return;
+    }
+    *judged = true;
     const std::pair<const std::string, ModuleGradient>* blocking = nullptr;
-    for (const auto& entry : modules) {
+    for (const auto& entry : gradients_) {
       // Where no other layer learns either, a zero says nothing.
       const Seen seen = !entry.second.all_zero ? Seen::kOver : alive ? Seen::kMet : Seen::kNear;
       const Persisting persisting =
@@ -319,9 +390,23 @@ class DeadRelu final : public Rule {
         blocking = &entry;
       }
     }
+    gradient_shown_ = blocking != nullptr;
     if (blocking != nullptr) {
       ReportGradient(batch.key, *blocking, context);
     }
+  }
+
+  // The first captured step that shows the weight of a gradient as it is now; never where it is not
+  // captured.
+  int64_t RestsSince(format::NameId gradient, int64_t step, const format::StatsRow* weight) {
+    if (weight == nullptr) {
+      return std::numeric_limits<int64_t>::max();
+    }
+    Resting& resting = resting_[gradient];
+    if (!SameStats(resting.weight, weight->stats)) {
+      resting = {.weight = weight->stats, .since_step = step};
+    }
+    return resting.since_step;
   }
 
   // Captured steps that may be enough.
@@ -361,6 +446,7 @@ class DeadRelu final : public Rule {
                        "learning rate, or use LeakyReLU or GELU",
          .evidence = {},
          .severity = Severity::kWarning,
+         .since = Step{zero_streaks_.at(path).since_step()},
          .whole_model = blocks_most_,
          .patience = SparseSteps()});
   }
@@ -376,6 +462,10 @@ class DeadRelu final : public Rule {
   StatsIndex index_;
   std::unordered_map<format::NameId, OutputTrack> outputs_;
   std::unordered_map<std::string, Persistence> zero_streaks_;
+  std::unordered_map<std::string, ModuleGradient> gradients_;  // at the latest step that has any
+  bool gradient_shown_ = false;                                // at that step
+  std::unordered_map<format::NameId, Resting> resting_;        // by gradient
+  int64_t latest_step_ = -1;                                   // at which tensors were captured
   bool outputs_captured_ = false;
   std::unordered_map<format::NameId, double> first_mean_;
   std::unordered_map<format::NameId, double> latest_mean_;

@@ -603,6 +603,41 @@ TEST(DeadReluTest, DecidesByFewCapturedStepsThatSpanMuchOfTheTraining) {
   EXPECT_TRUE(FindingsOf(few, "dead_relu").empty());
 }
 
+// A ReLU that is dead from `dead_from` on, and the layer before it, in a run of few captured steps.
+RunBuilder DeadLate(int64_t dead_from, bool outputs, bool rests = true) {
+  RunBuilder run;
+  run.Between(0).Meta(kModel);
+  for (const int64_t step : {0, 1, 2, 3, 4, 8, 80, 160}) {
+    const bool dead = step >= dead_from;
+    const double moving = 1 + 0.01 * static_cast<double>(rests ? std::min(step, dead_from) : step);
+    run.Step(step).Weight("conv1.weight", NormalStats(0, moving));
+    run.Stats("gradient/conv1.weight", dead ? ZeroStats() : NormalStats(0, 1));
+    run.Stats("gradient/fc.weight", NormalStats(0, 1 + 0.01 * static_cast<double>(step)));
+    if (outputs) {
+      run.Stats("output/relu1", dead ? ZeroStats(8192) : NormalStats(1, 0.5, 8192));
+    }
+  }
+  return run;
+}
+
+TEST(DeadReluTest, TheEndOfAShortRunReportsWhatItsLastCapturedStepsAllShow) {
+  for (const bool outputs : {false, true}) {
+    RunBuilder run = DeadLate(50, outputs);
+    const auto findings = FindingsOf(run, "dead_relu");
+    ASSERT_EQ(findings.size(), 1U) << outputs;
+    EXPECT_EQ(findings[0].severity, outputs ? Severity::kError : Severity::kWarning);
+    EXPECT_EQ(findings[0].tensor, outputs ? "output/relu1" : "gradient/conv1.weight");
+    EXPECT_EQ(findings[0].step, 80);
+    RunBuilder once = DeadLate(160, outputs);
+    EXPECT_TRUE(FindingsOf(once, "dead_relu").empty());
+  }
+}
+
+TEST(DeadReluTest, TheEndOfAShortRunSaysNothingOfZeroGradientsWhileTheWeightsMove) {
+  RunBuilder run = DeadLate(50, false, false);  // a layer that is dropped at random trains between
+  EXPECT_TRUE(FindingsOf(run, "dead_relu").empty());
+}
+
 TEST(DeadReluTest, AdvisesToCaptureActivationsOnlyWhereTheyAreNotCaptured) {
   for (const bool captured : {false, true}) {
     RunBuilder run = DeadFirstLayer({0, 100, 200, 300, 400}, captured);
