@@ -319,6 +319,10 @@ class Engine final : public RuleEngine {
       MarkErrored(rule, status);
       return false;
     }
+    if (!context.verdicts().observations.empty() && rule->status.state == RuleState::kWaiting) {
+      rule->status.state = RuleState::kActive;  // it has judged, whatever else it needs
+      rule->status.detail.clear();
+    }
     if (!context.empty()) {
       book_.Apply(rule->source, context.verdicts(), wall_ns);
     }

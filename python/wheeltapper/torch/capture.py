@@ -21,6 +21,7 @@ from wheeltapper.torch.loose import LooseParameters
 from wheeltapper.torch.names import Model, ModuleRegistry, Names
 from wheeltapper.torch.optimizer import OptimizerPlan, parameters_of
 from wheeltapper.torch.rounds import StepRounds
+from wheeltapper.torch.unstepped import BackwardsWithoutStep
 
 # With more optimizers than this (one per parameter) their scalars are not told apart.
 MAX_LABELLED_OPTIMIZERS = 8
@@ -39,6 +40,7 @@ class TorchCapture:
         self.data_wait = DataWait()
         self.rounds = StepRounds()
         self.loose = LooseParameters(self._find_models)
+        self.unstepped = BackwardsWithoutStep()
         self.optimizers: weakref.WeakSet[Optimizer] = weakref.WeakSet()
         self._plans: dict[int, OptimizerPlan] = {}
         self._tokens = 0
@@ -75,6 +77,8 @@ class TorchCapture:
             return
         self._record_evaluation(session)
         self.activations.report_opaque(session)
+        if self._tokens == 0:
+            self.unstepped.at_end(session)
         if self.rounds.open:
             session.finish_step(_session.TRAIN)
 
@@ -298,6 +302,8 @@ class TorchCapture:
         if session is None:
             return
         session.backward_seen = session.backward_ever = True
+        if self._tokens == 0 and self.optimizers and not self._in_eval():
+            self.unstepped.note(session, self.optimizers)
         session.native.set_phase(_session.PHASE_BACKWARD)
         self._backwards += 1
         seeded = grad_tensors is not None or kwargs.get("grad_variables") is not None

@@ -1,6 +1,6 @@
 // Steps that change nothing, of three causes:
 //   ""             parameters that receive a gradient and stay as they are
-//   never_stepped  so do those of an optimizer whose step() is not called
+//   never_stepped  so do those of an optimizer whose step() is not called, or of every one
 //   no_gradient    step() is called, but no parameter of the optimizer ever has a gradient
 //   detached       some of its parameters never have one, while others do (missing_gradients.h)
 #include <algorithm>
@@ -19,6 +19,7 @@
 #include "gradient_absence.h"
 #include "growth.h"
 #include "missing_gradients.h"
+#include "missing_steps.h"
 #include "model_description.h"
 #include "persistence.h"
 #include "robust.h"
@@ -29,7 +30,6 @@
 namespace wheeltapper::rules {
 namespace {
 
-constexpr const char* kNeverStepped = "never_stepped";
 // Below this mean |g| (vanishing_gradient's threshold) it is the gradient that is at fault.
 constexpr double kVanished = 1e-7;
 
@@ -70,6 +70,8 @@ const RuleInfo kInfo = {
         "cause is the gradient: that is left to vanishing_gradient. If its optimizer "
         "has not stepped at all, the finding says so, after `late_start_steps` steps of training "
         "or at the end of the run; it is a warning then while others train or the run was shorter. "
+        "So it does where no optimizer has ever stepped: at the end of a run of 8 backward passes "
+        "(a warning) or 128, and at the 1024th while it goes on, as long as the weights rest. "
         "Also reported: step() was called on `num_steps` captured steps, "
         "from the first on, while no parameter of the optimizer has ever had a gradient and the "
         "weights do not move, because backward() was not called, zero_grad() came between "
@@ -131,6 +133,9 @@ class OptimizerNoOp final : public Rule {
     }
     JudgeGradients(batch, context);
     JudgeMissing(batch, context);
+    if (auto never = missing_steps_.Add(batch, context.names(), model_.optimizer_known())) {
+      context.Observe(std::move(*never));
+    }
     return {};
   }
 
@@ -151,6 +156,9 @@ class OptimizerNoOp final : public Rule {
         context.Observe(std::move(observation));
       }
     }
+    if (auto never = missing_steps_.AtEnd()) {
+      context.Observe(std::move(*never));
+    }
     for (Observation& observation : held_missing_) {
       context.Observe(std::move(observation));
     }
@@ -161,7 +169,7 @@ class OptimizerNoOp final : public Rule {
   }
 
   [[nodiscard]] std::string NothingJudged() const override {
-    if (!tracks_.empty() || looked_) {
+    if (!tracks_.empty() || looked_ || missing_steps_.looked()) {
       return "";
     }
     const std::string why =
@@ -429,6 +437,7 @@ class OptimizerNoOp final : public Rule {
   std::vector<Observation> found_;              // at this batch
   std::map<format::NameId, Observation> held_;  // by gradient: what a late start may still undo
   std::map<std::string, Observation> held_absences_;  // by optimizer, likewise
+  MissingSteps missing_steps_;
   MissingGradients missing_;
   std::vector<Observation> held_missing_;  // likewise
 };

@@ -344,6 +344,39 @@ TEST(OptimizerNoOpTest, ReportsAnOptimizerThatIsNeverStepped) {
   }
 }
 
+// Backward passes without a step, counted at these numbers.
+RunBuilder Unstepped(const std::vector<double>& counts) {
+  RunBuilder run;
+  run.Step(0).Stats("output/fc", NormalStats(0, 1), {"activations"});
+  for (const double count : counts) {
+    run.Between(0).Scalar("wheeltapper/backwards_without_step", count);
+  }
+  return run;
+}
+
+TEST(OptimizerNoOpTest, ReportsThatNoOptimizerEverStepped) {
+  struct Case {
+    double count;
+    Severity severity;
+  };
+  for (const Case& one : {Case{176, Severity::kError}, Case{8, Severity::kWarning}}) {
+    RunBuilder run = Unstepped({one.count});
+    const Finding finding = NoOpIn(run);
+    EXPECT_EQ(finding.severity, one.severity);
+    EXPECT_EQ(finding.step, 0);
+    EXPECT_THAT(finding.message, HasSubstr("the optimizer never stepped"));
+    EXPECT_THAT(finding.cause.value_or(""), HasSubstr("step() is not called"));
+  }
+}
+
+TEST(OptimizerNoOpTest, StaysSilentOnManyPassesThatAddUpForOneStep) {
+  RunBuilder run = Unstepped({128, 256});
+  AddOptimizer(&run, "fc.weight");
+  EXPECT_TRUE(IsSilent(run));
+  RunBuilder endless = Unstepped({128, 256, 512, 1024});
+  EXPECT_EQ(EventsOf(endless, "optimizer_no_op").front(), "opened optimizer_no_op-1");
+}
+
 TEST(OptimizerNoOpTest, StaysSilentOnASecondOptimizerThatStartsLate) {
   RunBuilder run = LateHead(300, 60);
   EXPECT_TRUE(IsSilent(run));
