@@ -131,13 +131,16 @@ std::string Joined(const std::string& how, std::string sentence) {
 
 Verdict WithoutFindings(trial::Trial& trial, size_t steps, const std::string& how) {
   if (!HasRecords(trial, steps)) {
+    // A run without a step still holds what its open one has captured.
+    const std::string what =
+        steps == 0 ? "Nothing was recorded" : "Only forward passes were recorded";
     return {"no data",
             Joined(how, trial.state() == trial::RunState::kRunning
                             ? "No step has been recorded yet."
-                            : "Nothing was recorded: no optimizer step and no logged value was "
-                              "seen; if it trains, does it call optimizer.step()? One that "
-                              "torch.compile compiles is not seen: wheeltapper.step() ends a step "
-                              "then.")};
+                            : what + ": no optimizer step and no logged value was seen; if it "
+                                     "trains, does it call optimizer.step()? One that "
+                                     "torch.compile compiles is not seen: wheeltapper.step() ends "
+                                     "a step then.")};
   }
   const std::vector<rules::RuleStatus> states =
       rules::ReadRuleStates(trial.path()).value_or(std::vector<rules::RuleStatus>());
