@@ -32,7 +32,7 @@ def test_they_are_told_at_powers_of_two_and_at_the_end(job):
 def by_hand(model):
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter -= 0.1 * parameter.grad
+            parameter.sub_(0.1 * parameter.grad)
 
 
 def through_data(model):
