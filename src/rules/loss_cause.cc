@@ -1,5 +1,7 @@
 #include "loss_cause.h"
 
+#include <span>
+
 #include <fmt/format.h>
 
 #include "robust.h"
@@ -55,6 +57,33 @@ LossCause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
                    : "the model does not learn: learning rate far off, parameters missing from "
                      "the optimizer, a dead layer, or labels that do not fit the inputs",
       .try_ = "overfit a single batch: if that fails too, the model or the optimizer is at fault"};
+}
+
+std::string StartAndBest(const LossTrack& track) {
+  if (track.halves > 0) {
+    const std::span<const double> early = std::span(track.early).first(track.halves);
+    const auto& [first, last] =
+        NumbersForPeople(Median(early), Median(track.values.Newest(track.halves)));
+    return fmt::format("{} over its first {} values, {} over its last", first, track.halves, last);
+  }
+  const double level = track.jumped ? track.start.front() : Median(track.start);
+  const auto& [start, best] = NumbersForPeople(level, track.best_median);
+  return (track.jumped ? fmt::format("{} at step {}, then up to {}", start, track.first_step,
+                                     NumberForPeople(track.peak))
+                       : fmt::format("{} over the first {} values from step {}", start,
+                                     track.start.size(), track.first_step)) +
+         (level == track.best_median ? ", and never lower since"
+                                     : fmt::format(", at best {} since", best));
+}
+
+Evidence LossEvidence(const LossTrack& track) {
+  Evidence evidence{.label = track.name, .points = {}, .threshold = std::nullopt};
+  const std::vector<double> values = track.values.AllBut(0);
+  const std::vector<double> steps = track.steps.AllBut(0);
+  for (size_t i = 0; i < values.size(); ++i) {
+    evidence.points.push_back({.step = static_cast<int64_t>(steps[i]), .value = values[i]});
+  }
+  return evidence;
 }
 
 }  // namespace wheeltapper::rules

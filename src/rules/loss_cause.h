@@ -1,4 +1,5 @@
-// Why a loss rises or stays where it is, as far as the run shows it.
+// What is told of a loss that rises or stays where it is, and why it does, as far as the run shows
+// it.
 #pragma once
 
 #include <cstdint>
@@ -21,5 +22,9 @@ LossCause CauseOfDivergence(format::NameId id, int64_t onset, bool negated,
                             const GrowthTracker& growth, const ModelDescription& model);
 LossCause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
                           const ModelDescription& model);
+
+// Of a flat loss: "2.3 over the first 10 values from step 0, at best 2.29 since".
+std::string StartAndBest(const LossTrack& track);
+Evidence LossEvidence(const LossTrack& track);
 
 }  // namespace wheeltapper::rules

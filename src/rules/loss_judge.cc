@@ -13,6 +13,9 @@ constexpr size_t kLeastWindow = 3;
 constexpr size_t kMostWindow = 25;
 // Above everything before by this many times its own magnitude.
 constexpr double kBlowUp = 2;
+// A blow-up to this many times that is told at once; once windows are long, a smaller one must
+// last.
+constexpr double kFar = 4;
 constexpr double kDeviations = 10;
 // Values below this have nothing left to lose.
 constexpr double kNoLoss = 1e-6;
@@ -20,6 +23,23 @@ constexpr double kNoLoss = 1e-6;
 // a gain of this part is a decrease however noisy the loss is.
 constexpr double kLargestError = 0.05;
 constexpr double kLeastGain = 0.02;
+// Hardly a value below the first: of all values, this part.
+constexpr double kRarelyBelow = 0.05;
+// A start this much above the first value, and by so many sigmas of the newest values, was a jump,
+// where hardly a value lies below the first.
+constexpr double kNotableJump = 0.25;
+constexpr double kJumpSigmas = 4;
+constexpr size_t kSigmaWindow = 64;
+// Halves of a noisy run are compared when three standard errors of that are below this part.
+constexpr double kLargestErrorOfHalves = 0.1;
+// What a loss reached more rarely than in the rest of this part of its steps is not usual for it.
+constexpr double kUsual = 0.95;
+// A loss that was down to this part of its start, and is above the start again, has lost it all.
+constexpr double kGained = 0.75;
+// Values fall when their second half is below this part of the first.
+constexpr double kStillFalling = 0.8;
+// The newest values are at a level when they are not scattered by more than this part of it.
+constexpr double kScattered = 0.5;
 // A diverged loss has recovered when it lies above its former level by no more than this share of
 // that level.
 constexpr double kRecoveredShare = 0.25;
@@ -31,6 +51,47 @@ double ErrorOf(const LossTrack& track) {
   return RobustSigma(track.start) / std::sqrt(static_cast<double>(kStartValues)) +
          RobustSigma(track.values.Newest(kFlatWindow)) /
              std::sqrt(static_cast<double>(kFlatWindow));
+}
+
+// The values since most was learned, but the newest `window`.
+std::vector<double> SinceLearned(const LossTrack& track, size_t window) {
+  std::vector<double> values = track.values.AllBut(window);
+  const std::vector<double> steps = track.steps.AllBut(window);
+  const auto after = std::upper_bound(steps.begin(), steps.end(),
+                                      static_cast<double>(track.learned_step.value_or(0)));
+  values.erase(values.begin(), values.begin() + (after - steps.begin()));
+  return values;
+}
+
+// Whether both halves are above the level, and the second is not clearly below the first.
+bool StaysAbove(double level, std::span<const double> values) {
+  const size_t half = values.size() / 2;
+  const double first = Median(values.first(half));
+  const double second = Median(values.last(half));
+  return first > level && second > level && second > kStillFalling * first;
+}
+
+// Whether what was learned is lost: the loss is near the start after having been below half of it,
+// higher than has been usual since then, and stays there (the loss of Q-learning returns there
+// and falls again whenever its targets move); or at a level above the start after having been
+// clearly below it.
+bool Unlearned(const LossTrack& track, size_t window, double start, double recent) {
+  const std::vector<double> newest = track.values.Newest(window);
+  if (!StaysAbove(std::max(kGained * start, recent / 2), newest)) {
+    return false;
+  }
+  const double sigma = RobustSigma(newest);
+  const double noise = sigma / std::sqrt(static_cast<double>(window));
+  if (track.best_median < start / 2 && recent > 0.9 * start + noise) {
+    const std::vector<double> since_learned = SinceLearned(track, window);
+    if (since_learned.size() < kStartValues || recent > Quantile(since_learned, kUsual)) {
+      return true;
+    }
+  }
+  const double error =
+      noise + RobustSigma(track.start) / std::sqrt(static_cast<double>(kStartValues));
+  return track.best_median < kGained * start && start - track.best_median > 6 * error &&
+         recent > start + 3 * noise && sigma < kScattered * recent;
 }
 
 // A loss that jumps to a multiple of its first value at once started there: measured from the top
@@ -64,6 +125,10 @@ void LossJudge::Add(const LossValue& loss, LossTrack* track) {
   track->latest = loss.key;
   track->peak = std::max(track->peak, loss.value);
   AddStart(loss.value, track);
+  if (track->early.size() < LossTrack::kEarly) {
+    track->early.push_back(loss.value);
+  }
+  track->below_first += loss.value < track->early.front() ? 1U : 0U;
   track->values.Add(loss.value);
   track->steps.Add(static_cast<double>(loss.key.step.value));
   if (track->count < kStartValues + kFlatWindow) {
@@ -73,6 +138,9 @@ void LossJudge::Add(const LossValue& loss, LossTrack* track) {
   if (median < track->best_median) {
     track->best_median = median;
     track->best_step = loss.key.step.value;
+  }
+  if (!track->learned_step && track->best_median < Median(track->start) / 2) {
+    track->learned_step = track->best_step;
   }
 }
 
@@ -85,9 +153,10 @@ std::optional<Divergence> LossJudge::Diverged(const LossTrack& track) {
   const double recent = Median(track.values.Newest(window));
   const double first = track.start.front();
   const double high = Quantile(before, 0.9);
-  const bool blew_up = recent > high + kBlowUp * std::abs(high) &&
-                       recent > first + kBlowUp * std::abs(first) &&
-                       recent > high + 3 * RobustSigma(before);
+  const double level = std::max(high + kBlowUp * std::abs(high), first + kBlowUp * std::abs(first));
+  const bool blew_up = recent > level && recent > high + 3 * RobustSigma(before) &&
+                       (recent > kFar * level || window < kMostWindow ||
+                        StaysAbove(level, track.values.Newest(window)));
   if (blew_up) {
     return Divergence{.from = before.back(),
                       .to = recent,
@@ -108,13 +177,13 @@ std::optional<Divergence> LossJudge::Diverged(const LossTrack& track) {
   // A best that lies within the window is a fall, not what has been unlearned.
   const bool best_is_past =
       track.best_step < static_cast<int64_t>(track.steps.Newest(window).front());
-  const bool unlearned = start > 0 && track.best_median < start / 2 && best_is_past &&
-                         recent > 0.9 * start && recent > 0.9 * start + noise / kDeviations;
-  if (!unlearned) {
+  if (start <= 0 || !best_is_past || !Unlearned(track, window, start, recent)) {
     return std::nullopt;
   }
-  return Divergence{
-      .from = track.best_median, .to = recent, .recovered_below = kRelearnedShare * start};
+  return Divergence{.from = track.best_median,
+                    .to = recent,
+                    .recovered_below = kRelearnedShare * start,
+                    .is_unlearned = true};
 }
 
 bool LossJudge::CanFall(const LossTrack& track) { return track.count >= 2 * kStartValues; }
@@ -148,20 +217,63 @@ bool LossJudge::ChecksFlat(const LossTrack& track, bool ended) const {
           step - track.last_flat_check >= (ended ? 1 : num_steps_));
 }
 
-bool LossJudge::Flat(const LossTrack& track) const {
-  const double start = Median(track.start);
-  const double error = ErrorOf(track);
-  if (track.was_flat) {
-    const double gain = std::max(kLeastGain, diff_fraction_) * std::abs(start);
-    return Median(track.values.Newest(kFlatWindow)) >= start - std::max(gain, 3 * error);
+bool LossJudge::ThrownOffForGood(LossTrack* track) {
+  const double first = track->early.front();
+  const std::vector<double> newest = track->values.Newest(kFlatWindow);
+  const double jump = std::max(kNotableJump * std::abs(first),
+                               kJumpSigmas * RobustSigma(track->values.Newest(kSigmaWindow)));
+  const bool thrown_off =
+      std::abs(first) >= kNoLoss && Median(newest) > first && Median(track->start) > first + jump &&
+      static_cast<double>(track->below_first) <= kRarelyBelow * static_cast<double>(track->count);
+  if (thrown_off) {
+    track->jumped = true;
+    track->start.assign(kStartValues, first);
   }
-  // Too noisy to tell.
-  if (std::abs(start) < kNoLoss || 3 * error > kLargestError * std::abs(start)) {
+  return thrown_off;
+}
+
+// No start of the run, however short, lies above its second half.
+bool LossJudge::HalvesAreLevel(LossTrack* track) const {
+  const size_t half = std::min(track->count / 2, LossTrack::kEarly);
+  if (track->count < 2 * min_points_ || half < 2 * kStartValues) {
     return false;
+  }
+  const std::vector<double> late = track->values.Newest(half);
+  const std::span<const double> early = std::span(track->early).first(half);
+  const double level = Median(late);
+  const double error =
+      (RobustSigma(early) + RobustSigma(late)) / std::sqrt(static_cast<double>(half));
+  if (std::abs(level) < kNoLoss || 3 * error > kLargestErrorOfHalves * std::abs(level)) {
+    return false;
+  }
+  for (size_t count = kStartValues; count < half; count *= 2) {
+    if (Median(early.first(count)) > level) {
+      return false;
+    }
+  }
+  const bool level_or_up = Median(early) <= level;
+  track->halves = level_or_up ? half : 0;
+  return level_or_up;
+}
+
+bool LossJudge::Flat(LossTrack* track) const {
+  const double start = Median(track->start);
+  const double error = ErrorOf(*track);
+  if (track->was_flat) {
+    const double gain = std::max(kLeastGain, diff_fraction_) * std::abs(start);
+    return Median(track->values.Newest(kFlatWindow)) >= start - std::max(gain, 3 * error);
+  }
+  track->halves = 0;
+  if (ThrownOffForGood(track)) {
+    return true;
+  }
+  // Too noisy to tell by a window.
+  if (std::abs(start) < kNoLoss || 3 * error > kLargestError * std::abs(start)) {
+    return HalvesAreLevel(track);
   }
   const double least =
       std::max(diff_fraction_ * std::abs(start), std::min(3 * error, kLeastGain * std::abs(start)));
-  return track.best_median > start - least;
+  return track->best_median > start - least;
 }
 
 }  // namespace wheeltapper::rules

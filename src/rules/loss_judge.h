@@ -17,17 +17,21 @@ namespace wheeltapper::rules {
 // The start, the extremes and the recent past of one loss.
 struct LossTrack {
   static constexpr size_t kHistory = 256;
+  static constexpr size_t kEarly = kHistory / 2;
   // A diverged loss has recovered when the median of so many values is back.
   static constexpr size_t kRecoveryWindow = 15;
 
   std::string name;
   std::vector<double> start;  // the first ten; the very first one as often, where the loss jumped
-  bool jumped = false;        // from its first value to a multiple of it at once
+  bool jumped = false;        // from its first value far up at once
+  std::vector<double> early;  // the first kEarly
+  size_t below_first = 0;     // how many values lay below the very first
   double peak = -std::numeric_limits<double>::infinity();
   Window values{kHistory};
   Window steps{kHistory};
   double best_median = std::numeric_limits<double>::infinity();
   int64_t best_step = 0;
+  std::optional<int64_t> learned_step;  // where the median was first below half of the start
   size_t count = 0;
   int64_t first_step = 0;
   format::StepKey latest;  // of the newest value
@@ -45,6 +49,7 @@ struct LossTrack {
   int64_t last_flat_check = std::numeric_limits<int64_t>::min();
   bool checked = false;   // with the newest value
   bool is_flat = false;   // at the last check
+  size_t halves = 0;      // of how many values the halves are that showed it; 0: windows did
   bool was_flat = false;  // and no lasting decrease since
   int decreases = 0;      // consecutive checks that saw one
 };
@@ -55,6 +60,7 @@ struct Divergence {
   // A loss that stays below this has recovered. Lower than what counts as diverged, so that a
   // loss at the limit does not open and resolve in turns.
   double recovered_below = 0;
+  bool is_unlearned = false;  // not far above the start, but back there
 };
 
 class LossJudge {
@@ -76,11 +82,16 @@ class LossJudge {
   [[nodiscard]] static int64_t OnsetOf(const LossTrack& track, const Divergence& divergence);
   // Whether it is time to ask for Flat: every num_steps, and at the run's end.
   [[nodiscard]] bool ChecksFlat(const LossTrack& track, bool ended) const;
-  // Whether no window of the whole run lies below the start. Once that was so it stays so until the
-  // newest window lies clearly below: a change of the noise takes nothing back.
-  [[nodiscard]] bool Flat(const LossTrack& track) const;
+  // Whether no window of the whole run lies below the start, or it jumped from its first value
+  // and hardly one lay below that since, or, of a noisy loss, the second half of the run not below
+  // the first. Once that was so it stays so until the newest window lies clearly below: a change of
+  // the noise takes nothing back.
+  [[nodiscard]] bool Flat(LossTrack* track) const;
 
  private:
+  [[nodiscard]] static bool ThrownOffForGood(LossTrack* track);
+  [[nodiscard]] bool HalvesAreLevel(LossTrack* track) const;
+
   const int64_t num_steps_;
   const double diff_fraction_;
   const size_t min_points_;

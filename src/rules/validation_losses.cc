@@ -27,6 +27,11 @@ std::optional<Evaluation> ValidationLosses::Close() {
   if (!open_training_.empty()) {
     evaluation.training = Median(open_training_);
   }
+  // The last evaluation of the training before may be recorded only now.
+  if (fresh_step_ && open_key_.step.value >= *fresh_step_) {
+    evaluation.is_anew = true;
+    fresh_step_.reset();
+  }
   open_validation_.clear();
   open_training_.clear();
   return evaluation;
@@ -73,6 +78,10 @@ std::string ValidationLosses::Missing() const {
 std::vector<Evaluation> ValidationLosses::Add(const format::StepBatch& batch,
                                               const format::NameTable& names) {
   std::vector<Evaluation> closed;
+  model_.Add(batch.metas);
+  if (fresh_.Add(model_)) {
+    fresh_step_ = batch.key.step.value;
+  }
   for (const LossValue& loss : LossesOf(batch, names, choice_, roles_)) {
     if (std::isfinite(loss.value)) {
       AddLoss(loss, &closed);

@@ -15,7 +15,9 @@
 #include "wheeltapper/core/status.h"
 #include "wheeltapper/format/rows.h"
 
+#include "fresh_models.h"
 #include "loss_values.h"
+#include "model_description.h"
 
 namespace wheeltapper::rules {
 
@@ -23,6 +25,7 @@ struct Evaluation {
   format::StepKey key;  // of its last record
   double validation = 0;
   std::optional<double> training;
+  bool is_anew = false;  // the first since training began anew (fresh_models.h)
 };
 
 class ValidationLosses {
@@ -51,6 +54,10 @@ class ValidationLosses {
   std::vector<double> open_validation_;
   std::vector<double> open_training_;
   format::StepKey open_key_;
+  ModelDescription model_;
+  FreshModels fresh_;
+  std::optional<int64_t>
+      fresh_step_;  // training began anew there, and no evaluation has closed since
 };
 
 }  // namespace wheeltapper::rules

@@ -21,6 +21,7 @@
 #include <fmt/format.h>
 
 #include "builtin/builtin.h"
+#include "fresh_models.h"
 #include "growth.h"
 #include "incidents.h"
 #include "loss_cause.h"
@@ -86,26 +87,40 @@ const RuleInfo kInfo = {
     .parameters = kParameters,
     .needs = {.collections = {"losses"}, .scalars = true},
     .what_it_means =
-        "Diverged: the median of the newest values (a quarter of the run so far, 3 to 25 values) "
-        "is three times the 90 % quantile of what came before and three times the first value, or "
-        "has stayed above twice the starting level, or is back at the starting level after having "
-        "been below half of it. Flat: after `min_points` values no window of 15 values has a "
-        "median below the median of the first ten by more than `diff_percent` percent and three "
-        "standard errors (2 percent are always enough); nothing is said of a loss so noisy that "
-        "three standard errors are more than 5 percent of it, nor where several optimizers "
-        "minimise "
-        "a loss each, as in a GAN, unless you name the losses that are meant to fall; there, a "
-        "rise to less than ten times the largest of the losses at the start, or to less than 10 "
-        "where none of them starts above 1, is no divergence while another loss falls. A loss that "
-        "is only a term of what backward() starts from (or, where that cannot be read, of a loss "
-        "logged as loss or total_loss) may rise or stay: it is judged only while that one diverges "
-        "or is flat. Of several logged losses without either, one may rise as far as a side of a "
-        "game while another falls. A "
-        "divergence "
-        "is an error and resolves "
-        "when the loss has come back near its former level for 15 values; a flat loss is only a "
-        "warning, because it may just need more time, and resolves when the loss stays below the "
-        "start by 2 percent and three standard errors.",
+        "Diverged, an error: the median of the newest values (a quarter of the run so far, 3 to 25 "
+        "values) is three times the 90 % quantile of what came before and three times the first "
+        "value; or has stayed above twice the starting level; or is back at the starting level "
+        "after "
+        "having been below half of it, above what has been usual since, and stays there; or above "
+        "the starting "
+        "level after having been below three quarters of it. It resolves when the loss has come "
+        "back "
+        "near its former level for 15 values. Flat, only a warning, because it may just need more "
+        "time: after `min_points` values no window of 15 values has a median below the median of "
+        "the "
+        "first ten by more than `diff_percent` percent and three standard errors (2 percent are "
+        "always enough), or the loss jumped from its very first value at once and fewer than 5 "
+        "percent "
+        "of all values lie below that. Of a loss so "
+        "noisy that three standard errors are more than 5 percent of it, the halves of the run "
+        "(128 "
+        "values at most) are compared after twice as many values: it is flat when the first ten, "
+        "twenty, forty … values have no higher median than the second half. It resolves when the "
+        "loss stays below the start by 2 percent and three standard errors. Nothing is called flat "
+        "where several optimizers minimise a loss each, as in a GAN, unless you name the losses "
+        "that "
+        "are meant to fall; there, a rise to less than ten times the largest of the losses at the "
+        "start, or to less than 10 where none of them starts above 1, is no divergence while "
+        "another "
+        "loss falls. A loss that is only a term of what backward() starts from (or, where that "
+        "cannot "
+        "be read, of a loss logged as loss or total_loss) may rise or stay: it is judged only "
+        "while "
+        "that one diverges or is flat. Of several logged losses without either, one may rise as "
+        "far "
+        "as a side of a game while another falls. With a new optimizer over parameters that no "
+        "other "
+        "one had, as for each fold of a cross-validation, judging begins anew.",
     .false_alarms =
         "Losses that are not meant to fall: policy losses, the sides of a game that share one "
         "optimizer, a sum one of whose "
@@ -142,6 +157,9 @@ class LossNotDecreasing final : public Rule {
     }
     growth_.Add(batch, context.names());
     game_.Add(batch);
+    if (fresh_.Add(game_.model())) {
+      tracks_.clear();
+    }
     std::vector<LossValue> losses = Losses(batch, context.names());
     for (const LossValue& loss : losses) {
       if (const auto found = tracks_.find(loss.id);
@@ -282,7 +300,7 @@ class LossNotDecreasing final : public Rule {
     const std::optional<double> risen_to = LossJudge::Risen(track);
     const bool is_balanced = risen_to && Balanced(id, track, *risen_to);
     track.is_flat = !LeavesOutFlat() && !IsMootTerm(id) && !is_balanced && !track.diverged_since &&
-                    judge_.Flat(track);
+                    judge_.Flat(&track);
     if (track.is_flat) {
       track.was_flat = true;
       track.decreases = 0;
@@ -302,6 +320,10 @@ class LossNotDecreasing final : public Rule {
     if (!track->diverged_since || is_moot) {
       track->diverged_since.reset();
       std::optional<Divergence> divergence = LossJudge::Diverged(*track);
+      // One side of a game loses what it had gained whenever the other side learns.
+      if (divergence && divergence->is_unlearned && LeavesOutFlat()) {
+        divergence.reset();
+      }
       if (divergence && Balanced(loss.id, *track, divergence->to)) {
         divergence.reset();
       }
@@ -387,7 +409,7 @@ class LossNotDecreasing final : public Rule {
                             .message = {},
                             .cause = track.cause,
                             .try_ = track.try_,
-                            .evidence = {EvidenceOf(track)},
+                            .evidence = {LossEvidence(track)},
                             .severity = {},
                             .since = Step{since}};
     const std::optional<Growth> suspect = growth_.Tensor();
@@ -417,34 +439,13 @@ class LossNotDecreasing final : public Rule {
                      .key = track.latest,
                      .message = fmt::format(
                          "{} has not decreased: {}, after {} values up to step {}", track.name,
-                         StartAndBestOf(track), CountForPeople(static_cast<int64_t>(track.count)),
+                         StartAndBest(track), CountForPeople(static_cast<int64_t>(track.count)),
                          track.latest.step.value),
                      .cause = why.cause,
                      .try_ = why.try_,
-                     .evidence = {EvidenceOf(track)},
+                     .evidence = {LossEvidence(track)},
                      .severity = Severity::kWarning,
                      .since = Step{track.first_step}});
-  }
-
-  static std::string StartAndBestOf(const LossTrack& track) {
-    const double level = track.jumped ? track.start.front() : Median(track.start);
-    const auto& [start, best] = NumbersForPeople(level, track.best_median);
-    return (track.jumped ? fmt::format("{} at step {}, then up to {}", start, track.first_step,
-                                       NumberForPeople(track.peak))
-                         : fmt::format("{} over the first {} values from step {}", start,
-                                       track.start.size(), track.first_step)) +
-           (level == track.best_median ? ", and never lower since"
-                                       : fmt::format(", at best {} since", best));
-  }
-
-  static Evidence EvidenceOf(const LossTrack& track) {
-    Evidence evidence{.label = track.name, .points = {}, .threshold = std::nullopt};
-    const std::vector<double> values = track.values.AllBut(0);
-    const std::vector<double> steps = track.steps.AllBut(0);
-    for (size_t i = 0; i < values.size(); ++i) {
-      evidence.points.push_back({.step = static_cast<int64_t>(steps[i]), .value = values[i]});
-    }
-    return evidence;
   }
 
   const Result<TensorChoice> choice_;
@@ -458,6 +459,7 @@ class LossNotDecreasing final : public Rule {
   GrowthTracker growth_;
   LossGame game_;
   LossTerms terms_;
+  FreshModels fresh_;
   std::unordered_map<format::NameId, LossTrack> tracks_;
   std::optional<Mode> compat_mode_;
 };

@@ -98,6 +98,13 @@ class Overfit final : public Rule {
   }
 
   void Judge(const Evaluation& now, RuleContext& context) {
+    if (now.is_anew) {
+      best_.reset();
+      first_.reset();
+      rising_ = Persistence();
+      validation_.points.clear();
+      training_.points.clear();
+    }
     Remember(now);
     const double gap = (now.validation - *now.training) / std::abs(*now.training);
     const auto holds = [&](double share) {

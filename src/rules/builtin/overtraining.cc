@@ -116,6 +116,10 @@ class Overtraining final : public Rule {
 
  private:
   void JudgeValidation(const Evaluation& now, RuleContext& context) {
+    if (now.is_anew) {
+      validation_ = Progress();
+      evidence_.points.clear();
+    }
     if (evidence_.points.size() == kMostEvidence) {
       evidence_.points.erase(evidence_.points.begin());
     }

@@ -5,7 +5,19 @@
 #include <random>
 #include <vector>
 
+#include "run_fixture.h"
+
 namespace wheeltapper::rules {
+
+// A run that logs the values, one every `interval` steps.
+inline RunBuilder LossEvery(int64_t interval, const std::vector<double>& values,
+                            Mode mode = Mode::kTrain) {
+  RunBuilder run;
+  for (size_t i = 0; i < values.size(); ++i) {
+    run.Step(static_cast<int64_t>(i) * interval, mode).Scalar("loss/ce", values[i]);
+  }
+  return run;
+}
 
 // Fall from 2.3 to `floor`, half of the way every `half_life` steps, under noise.
 inline std::vector<double> NoisyLosses(unsigned seed, double floor, double noise, int count,
