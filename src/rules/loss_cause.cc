@@ -51,11 +51,17 @@ LossCause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
             .try_ = fmt::format("lower the weight decay, to {} for a start",
                                 NumberForPeople(model.weight_decay() / 100))};
   }
+  if (track.jumped) {
+    const std::optional<double> rate = growth.learning_rate();
+    return {.cause = "the first steps threw the model off: the learning rate" +
+                     (rate ? fmt::format(" ({})", NumberForPeople(*rate)) : "") +
+                     " is far too high",
+            .try_ = growth.LearningRateAdvice()};
+  }
   return {
-      .cause = track.jumped
-                   ? "the first steps threw the model off: the learning rate is far too high"
-                   : "the model does not learn: learning rate far off, parameters missing from "
-                     "the optimizer, a dead layer, or labels that do not fit the inputs",
+      .cause =
+          "the model does not learn: learning rate far off, parameters missing from the "
+          "optimizer, a dead layer, or labels that do not fit the inputs",
       .try_ = "overfit a single batch: if that fails too, the model or the optimizer is at fault"};
 }
 

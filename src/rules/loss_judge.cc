@@ -232,12 +232,14 @@ bool LossJudge::ThrownOffForGood(LossTrack* track) {
   return thrown_off;
 }
 
-// No start of the run, however short, lies above its second half.
+// No start of the run, however short, lies above its second half. Asked whenever the run has
+// doubled: the more often noise is looked at, the more often it shows what one looks for.
 bool LossJudge::HalvesAreLevel(LossTrack* track) const {
   const size_t half = std::min(track->count / 2, LossTrack::kEarly);
-  if (track->count < 2 * min_points_ || half < 2 * kStartValues) {
+  if (track->count < std::max(2 * min_points_, track->halves_due) || half < 2 * kStartValues) {
     return false;
   }
+  track->halves_due = 2 * track->count;
   const std::vector<double> late = track->values.Newest(half);
   const std::span<const double> early = std::span(track->early).first(half);
   const double level = Median(late);

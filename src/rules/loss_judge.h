@@ -49,6 +49,7 @@ struct LossTrack {
   int64_t last_flat_check = std::numeric_limits<int64_t>::min();
   bool checked = false;   // with the newest value
   bool is_flat = false;   // at the last check
+  size_t halves_due = 0;  // of how many values halves are compared next
   size_t halves = 0;      // of how many values the halves are that showed it; 0: windows did
   bool was_flat = false;  // and no lasting decrease since
   int decreases = 0;      // consecutive checks that saw one

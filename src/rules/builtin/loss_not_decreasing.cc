@@ -104,7 +104,8 @@ const RuleInfo kInfo = {
         "of all values lie below that. Of a loss so "
         "noisy that three standard errors are more than 5 percent of it, the halves of the run "
         "(128 "
-        "values at most) are compared after twice as many values: it is flat when the first ten, "
+        "values at most) are compared after twice as many values, and whenever these have doubled: "
+        "it is flat when the first ten, "
         "twenty, forty … values have no higher median than the second half. It resolves when the "
         "loss stays below the start by 2 percent and three standard errors. Nothing is called flat "
         "where several optimizers minimise a loss each, as in a GAN, unless you name the losses "
@@ -125,7 +126,9 @@ const RuleInfo kInfo = {
         "Losses that are not meant to fall: policy losses, the sides of a game that share one "
         "optimizer, a sum one of whose "
         "weights is raised on a schedule. A run that starts from a converged checkpoint is flat "
-        "from its first step. Name the losses that matter with `tensor_regex`, or ignore the rule.",
+        "from its first step, and a noisy loss may seem so that falls only by a few percent in its "
+        "very "
+        "first values. Name the losses that matter with `tensor_regex`, or ignore the rule.",
     .how_to_fix =
         "Diverged: lower the learning rate, add warm-up or gradient clipping; check that "
         "zero_grad() "

@@ -117,9 +117,10 @@ TEST(LossNotDecreasingTest, ReportsALossThatIsHardlyEverBelowItsFirstValue) {
   }
 }
 
-TEST(LossNotDecreasingTest, ReportsANoisyLossWhoseHalvesAreLevel) {
+TEST(LossNotDecreasingTest, ReportsANoisyLossWhoseHalvesAreLevelInAThirdOfCasesAtLeast) {
+  // Noise puts one or the other start above the second half too.
   size_t found = 0;
-  for (unsigned seed = 0; seed < 20; ++seed) {
+  for (unsigned seed = 0; seed < 60; ++seed) {
     RunBuilder run = LossEvery(1, Noisy(seed, {}, 60, 0.15, 400));
     const auto findings = FindingsOf(run, "loss_not_decreasing");
     found += findings.size();
@@ -127,7 +128,7 @@ TEST(LossNotDecreasingTest, ReportsANoisyLossWhoseHalvesAreLevel) {
       EXPECT_THAT(findings[0].message, HasSubstr("over its first"));
     }
   }
-  EXPECT_GE(found, 10U);
+  EXPECT_GE(found, 20U);
 }
 
 TEST(LossNotDecreasingTest, StaysSilentOnANoisyLossThatFallsByAThirdAtOnce) {
