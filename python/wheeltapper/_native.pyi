@@ -261,6 +261,9 @@ def histogram(array: object) -> dict:
 def kernel_target() -> str:
     """The instruction set the kernels run on."""
 
+def names_loss(name: str) -> bool:
+    """Whether a value logged under this name is a loss."""
+
 def storage_path() -> str:
     """The configured folder that holds the run directories."""
 
