@@ -1,8 +1,10 @@
 // The extension module wheeltapper._native: capture, trial and tensor reductions for Python. It
 // links no framework.
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <unistd.h>
@@ -69,46 +71,72 @@ std::string StoragePath() {
 }
 
 nb::tuple JoinTraining(const std::string& run_dir, int32_t rank, int32_t world_size,
-                       const std::string& group, bool restarted) {
-  const format::TrainingProcess process{
-      .rank = Rank{rank}, .world_size = world_size, .group = group, .restarted = restarted};
+                       const std::string& group, const std::string& launcher, bool restarted,
+                       int64_t parent_pid, const std::string& child) {
+  format::TrainingProcess process;
+  process.rank = Rank{rank};
+  process.world_size = world_size;
+  process.group = group;
+  process.launcher = launcher;
+  process.restarted = restarted;
+  process.parent_pid = parent_pid;
+  process.child = child;
   const format::Training training =
       Unwrap(WithoutGil([&] { return format::JoinTraining(run_dir, process, SystemClock()); }));
   return nb::make_tuple(training.run_dir, training.number, training.attempt);
 }
 
-void LeaveTraining(const std::string& run_dir, int64_t number, int64_t attempt, int32_t rank,
-                   const std::string& state) {
-  const format::Training training{.run_dir = "", .number = number, .attempt = attempt};
-  Unwrap(WithoutGil(
-      [&] { return format::LeaveTraining(run_dir, training, Rank{rank}, state, SystemClock()); }));
+format::Training TrainingOf(int64_t number, int64_t attempt) {
+  return {.run_dir = "", .number = number, .attempt = attempt};
 }
 
+void LeaveTraining(const std::string& run_dir, int64_t number, int64_t attempt, int32_t rank,
+                   int exit_code) {
+  Unwrap(WithoutGil([&] {
+    return format::LeaveTraining(run_dir, TrainingOf(number, attempt), Rank{rank}, exit_code,
+                                 SystemClock());
+  }));
+}
+
+// What is left to be written when the process exits. Lives as long as the process.
 struct PendingEnd {
-  std::string run_dir;
+  std::function<void(int exit_code)> write;
   pid_t process;
 };
 
 // Runs when the interpreter is gone already: touches nothing of Python.
 void WriteEndOnExit(int status, void* argument) {
   const auto* pending = static_cast<const PendingEnd*>(argument);
-  if (getpid() != pending->process) {
-    return;  // a forked child, which ends for itself alone
+  if (getpid() == pending->process) {  // else a forked child, which ends for itself alone
+    pending->write(status & 0xFF);
   }
-  const int exit_code = status & 0xFF;
-  const format::EndInfo end{.state = exit_code == 0 ? "finished" : "failed",
-                            .exit_code = exit_code,
-                            .reason = "",
-                            .ended_wall_ns = SystemClock().WallNs()};
-  format::WriteEnd(pending->run_dir, end).IgnoreError("nobody is left to be told");
 }
 
-void EndRunAtExit(const std::string& run_dir) {
-  // Lives as long as the process.
-  auto* pending = new PendingEnd{run_dir, getpid()};  // NOLINT(cppcoreguidelines-owning-memory)
+void WriteAtExit(std::function<void(int exit_code)> write) {
+  auto* pending =
+      new PendingEnd{std::move(write), getpid()};  // NOLINT(cppcoreguidelines-owning-memory)
   if (on_exit(WriteEndOnExit, pending) != 0) {
     Unwrap(ResourceExhaustedError("ending run: no room for an exit handler"));
   }
+}
+
+void EndRunAtExit(const std::string& run_dir) {
+  WriteAtExit([run_dir](int exit_code) {
+    const format::EndInfo end{.state = exit_code == 0 ? "finished" : "failed",
+                              .exit_code = exit_code,
+                              .reason = "",
+                              .ended_wall_ns = SystemClock().WallNs()};
+    format::WriteEnd(run_dir, end).IgnoreError("nobody is left to be told");
+  });
+}
+
+void LeaveTrainingAtExit(const std::string& run_dir, int64_t number, int64_t attempt,
+                         int32_t rank) {
+  WriteAtExit([=](int exit_code) {
+    format::LeaveTraining(run_dir, TrainingOf(number, attempt), Rank{rank}, exit_code,
+                          SystemClock())
+        .IgnoreError("nobody is left to be told");
+  });
 }
 
 nb::dict Recover(const std::string& run_dir) {
@@ -154,12 +182,17 @@ void BindRuns(nb::module_& m) {
         nb::arg("environment") = std::map<std::string, std::string>(),
         "Makes a run directory with run.json and the resolved configuration.");
   m.def("join_training", &JoinTraining, nb::arg("run_dir"), nb::kw_only(), nb::arg("rank"),
-        nb::arg("world_size"), nb::arg("group"), nb::arg("restarted"),
+        nb::arg("world_size"), nb::arg("group"), nb::arg("launcher"), nb::arg("restarted"),
+        nb::arg("parent_pid"), nb::arg("child"),
         "The run that this process records into, of the command that `run_dir` was made for:\n"
         "(run directory, number of the training, attempt).");
   m.def("leave_training", &LeaveTraining, nb::arg("run_dir"), nb::kw_only(), nb::arg("number"),
-        nb::arg("attempt"), nb::arg("rank"), nb::arg("state"),
-        "Notes that this process's part of a training has \"finished\" or \"failed\".");
+        nb::arg("attempt"), nb::arg("rank"), nb::arg("exit_code"),
+        "Notes with which status this process's part of a training ends.");
+  m.def("leave_training_at_exit", &LeaveTrainingAtExit, nb::arg("run_dir"), nb::kw_only(),
+        nb::arg("number"), nb::arg("attempt"), nb::arg("rank"),
+        "Does so when the process exits, after the interpreter. A process that dies of a signal\n"
+        "or leaves through os._exit notes nothing.");
   m.def(
       "end_run_at_exit", &EndRunAtExit, nb::arg("run_dir"),
       "Writes END with this process's exit status when it exits, after the interpreter. A process "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any, NamedTuple
 
 _RANK_VARIABLES = (
     ("RANK", "WORLD_SIZE"),
@@ -27,22 +28,41 @@ def find_rank() -> tuple[int, int]:
     return 0, 1
 
 
-def launcher_group() -> tuple[str, bool]:
-    """What all ranks of one start of a launcher share, and whether it starts a training again.
+class Launcher(NamedTuple):
+    """What the ranks of a training have in common."""
 
-    torchrun takes another port when it starts its workers again, and counts how often it did. Without a
-    launcher that is known, the ranks have their parent in common.
+    group: str  # the same in all ranks of one start
+    name: str  # the same at every start
+    restarted: bool  # it starts a training again
+
+
+def find_launcher() -> Launcher:
+    """Torchrun, Slurm or PMIx; else the address of the rendezvous, or the parent.
+
+    torchrun may take another port when it starts its workers again, and counts how often it did. Its id
+    is "none" unless it is given one.
     """
     environ = os.environ
     address = f"{environ.get('MASTER_ADDR', '')}:{environ.get('MASTER_PORT', '')}"
     if "TORCHELASTIC_RUN_ID" in environ:
+        name = f"torchrun {environ['TORCHELASTIC_RUN_ID']}"
         restarts = environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        return f"torchrun {environ['TORCHELASTIC_RUN_ID']} {address}", restarts not in {"", "0"}
+        return Launcher(f"{name} {address} {restarts}", name, restarts not in {"", "0"})
     if "SLURM_STEP_ID" in environ and "SLURM_PROCID" in environ:
-        return f"slurm {environ.get('SLURM_JOB_ID', '')}.{environ['SLURM_STEP_ID']}", False
+        name = f"slurm {environ.get('SLURM_JOB_ID', '')}.{environ['SLURM_STEP_ID']}"
+        return Launcher(name, name, False)
     if "PMIX_NAMESPACE" in environ:
-        return f"pmix {environ['PMIX_NAMESPACE']}", False
-    return (f"ranks of {address}" if address != ":" else f"children of {os.getppid()}"), False
+        return Launcher(f"pmix {environ['PMIX_NAMESPACE']}", "pmix", False)
+    return Launcher(f"ranks of {address}" if address != ":" else f"children of {os.getppid()}", "", False)
+
+
+def parent_process() -> tuple[int, str]:
+    """(the number of the process that started this one with multiprocessing, this one's name); else (0, "")."""
+    multiprocessing = sys.modules.get("multiprocessing")
+    parent = None if multiprocessing is None else multiprocessing.parent_process()
+    if multiprocessing is None or parent is None or parent.pid is None:
+        return 0, ""
+    return parent.pid, f"{multiprocessing.current_process().name} of {parent.pid}"
 
 
 class Training:
@@ -51,18 +71,33 @@ class Training:
     def __init__(self, command_run: str, rank: int, world_size: int) -> None:
         from wheeltapper import _native
 
-        group, restarted = launcher_group() if world_size > 1 else ("", False)
-        self._command_run = command_run
-        self._rank = rank
-        self.run_dir, self._number, self._attempt = _native.join_training(
-            command_run, rank=rank, world_size=world_size, group=group, restarted=restarted
+        launcher = find_launcher() if world_size > 1 else Launcher("", "", False)
+        parent_pid, child = parent_process()
+        self.in_child = parent_pid > 0
+        self.run_dir, number, attempt = _native.join_training(
+            command_run,
+            rank=rank,
+            world_size=world_size,
+            group=launcher.group,
+            launcher=launcher.name,
+            restarted=launcher.restarted,
+            parent_pid=parent_pid,
+            child=child,
         )
+        self._place: dict[str, Any] = {"number": number, "attempt": attempt, "rank": rank}
+        self._command_run = command_run
 
-    def leave(self, *, failed: bool) -> None:
-        """Notes how it ended."""
+    def leave(self) -> None:
+        """Has it noted how this process ends: it is about to."""
         from wheeltapper import _native
 
-        state = "failed" if failed else "finished"
-        _native.leave_training(
-            self._command_run, number=self._number, attempt=self._attempt, rank=self._rank, state=state
-        )
+        if not self.in_child:
+            _native.leave_training_at_exit(self._command_run, **self._place)
+            return
+        # A child of multiprocessing leaves through os._exit, after the exception that ends it was seen here.
+        error = sys.exc_info()[1]
+        code = 0 if error is None else 1
+        if isinstance(error, SystemExit):
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if not isinstance(error, KeyboardInterrupt):
+            _native.leave_training(self._command_run, exit_code=code, **self._place)

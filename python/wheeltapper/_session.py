@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wheeltapper._fuse import FUSE, MAX_ERRORS
-from wheeltapper._ranks import Training, find_rank
+from wheeltapper._ranks import Training, find_rank, parent_process
 from wheeltapper.errors import AlreadyExistsError, InvalidArgumentError, WheeltapperError
 
 if TYPE_CHECKING:
@@ -126,7 +126,9 @@ class RankSession:
         if self.on_closing is not None:
             self.on_closing()
         error = getattr(sys, "last_value", None)
-        if error is not None:
+        if error is None and self.training is not None and self.training.in_child:
+            error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, SystemExit):
             self.meta(
                 "exception",
                 type=type(error).__name__,
@@ -136,8 +138,7 @@ class RankSession:
             )
         self.native.stop(STOP_DEADLINE_S)
         if self.training is not None:
-            if not isinstance(error, KeyboardInterrupt):  # which interrupts the command, and that says so
-                self.training.leave(failed=error is not None)
+            self.training.leave()
         elif self.rank == 0:
             from wheeltapper import _native
 
@@ -317,6 +318,11 @@ FUSE.on_blown.append(_tell_blown)
 
 def register_exit() -> None:
     """Has the session closed at exit, unless the shim does: it registered first of all, so that it runs last."""
+    if parent_process()[0] > 0:
+        from multiprocessing import util
+
+        util.Finalize(None, close, exitpriority=0)  # such a process runs no exit handlers of its own
+        return
     shim = any(getattr(finder, "closes_session", False) for finder in sys.meta_path)
     if not shim and not _PROCESS.exit_registered:
         _PROCESS.exit_registered = True

@@ -44,22 +44,15 @@ constexpr size_t kMostNotesTold = 5;
 // The job's control, known to the actions before the job exists.
 class LateJob final : public actions::JobControl {
  public:
-  explicit LateJob(const Clock& clock) : clock_(clock) {}
   void Set(supervisor::Job* job) { job_.store(job); }
   void RequestStop(const std::string& reason) override {
     if (supervisor::Job* job = job_.load(); job != nullptr) {
-      TimeNs never = 0;
-      stopped_wall_ns_.compare_exchange_strong(never, clock_.WallNs());
       job->RequestStop(reason);
     }
   }
-  // When a stop was first asked for; 0 when none was.
-  [[nodiscard]] TimeNs stopped_wall_ns() const { return stopped_wall_ns_.load(); }
 
  private:
-  const Clock& clock_;
   std::atomic<supervisor::Job*> job_ = nullptr;
-  std::atomic<TimeNs> stopped_wall_ns_ = 0;
 };
 
 // A .gitignore in ./wheeltapper-runs at first use: runs are no source code.
@@ -267,18 +260,17 @@ std::string HowItEnded(const supervisor::JobExit& exit) {
   return exit.exit_code == 0 ? "finished" : fmt::format("failed with exit code {}", exit.exit_code);
 }
 
-WatchedRuns::Ending EndingOf(const supervisor::JobExit& exit, TimeNs stopped_wall_ns) {
+WatchedRuns::Ending EndingOf(const supervisor::JobExit& exit) {
   return {.state = StateOf(exit),
           .exit_code = exit.exit_code,
           .reason = ReasonOf(exit),
-          .words = HowItEnded(exit),
-          .stopped_wall_ns = stopped_wall_ns};
+          .words = HowItEnded(exit)};
 }
 
 int Watch(const Arguments& arguments, const Config& config, const std::string& run_dir,
           const std::string& package_folder) {
   const Clock& clock = SystemClock();
-  LateJob late_job(clock);
+  LateJob late_job;
   const Result<std::unique_ptr<WatchedRuns>> runs =
       WatchedRuns::Create({.run_dir = run_dir,
                            .config = &config,
@@ -310,7 +302,7 @@ int Watch(const Arguments& arguments, const Config& config, const std::string& r
   dead_runs.Stop();
   attach.Finish();
   const supervisor::JobExit exit = (*job)->exit();
-  (*runs)->Finish(EndingOf(exit, late_job.stopped_wall_ns()));
+  (*runs)->Finish(EndingOf(exit));
   late_job.Set(nullptr);
   return ExitCodeOf(exit, config, (*runs)->WorstOpen());
 }

@@ -125,7 +125,9 @@ std::string StateLine(const trial::Trial& trial) {
   if (!end.reason.empty()) {
     state = end.reason.rfind(state, 0) == 0 ? end.reason : state + ", " + end.reason;
   }
-  return fmt::format("{}, exit code {}", state, end.exit_code);
+  return end.exit_code == format::kUnknownExit
+             ? state
+             : fmt::format("{}, exit code {}", state, end.exit_code);
 }
 
 Status PrintSummary(trial::Trial& trial) {

@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/format/run_directory.h"
+#include "wheeltapper/format/run_reader.h"
 #include "wheeltapper/report/report.h"
 #include "wheeltapper/trial/trial.h"
 
@@ -15,6 +17,9 @@
 
 namespace wheeltapper::cli {
 namespace {
+
+// How often the processes of trainings are looked for, and runs without any at.
+constexpr TimeNs kSeldomNs = 1'000'000'000;
 
 // What it means that this process does not hold the watcher's lock.
 std::string WithoutWatcherLock(const std::string& run_dir) {
@@ -49,23 +54,33 @@ void LeaveReport(const std::string& run_dir, bool quiet) {
   }
 }
 
-// How the run of one training of several ended: as its processes said, where they did so before a
-// stop could be the reason, else as the command.
-WatchedRuns::Ending EndingOf(const format::TrainingRecord& training,
-                             const WatchedRuns::Ending& command) {
-  const bool stopped =
-      command.stopped_wall_ns > 0 && training.ended_wall_ns >= command.stopped_wall_ns;
-  if (stopped || training.state.empty()) {
-    return command;
+// Of a run that could not be watched.
+void MarkEnd(const std::string& run_dir, const WatchedRuns::Ending& ending, const Clock& clock) {
+  constexpr TimeNs kPatienceNs = 5'000'000'000;
+  Status done = format::RecoverEndedRun(run_dir, clock, kPatienceNs).status();
+  const Status marked = format::WriteEnd(run_dir, {.state = ending.state,
+                                                   .exit_code = ending.exit_code,
+                                                   .reason = ending.reason,
+                                                   .ended_wall_ns = clock.WallNs()});
+  done = done.ok() ? marked : done;
+  if (!done.ok()) {
+    SayError(fmt::format("ending run {}: {}", Printable(run_dir), done.message()));
   }
-  if (training.state == "finished") {
-    return {.state = "finished", .exit_code = 0, .reason = "", .words = "finished"};
-  }
-  const std::string why = "an exception ended the training";
-  return {.state = "failed", .exit_code = 1, .reason = why, .words = why};
 }
 
 }  // namespace
+
+void WatchedRuns::NamedStop::RequestStop(const std::string& reason) {
+  TimeNs never = 0;
+  owner_->stopped_wall_ns_.compare_exchange_strong(never, owner_->clock_.WallNs());
+  owner_->options_.job->RequestStop(owner_->several_ ? reason + " in run " + run_ : reason);
+}
+
+WatchedRuns::~WatchedRuns() {
+  for (Watched& run : runs_) {
+    run.ender.Join();
+  }
+}
 
 Result<std::unique_ptr<WatchedRuns>> WatchedRuns::Create(const Options& options,
                                                          const Clock& clock) {
@@ -81,7 +96,7 @@ Status WatchedRuns::StartWatching(const std::string& run_dir, int64_t training) 
   run.training = training;
   run.started_wall_ns = clock_.WallNs();
   run.lock.emplace(TakeLock(run_dir));
-  run.stop = std::make_unique<NamedStop>(options_.job, BaseName(run_dir));
+  run.stop = std::make_unique<NamedStop>(this, BaseName(run_dir));
   WT_ASSIGN_OR_RETURN(run.watcher, Watcher::Create({.run_dir = run_dir,
                                                     .config = options_.config,
                                                     .job = run.stop.get(),
@@ -91,10 +106,13 @@ Status WatchedRuns::StartWatching(const std::string& run_dir, int64_t training) 
 }
 
 bool WatchedRuns::MayHaveNews(uint64_t trainings_bytes) const {
-  return trainings_bytes != trainings_bytes_ ||
-         std::any_of(trainings_.begin(), trainings_.end(), [](const auto& training) {
-           return training.state == "finished" && !training.over;  // its process is about to go
-         });
+  if (trainings_bytes != trainings_bytes_) {
+    return true;
+  }
+  // Processes end without a line, too.
+  return clock_.MonotonicNs() - trainings_read_ns_ >= kSeldomNs &&
+         std::any_of(trainings_.begin(), trainings_.end(),
+                     [](const auto& training) { return training.living; });
 }
 
 void WatchedRuns::FindNewTrainings() {
@@ -112,6 +130,7 @@ void WatchedRuns::FindNewTrainings() {
     return;
   }
   trainings_bytes_ = bytes;
+  trainings_read_ns_ = clock_.MonotonicNs();
   trainings_ = std::move(*trainings);
   for (const format::TrainingRecord& training : trainings_) {
     const bool known = std::any_of(runs_.begin(), runs_.end(), [&](const Watched& run) {
@@ -133,9 +152,10 @@ void WatchedRuns::Begin(const format::TrainingRecord& training) {
     SayError(fmt::format("watching run {}: {}; it is recorded, and no rule looks at it",
                          Printable(BaseName(training.run_dir)), watching.message()));
   }
+  runs_.back().started_wall_ns = training.began_wall_ns;
+  several_ = true;
   for (const Watched& each : runs_) {
-    each.stop->NameRun();
-    if (each.watcher) {
+    if (each.watcher && !each.ending) {
       each.watcher->NameRun();
     }
   }
@@ -148,26 +168,74 @@ const format::TrainingRecord* WatchedRuns::RecordOf(const Watched& run) const {
   return found == trainings_.end() ? nullptr : &*found;
 }
 
+bool WatchedRuns::IsDue(const Watched& run, const format::TrainingRecord* record) const {
+  const bool dead = runs_.size() > 1 && record != nullptr && !record->living;
+  return !dead || clock_.MonotonicNs() - run.looked_ns >= kSeldomNs;
+}
+
 void WatchedRuns::Advance() {
   FindNewTrainings();
   for (Watched& run : runs_) {
-    if (!run.watcher) {
+    const format::TrainingRecord* record = RecordOf(run);
+    if (run.ending || !IsDue(run, record)) {
       continue;
     }
-    run.watcher->Advance();
-    const format::TrainingRecord* record = RecordOf(run);
-    if (runs_.size() > 1 && record != nullptr && record->over) {
-      EndRun(&run, EndingOf(*record, {}), record->ended_wall_ns);
+    run.looked_ns = clock_.MonotonicNs();
+    if (run.watcher) {
+      run.watcher->Advance();
+    }
+    // A command that is being stopped ends its runs together: how is not known yet.
+    if (runs_.size() > 1 && record != nullptr && record->over && stopped_wall_ns_ == 0) {
+      StartEnding(&run, EndingOf(*record, {}), record->ended_wall_ns);
     }
   }
 }
 
-void WatchedRuns::EndRun(Watched* run, const Ending& ending, TimeNs ended_wall_ns) {
-  run->watcher->Finish(ending.state, ending.exit_code, ending.reason);
-  run->worst = run->watcher->WorstOpen();
-  if (!options_.quiet) {
+WatchedRuns::Ending WatchedRuns::EndingOf(const format::TrainingRecord& training,
+                                          const Ending& command) const {
+  const TimeNs stopped = stopped_wall_ns_;
+  if (stopped > 0 && (training.ended_wall_ns == 0 || training.ended_wall_ns >= stopped)) {
+    // One that cleans up and leaves when it is told to stop did not finish.
+    return {.state = "stopped",
+            .exit_code = command.exit_code,
+            .reason = command.reason,
+            .words = command.words};
+  }
+  if (training.state == "finished") {
+    return {.state = "finished", .exit_code = 0, .reason = "", .words = "finished"};
+  }
+  if (training.state == "failed") {
+    return {.state = "failed",
+            .exit_code = training.exit_code,
+            .reason = "",
+            .words = fmt::format("failed with exit code {}", training.exit_code)};
+  }
+  if (training.living || command.state == "interrupted") {
+    return command;
+  }
+  const std::string why = "its process ended without a word: killed, or by os._exit";
+  return {.state = "killed", .exit_code = format::kUnknownExit, .reason = why, .words = why};
+}
+
+void WatchedRuns::StartEnding(Watched* run, const Ending& ending, TimeNs ended_wall_ns) {
+  run->ending = true;
+  const Status started = run->ender.Start(
+      "wt-cli-end", [this, run, ending, ended_wall_ns] { EndRun(run, ending, ended_wall_ns); });
+  if (!started.ok()) {
+    EndRun(run, ending, ended_wall_ns);
+  }
+}
+
+void WatchedRuns::EndRun(Watched* run, const Ending& ending, TimeNs ended_wall_ns) const {
+  if (run->watcher) {
+    run->watcher->Finish(ending.state, ending.exit_code, ending.reason);
+    run->worst = run->watcher->WorstOpen();
+  } else {
+    MarkEnd(run->run_dir, ending, clock_);
+  }
+  if (!options_.quiet && run->watcher) {
     const std::string which =
-        runs_.size() > 1 ? fmt::format("run {} ", BaseName(run->run_dir)) : std::string();
+        several_ ? fmt::format("run {}: ", BaseName(run->run_dir)) : std::string();
     // The reason may hold names from the job.
     Say(Printable(fmt::format("{}{}: {}", which, ending.words,
                               run->watcher->Summary(ended_wall_ns - run->started_wall_ns))));
@@ -182,14 +250,17 @@ void WatchedRuns::EndRun(Watched* run, const Ending& ending, TimeNs ended_wall_n
 void WatchedRuns::Finish(const Ending& ending) {
   Advance();  // a training may have begun or ended since the last look
   for (Watched& run : runs_) {
-    if (!run.watcher) {
+    if (run.ending) {
       continue;
     }
     const format::TrainingRecord* record = RecordOf(run);
     const bool one_of_several = runs_.size() > 1 && record != nullptr;
     const TimeNs ended = one_of_several ? record->ended_wall_ns : 0;
-    EndRun(&run, one_of_several ? EndingOf(*record, ending) : ending,
-           ended > 0 ? ended : clock_.WallNs());
+    StartEnding(&run, one_of_several ? EndingOf(*record, ending) : ending,
+                ended > 0 ? ended : clock_.WallNs());
+  }
+  for (Watched& run : runs_) {
+    run.ender.Join();
   }
 }
 
@@ -201,8 +272,7 @@ void WatchedRuns::FinishUnstarted(const Status& why) {
 std::optional<rules::Severity> WatchedRuns::WorstOpen() const {
   std::optional<rules::Severity> worst;
   for (const Watched& run : runs_) {
-    const std::optional<rules::Severity> its = run.watcher ? run.watcher->WorstOpen() : run.worst;
-    worst = std::max(worst, its);  // none is less than any
+    worst = std::max(worst, run.worst);  // none is less than any
   }
   return worst;
 }

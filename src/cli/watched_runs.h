@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +14,7 @@
 #include "wheeltapper/core/clock.h"
 #include "wheeltapper/core/config.h"
 #include "wheeltapper/core/status.h"
+#include "wheeltapper/core/thread.h"
 #include "wheeltapper/format/trainings.h"
 #include "wheeltapper/format/watcher_lock.h"
 #include "wheeltapper/rules/finding.h"
@@ -37,48 +39,48 @@ class WatchedRuns {
     int exit_code = 0;
     std::string reason;
     std::string words;
-    TimeNs stopped_wall_ns = 0;  // when a stop was asked for; 0 when none was
   };
 
   // Takes the first run's watcher lock and makes its watcher. Errors of the configuration.
   static Result<std::unique_ptr<WatchedRuns>> Create(const Options& options, const Clock& clock);
   WatchedRuns(const WatchedRuns&) = delete;
   WatchedRuns& operator=(const WatchedRuns&) = delete;
-  ~WatchedRuns() = default;
+  ~WatchedRuns();
 
   // Looks for trainings that have begun, at what is new in each, and ends the runs of those that
-  // are over while the command goes on. Never fails.
+  // are over while the command goes on, each on a thread of its own: what ending one waits for
+  // (recovery, rules in Python, deliveries) must hold up no signal. Never fails.
   void Advance();
   // The command is over: ends all the runs that have not ended.
   void Finish(const Ending& ending);
   // The command could not be started.
   void FinishUnstarted(const Status& why);
-  // Worst severity of the findings open at the end of each run, or now.
+  // Worst severity of the findings open at the end of the runs; after Finish.
   [[nodiscard]] std::optional<rules::Severity> WorstOpen() const;
 
  private:
-  // Says, once the command has several runs, which of them asked for the stop.
+  // Notes when the first stop was asked for and says, once the command has several runs, which of
+  // them did.
   class NamedStop final : public actions::JobControl {
    public:
-    NamedStop(actions::JobControl* job, std::string run) : job_(job), run_(std::move(run)) {}
-    void NameRun() { named_ = true; }
-    void RequestStop(const std::string& reason) override {
-      job_->RequestStop(named_ ? reason + " in run " + run_ : reason);
-    }
+    NamedStop(WatchedRuns* owner, std::string run) : owner_(owner), run_(std::move(run)) {}
+    void RequestStop(const std::string& reason) override;
 
    private:
-    actions::JobControl* job_;
+    WatchedRuns* owner_;
     std::string run_;
-    std::atomic<bool> named_ = false;
   };
   struct Watched {
     std::string run_dir;
     int64_t training = 1;
     TimeNs started_wall_ns = 0;
+    TimeNs looked_ns = 0;  // by the monotonic clock
     std::optional<format::WatcherLock> lock;
     std::unique_ptr<NamedStop> stop;   // outlives the watcher
-    std::unique_ptr<Watcher> watcher;  // null once the run has ended
+    std::unique_ptr<Watcher> watcher;  // null when it could not be made
+    bool ending = false;               // what follows belongs to `ender` until that is joined
     std::optional<rules::Severity> worst;
+    Thread ender;
   };
 
   WatchedRuns(const Options& options, const Clock& clock) : options_(options), clock_(clock) {}
@@ -87,15 +89,26 @@ class WatchedRuns {
   [[nodiscard]] bool MayHaveNews(uint64_t trainings_bytes) const;
   void FindNewTrainings();
   void Begin(const format::TrainingRecord& training);
-  void EndRun(Watched* run, const Ending& ending, TimeNs ended_wall_ns);
+  // Whether it is time to look at a run again: of one whose processes are dead, seldom.
+  [[nodiscard]] bool IsDue(const Watched& run, const format::TrainingRecord* record) const;
+  // How a run ended: as its processes said, where no stop or interruption was the reason, else as
+  // the command.
+  [[nodiscard]] Ending EndingOf(const format::TrainingRecord& training,
+                                const Ending& command) const;
+  // Starts the thread that ends a run.
+  void StartEnding(Watched* run, const Ending& ending, TimeNs ended_wall_ns);
+  void EndRun(Watched* run, const Ending& ending, TimeNs ended_wall_ns) const;
   [[nodiscard]] const format::TrainingRecord* RecordOf(const Watched& run) const;
 
   const Options options_;
   const Clock& clock_;
-  std::vector<Watched> runs_;
+  std::deque<Watched> runs_;  // threads point into it
   std::vector<format::TrainingRecord> trainings_;
   uint64_t trainings_bytes_ = 0;  // of trainings.jsonl when it was read
+  TimeNs trainings_read_ns_ = 0;  // when, by the monotonic clock
   bool told_ = false;             // that it cannot be read
+  std::atomic<bool> several_ = false;
+  std::atomic<TimeNs> stopped_wall_ns_ = 0;  // when a stop was first asked for; 0: never
 };
 
 }  // namespace wheeltapper::cli

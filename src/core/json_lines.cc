@@ -104,14 +104,8 @@ Result<std::vector<std::string>> ReadJsonLines(const std::string& path, uint64_t
   return WholeLines(*text);
 }
 
-Status AppendJsonLineAfter(
-    const std::string& path, uint64_t max_bytes,
-    const std::function<Result<std::string>(const std::vector<std::string>& lines)>& decide) {
-  WT_ASSIGN_OR_RETURN(const FileDescriptor file, OpenFile(path, O_RDWR | O_CREAT | O_APPEND));
-  LockForWriting(file);
-  WT_ASSIGN_OR_RETURN(const std::vector<std::string> lines, ReadJsonLines(path, max_bytes));
-  WT_ASSIGN_OR_RETURN(const std::string line, decide(lines));
-  return AppendTo(file, line).WithContext("\"" + path + "\"");
+Status AppendJsonLineHeld(const FileDescriptor& file, std::string_view line) {
+  return AppendTo(file, line);
 }
 
 Result<bool> CutTornLine(const std::string& path) {

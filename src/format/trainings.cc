@@ -1,9 +1,11 @@
 #include "wheeltapper/format/trainings.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <utility>
 
+#include <fcntl.h>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
@@ -15,6 +17,7 @@
 #include "wheeltapper/core/random.h"
 #include "wheeltapper/format/run_directory.h"
 
+#include "file_lock.h"
 #include "run_names.h"
 
 namespace wheeltapper::format {
@@ -24,6 +27,9 @@ using Json = nlohmann::json;
 
 // More than 10,000 processes of a command have lines for.
 constexpr uint64_t kMaxBytes = uint64_t{64} << 20;
+// Making a run takes milliseconds: a process that holds the lock for longer hangs, or its disk
+// does.
+constexpr TimeNs kLockWaitNs = 5'000'000'000;
 constexpr uint64_t kMaxCommandBytes = uint64_t{2} << 20;
 constexpr std::string_view kBegan = "began";
 constexpr std::string_view kEnded = "ended";
@@ -43,7 +49,12 @@ struct Start {
   int64_t pid = 0;
   uint64_t pid_start = 0;
   int32_t world_size = 1;
+  std::string cwd;
+  std::string launcher;
+  std::string child;
+  TimeNs began_wall_ns = 0;
   std::string state = {};  // once it has ended
+  int exit_code = 0;
   TimeNs ended_wall_ns = 0;
 };
 
@@ -85,14 +96,19 @@ Start ParseStart(const Json& line) {
           .boot_id = TextOf(line, "boot_id"),
           .pid = IntegerOf(line, "pid"),
           .pid_start = static_cast<uint64_t>(IntegerOf(line, "pid_start")),
-          .world_size = static_cast<int32_t>(IntegerOf(line, "world_size"))};
+          .world_size = static_cast<int32_t>(IntegerOf(line, "world_size")),
+          .cwd = TextOf(line, "cwd"),
+          .launcher = TextOf(line, "launcher"),
+          .child = TextOf(line, "child"),
+          .began_wall_ns = IntegerOf(line, "wall_ns")};
 }
 
 void NoteEnd(const Json& line, std::vector<Start>* starts) {
   for (Start& start : *starts) {
     if (start.training == IntegerOf(line, "training") &&
         start.attempt == IntegerOf(line, "attempt") && start.rank == RankOf(line)) {
-      start.state = TextOf(line, "state");
+      start.exit_code = static_cast<int>(IntegerOf(line, "exit_code"));
+      start.state = start.exit_code == 0 ? kFinished : kFailed;
       start.ended_wall_ns = IntegerOf(line, "wall_ns");
     }
   }
@@ -115,24 +131,28 @@ std::vector<Start> ParseStarts(const std::vector<std::string>& lines) {
   return starts;
 }
 
-std::string LineOf(const Start& start, const Clock& clock) {
+std::string LineOf(const Start& start) {
   return JsonLine(Json{{"event", kBegan},
                        {"training", start.training},
                        {"attempt", start.attempt},
                        {"rank", start.rank.value},
                        {"world_size", start.world_size},
                        {"group", start.group},
+                       {"launcher", start.launcher},
+                       {"child", start.child},
+                       {"cwd", start.cwd},
                        {"run", start.run},
                        {"argv", start.argv},
                        {"host", start.host},
                        {"boot_id", start.boot_id},
                        {"pid", start.pid},
                        {"pid_start", start.pid_start},
-                       {"wall_ns", clock.WallNs()}});
+                       {"wall_ns", start.began_wall_ns}});
 }
 
-std::vector<std::string> OwnCommand() {
-  const std::string text = ReadWholeFile("/proc/self/cmdline", kMaxCommandBytes).value_or("");
+std::vector<std::string> CommandOf(const std::string& process) {
+  const std::string text =
+      ReadWholeFile("/proc/" + process + "/cmdline", kMaxCommandBytes).value_or("");
   std::vector<std::string> words;
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find('\0', at), text.size());
@@ -142,16 +162,26 @@ std::vector<std::string> OwnCommand() {
   return words;
 }
 
-Start Introduce(const TrainingProcess& process) {
+std::string WorkingFolder() {
+  std::error_code none;
+  return std::filesystem::current_path(none).string();
+}
+
+Start Introduce(const TrainingProcess& process, const Clock& clock) {
   Start self;
   self.rank = process.rank;
   self.world_size = process.world_size;
   self.group = process.group;
-  self.argv = OwnCommand();
+  self.launcher = process.launcher;
+  self.child = process.child;
+  // What multiprocessing starts a child with says nothing of what it does.
+  self.argv = CommandOf(process.parent_pid > 0 ? std::to_string(process.parent_pid) : "self");
+  self.cwd = WorkingFolder();
   self.host = HostName();
   self.boot_id = BootId();
   self.pid = getpid();
   self.pid_start = ProcessStart(getpid()).value_or(0);
+  self.began_wall_ns = clock.WallNs();
   return self;
 }
 
@@ -175,31 +205,28 @@ const Start* FindLast(const std::vector<Start>& starts, const Test& test) {
   return found == starts.rend() ? nullptr : &*found;
 }
 
-// A start of this process's own launcher, in which its rank has not begun yet.
+bool SameCommand(const Start& a, const Start& b) { return a.argv == b.argv && a.cwd == b.cwd; }
+
+// Whether `test` holds for some process of the attempt that `start` is of.
+template <typename Test>
+bool AnyOfAttempt(const std::vector<Start>& starts, const Start& start, const Test& test) {
+  return std::any_of(starts.begin(), starts.end(),
+                     [&](const Start& other) { return SameAttempt(other, start) && test(other); });
+}
+
+// A start of this process's own launcher, in which its rank has not begun yet. One whose processes
+// are all dead is another one, of the same address.
 const Start* FindGroup(const std::vector<Start>& starts, const Start& self) {
   if (self.group.empty()) {
     return nullptr;
   }
   return FindLast(starts, [&](const Start& start) {
-    return start.group == self.group &&
-           std::none_of(starts.begin(), starts.end(), [&](const Start& other) {
-             return SameAttempt(other, start) && other.rank == self.rank;
-           });
+    return start.group == self.group && start.world_size == self.world_size &&
+           SameCommand(start, self) &&
+           AnyOfAttempt(starts, start,
+                        [](const Start& any) { return any.state == kFinished || MayLive(any); }) &&
+           !AnyOfAttempt(starts, start, [&](const Start& any) { return any.rank == self.rank; });
   });
-}
-
-// A start of the attempt that this process's own is the next one after.
-const Start* FindFailed(const std::vector<Start>& starts, const Start& self, bool restarted) {
-  if (restarted) {
-    return starts.empty() ? nullptr : &starts.back();
-  }
-  const Start* last = FindLast(starts, [&](const Start& start) { return start.argv == self.argv; });
-  const bool failed =
-      last != nullptr && std::none_of(starts.begin(), starts.end(), [&](const Start& other) {
-        return SameAttempt(other, *last) &&
-               (other.state == kFinished || (other.state.empty() && MayLive(other)));
-      });
-  return failed ? last : nullptr;
 }
 
 int64_t NextAttempt(const std::vector<Start>& starts, int64_t training) {
@@ -208,6 +235,18 @@ int64_t NextAttempt(const std::vector<Start>& starts, int64_t training) {
     most = start.training == training ? std::max(most, start.attempt) : most;
   }
   return most + 1;
+}
+
+// A start of the attempt that this process's own is the next one after.
+const Start* FindFailed(const std::vector<Start>& starts, const Start& self, bool restarted) {
+  return FindLast(starts, [&](const Start& start) {
+    const bool last_attempt = NextAttempt(starts, start.training) == start.attempt + 1;
+    return last_attempt && SameCommand(start, self) && start.launcher == self.launcher &&
+           start.child == self.child && !AnyOfAttempt(starts, start, [&](const Start& any) {
+             const bool ended_well = any.state == kFinished && !restarted;
+             return ended_well || (any.state.empty() && MayLive(any));
+           });
+  });
 }
 
 std::string Beside(const std::string& run_dir, const std::string& name) {
@@ -222,6 +261,8 @@ Result<std::string> MakeRun(const std::string& run_dir, int64_t training, const 
   info.run_id = RandomBits();
   info.started_wall_ns = clock.WallNs();
   info.argv = self.argv;
+  info.cwd = self.cwd;
+  WT_ASSIGN_OR_RETURN(const std::string config, ReadWholeFile(ConfigPath(run_dir), kMaxTextBytes));
   for (int64_t number = training;; ++number) {
     const std::string name = BaseName(run_dir) + "-" + std::to_string(number);
     const std::string path = Beside(run_dir, name);
@@ -233,17 +274,19 @@ Result<std::string> MakeRun(const std::string& run_dir, int64_t training, const 
     if (made.code() == StatusCode::kAlreadyExists) {
       continue;
     }
-    WT_RETURN_IF_ERROR(made.WithContext("making the run of another training"));
-    WT_ASSIGN_OR_RETURN(const std::string config,
-                        ReadWholeFile(ConfigPath(run_dir), kMaxTextBytes));
-    WT_RETURN_IF_ERROR(WriteFileAtomically(ConfigPath(path), config));
+    const Status whole = made.ok() ? WriteFileAtomically(ConfigPath(path), config) : made;
+    if (!whole.ok()) {
+      std::error_code left;  // no line names it
+      std::filesystem::remove_all(path, left);
+      return whole.WithContext("making the run of another training");
+    }
     return name;
   }
 }
 
 Result<Start> Place(const std::string& run_dir, const std::vector<Start>& starts,
                     const TrainingProcess& process, const Clock& clock) {
-  Start self = Introduce(process);
+  Start self = Introduce(process, clock);
   if (const Start* group = FindGroup(starts, self); group != nullptr) {
     self.training = group->training;
     self.attempt = group->attempt;
@@ -283,10 +326,12 @@ TrainingRecord RecordOf(const std::string& run_dir, const std::vector<Start>& ra
   } else if (ended(kFinished) > 0) {
     record.state = kFinished;
   }
-  record.over =
-      ended(kFinished) >= any.world_size && std::none_of(ranks.begin(), ranks.end(), MayLive);
+  record.living = std::any_of(ranks.begin(), ranks.end(), MayLive);
+  record.over = record.state == kFinished && ended(kFinished) >= any.world_size && !record.living;
+  record.began_wall_ns = any.began_wall_ns;
   for (const Start& start : ranks) {
     record.ended_wall_ns = std::max(record.ended_wall_ns, start.ended_wall_ns);
+    record.exit_code = record.exit_code == 0 ? start.exit_code : record.exit_code;
   }
   return record;
 }
@@ -299,26 +344,33 @@ std::string TrainingsPath(const std::string& run_dir) {
 
 Result<Training> JoinTraining(const std::string& run_dir, const TrainingProcess& process,
                               const Clock& clock) {
-  Training joined;
-  const auto decide = [&](const std::vector<std::string>& lines) -> Result<std::string> {
+  const std::string path = TrainingsPath(run_dir);
+  WT_ASSIGN_OR_RETURN(const FileDescriptor file, OpenFile(path, O_RDWR | O_CREAT | O_APPEND));
+  const Status locked = LockWithin(file, kLockWaitNs);
+  if (locked.code() == StatusCode::kUnavailable) {
+    return locked.WithContext("joining a training: \"" + path + "\"");
+  }
+  // Where the file system has no locks, processes seldom begin in the same moment.
+  const auto join = [&]() -> Result<Training> {
+    WT_ASSIGN_OR_RETURN(const std::vector<std::string> lines, ReadJsonLines(path, kMaxBytes));
     WT_ASSIGN_OR_RETURN(const Start self, Place(run_dir, ParseStarts(lines), process, clock));
-    joined.run_dir = self.training == 1 ? run_dir : Beside(run_dir, self.run);
-    joined.number = self.training;
-    joined.attempt = self.attempt;
-    return LineOf(self, clock);
+    WT_RETURN_IF_ERROR(AppendJsonLineHeld(file, LineOf(self)).WithContext("joining a training"));
+    return Training{.run_dir = self.training == 1 ? run_dir : Beside(run_dir, self.run),
+                    .number = self.training,
+                    .attempt = self.attempt};
   };
-  WT_RETURN_IF_ERROR(AppendJsonLineAfter(TrainingsPath(run_dir), kMaxBytes, decide)
-                         .WithContext("joining a training"));
+  Result<Training> joined = join();
+  ForgetLock(file);
   return joined;
 }
 
-Status LeaveTraining(const std::string& run_dir, const Training& training, Rank rank,
-                     std::string_view state, const Clock& clock) {
+Status LeaveTraining(const std::string& run_dir, const Training& training, Rank rank, int exit_code,
+                     const Clock& clock) {
   return AppendJsonLine(TrainingsPath(run_dir), JsonLine(Json{{"event", kEnded},
                                                               {"training", training.number},
                                                               {"attempt", training.attempt},
                                                               {"rank", rank.value},
-                                                              {"state", state},
+                                                              {"exit_code", exit_code},
                                                               {"wall_ns", clock.WallNs()}}));
 }
 

@@ -47,7 +47,9 @@ std::string Header(const ReportData& data) {
 std::string StateText(const ReportData& data) {
   std::string text = trial::RunStateName(data.state);
   if (data.end) {
-    text += fmt::format(", exit code {}", data.end->exit_code);
+    text += data.end->exit_code == format::kUnknownExit
+                ? ""
+                : fmt::format(", exit code {}", data.end->exit_code);
   }
   return text;
 }

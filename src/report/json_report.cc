@@ -127,7 +127,9 @@ json Summary(const ReportData& data) {
       {"name", data.info.name},
       {"path", data.path},
       {"state", trial::RunStateName(data.state)},
-      {"exit_code", data.end ? json(data.end->exit_code) : json()},
+      {"exit_code", data.end && data.end->exit_code != format::kUnknownExit
+                        ? json(data.end->exit_code)
+                        : json()},
       {"reason", data.end && !data.end->reason.empty() ? json(data.end->reason) : json()},
       {"command", data.info.argv},
       {"first_run", data.other_runs.first_run.empty() ? json() : json(data.other_runs.first_run)},

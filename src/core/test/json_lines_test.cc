@@ -72,32 +72,12 @@ TEST_F(JsonLinesTest, WholeLinesAreReadAndATornOneIsNot) {
   EXPECT_EQ(ReadJsonLines(path_, 5).status().code(), StatusCode::kResourceExhausted);
 }
 
-TEST_F(JsonLinesTest, ALineIsMadeOfThoseThatAreThereAndNobodyAppendsMeanwhile) {
-  constexpr int kLines = 50;
-  const auto append = [this] {
-    for (int i = 0; i < kLines; ++i) {
-      EXPECT_TRUE(AppendJsonLineAfter(path_, 1 << 20, [](const auto& lines) -> Result<std::string> {
-                    return std::to_string(lines.size());
-                  }).ok());
-    }
-  };
-  Thread other;
-  ASSERT_TRUE(other.Start("wt-test-append", append).ok());
-  append();
-  other.Join();
-  const std::vector<std::string> lines = ReadJsonLines(path_, 1 << 20).value();
-  ASSERT_EQ(lines.size(), size_t{2} * kLines);
-  for (size_t i = 0; i < lines.size(); ++i) {
-    EXPECT_EQ(lines[i], std::to_string(i));
-  }
-}
-
-TEST_F(JsonLinesTest, AnErrorOfWhoMakesTheLineLeavesTheFileAsItWas) {
-  Put("{}\n");
-  const Status status = AppendJsonLineAfter(
-      path_, 100, [](const auto&) -> Result<std::string> { return UnavailableError("no"); });
-  EXPECT_EQ(status.code(), StatusCode::kUnavailable);
-  EXPECT_EQ(Text(), "{}\n");
+TEST_F(JsonLinesTest, WhoHoldsTheFileAppendsWhatHeMakesOfItsLines) {
+  Put("{}\n{\"n\":");
+  const FileDescriptor file = OpenFile(path_, O_RDWR | O_APPEND).value();
+  ASSERT_EQ(flock(file.get(), LOCK_EX), 0);
+  ASSERT_TRUE(AppendJsonLineHeld(file, std::to_string(ReadJsonLines(path_, 100)->size())).ok());
+  EXPECT_EQ(Text(), "{}\n1\n");
 }
 
 // As a writer does that is killed within its line.

@@ -1,11 +1,12 @@
 #include "wheeltapper/format/trainings.h"
 
 #include <array>
+#include <filesystem>
 #include <set>
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sched.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,7 +33,8 @@ class TrainingsTest : public testing::Test {
     return JoinTraining(run_, process, SystemClock()).value();
   }
   void Leave(const Training& training, std::string_view state, Rank rank = Rank{0}) const {
-    ASSERT_TRUE(LeaveTraining(run_, training, rank, state, SystemClock()).ok());
+    const int exit_code = state == "finished" ? 0 : 3;
+    ASSERT_TRUE(LeaveTraining(run_, training, rank, exit_code, SystemClock()).ok());
   }
   // As a process that is gone by the time that this returns, without a word unless `state` is one.
   [[nodiscard]] int64_t JoinElsewhere(const TrainingProcess& process,
@@ -62,8 +64,22 @@ class TrainingsTest : public testing::Test {
   const std::string run_ = folder_.file("first");
 };
 
-TrainingProcess OfGroup(const std::string& group, int32_t rank, bool restarted = false) {
-  return {.rank = Rank{rank}, .world_size = 2, .group = group, .restarted = restarted};
+TrainingProcess OfGroup(const std::string& group, int32_t rank, bool restarted = false,
+                        const std::string& launcher = "") {
+  TrainingProcess process;
+  process.rank = Rank{rank};
+  process.world_size = 2;
+  process.group = group;
+  process.launcher = launcher;
+  process.restarted = restarted;
+  return process;
+}
+
+TrainingProcess ChildNamed(const std::string& name) {
+  TrainingProcess process;
+  process.parent_pid = getpid();
+  process.child = name;
+  return process;
 }
 
 TEST_F(TrainingsTest, TheFirstTrainingGetsTheRunOfTheCommand) {
@@ -149,11 +165,54 @@ TEST_F(TrainingsTest, ALauncherThatTrainsTwiceUnderOneNameHasTwoRuns) {
   }
 }
 
+TEST_F(TrainingsTest, ARestartContinuesTheTrainingOfItsOwnLauncher) {
+  EXPECT_EQ(JoinElsewhere(OfGroup("a 0", 0, false, "a")), 1);
+  EXPECT_EQ(Join(OfGroup("b 0", 0, false, "b")).number, 2) << "which goes on";
+  const Training again = Join(OfGroup("a 1", 0, true, "a"));
+  EXPECT_EQ(again.number, 1);
+  EXPECT_EQ(again.attempt, 2);
+  EXPECT_EQ(Join(OfGroup("c 1", 0, true, "c")).number, 3) << "its first attempt never recorded";
+}
+
+TEST_F(TrainingsTest, ARestartOfALauncherWithoutANameContinuesWhatNoLongerLives) {
+  EXPECT_EQ(Join(OfGroup("a", 0)).number, 1);
+  EXPECT_EQ(JoinElsewhere(OfGroup("b", 0)), 2);
+  EXPECT_EQ(Join(OfGroup("a", 1)).number, 1) << "the last to begin, and alive";
+  EXPECT_EQ(Join(OfGroup("b again", 0, true)).number, 2);
+}
+
+TEST_F(TrainingsTest, ADeadAttemptOfTheSameAddressIsNotJoined) {
+  EXPECT_EQ(JoinElsewhere(OfGroup("a", 0), "finished"), 1);
+  EXPECT_EQ(JoinElsewhere(OfGroup("b", 0)), 2);
+  TrainingProcess other = OfGroup("b", 1);
+  other.world_size = 3;
+  EXPECT_EQ(Join(other).attempt, 2) << "rank 0 of that start is dead";
+}
+
+TEST_F(TrainingsTest, ChildrenOfOneProcessAreTrainingsOfTheirOwnUnderItsCommand) {
+  EXPECT_EQ(JoinElsewhere(ChildNamed("Process-1")), 1);
+  EXPECT_EQ(JoinElsewhere(ChildNamed("Process-2")), 2) << "another child, though the first is dead";
+  EXPECT_EQ(JoinElsewhere(ChildNamed("Process-1")), 1) << "as when the parent is started again";
+}
+
+TEST_F(TrainingsTest, TheSameCommandInAnotherFolderIsAnotherTraining) {
+  EXPECT_EQ(JoinElsewhere({}, "failed"), 1);
+  const std::string before = std::filesystem::current_path();
+  std::filesystem::current_path(folder_.path());
+  const Training other = Join();
+  std::filesystem::current_path(before);
+  EXPECT_EQ(other.number, 2);
+  EXPECT_EQ(ReadRunInfo(other.run_dir)->cwd, std::filesystem::canonical(folder_.path()).string());
+}
+
 TEST_F(TrainingsTest, OneRankThatFailedFailsTheTraining) {
   for (const int32_t rank : {0, 1, 2}) {
     (void)JoinElsewhere(OfGroup("a", rank), rank == 1 ? "failed" : "finished");
   }
   EXPECT_EQ(ListTrainings(run_)->front().state, "failed");
+  EXPECT_EQ(ListTrainings(run_)->front().exit_code, 3);
+  EXPECT_FALSE(ListTrainings(run_)->front().living);
+  EXPECT_FALSE(ListTrainings(run_)->front().over);
 }
 
 TEST_F(TrainingsTest, ATrainingIsOverOnceEveryRankHasFinished) {
@@ -174,36 +233,54 @@ TEST_F(TrainingsTest, AFolderOfThatNameIsLeftAlone) {
 TEST_F(TrainingsTest, ManyProcessesAtOnceGetARunEach) {
   constexpr int kProcesses = 12;
   std::array<int, 2> hold{};
+  std::array<int, 2> told{};
   ASSERT_EQ(pipe(hold.data()), 0);
+  ASSERT_EQ(pipe(told.data()), 0);
   std::array<pid_t, kProcesses> children{};
   for (pid_t& child : children) {
     child = fork();
     if (child == 0) {
       close(hold[1]);
-      const bool joined = JoinTraining(run_, {}, SystemClock()).ok();
+      const char joined = JoinTraining(run_, {}, SystemClock()).ok() ? 'y' : 'n';
       char end = 0;
-      (void)!read(hold[0], &end, 1);  // all of them live until the last has joined
-      _exit(joined ? 0 : 1);
+      (void)!write(told[1], &joined, 1);
+      (void)!read(hold[0], &end, 1);  // all of them live until the last has answered
+      _exit(0);
     }
   }
-  close(hold[0]);
-  const auto joined = [this] { return ListTrainings(run_)->size(); };
-  while (joined() < kProcesses) {
-    sched_yield();
+  std::string answers(kProcesses, ' ');
+  for (char& answer : answers) {
+    ASSERT_EQ(read(told[0], &answer, 1), 1);
   }
-  close(hold[1]);
-  for (const pid_t child : children) {
-    int status = 0;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    EXPECT_EQ(status, 0);
-  }
-  std::set<std::string> runs;
   const std::vector<TrainingRecord> all = ListTrainings(run_).value();
+  for (const int end : {hold[0], hold[1], told[0], told[1]}) {
+    close(end);
+  }
+  for (const pid_t child : children) {
+    ASSERT_EQ(waitpid(child, nullptr, 0), child);
+  }
+  EXPECT_EQ(answers, std::string(kProcesses, 'y'));
+  std::set<std::string> runs;
   for (const TrainingRecord& training : all) {
     runs.insert(training.run_dir);
+    EXPECT_TRUE(training.living);
     EXPECT_TRUE(ReadRunInfo(training.run_dir).ok());
   }
   EXPECT_EQ(runs.size(), size_t{kProcesses});
+}
+
+TEST_F(TrainingsTest, AProcessThatHoldsTheFileForLongIsNotWaitedForForEver) {
+  ASSERT_TRUE(WriteFileAtomically(TrainingsPath(run_), "").ok());
+  const FileDescriptor file = OpenFile(TrainingsPath(run_), O_RDWR).value();
+  ASSERT_EQ(flock(file.get(), LOCK_EX), 0);
+  EXPECT_EQ(JoinTraining(run_, {}, SystemClock()).status().code(), StatusCode::kUnavailable);
+}
+
+TEST_F(TrainingsTest, ARunThatCannotBeMadeWholeLeavesNoFolder) {
+  (void)Join();
+  ASSERT_TRUE(RemoveFile(ConfigPath(run_)).ok());
+  EXPECT_FALSE(JoinTraining(run_, {}, SystemClock()).ok());
+  EXPECT_FALSE(PathExists(folder_.file("first-2")));
 }
 
 TEST_F(TrainingsTest, LinesThatSayNothingArePassedOverAndLeadNowhere) {
@@ -215,7 +292,7 @@ TEST_F(TrainingsTest, LinesThatSayNothingArePassedOverAndLeadNowhere) {
         R"({"event":"began","training":2,"attempt":1,"run":"../../etc"})",
         R"({"event":"began","training":2,"attempt":1,"run":".."})",
         R"({"event":"began","training":2,"attempt":1,"run":7,"argv":{"a":1},"rank":"x"})",
-        R"({"event":"ended","training":99,"attempt":1,"rank":0,"state":"finished"})"}) {
+        R"({"event":"ended","training":99,"attempt":1,"rank":0,"exit_code":0})"}) {
     ASSERT_TRUE(WriteFileAtomically(TrainingsPath(run_), good + bad + "\n").ok());
     const Result<std::vector<TrainingRecord>> all = ListTrainings(run_);
     ASSERT_TRUE(all.ok()) << bad;

@@ -3,11 +3,11 @@
 // end is torn, and nothing was promised of it.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "wheeltapper/core/file.h"
 #include "wheeltapper/core/status.h"
 
 namespace wheeltapper {
@@ -21,11 +21,8 @@ Status AppendJsonLine(const std::string& path, std::string_view line);
 // ResourceExhausted when it has more than `max_bytes`. Takes no lock.
 Result<std::vector<std::string>> ReadJsonLines(const std::string& path, uint64_t max_bytes);
 
-// Appends the line that `decide` makes of the lines that are there, which nobody changes meanwhile;
-// its error leaves the file as it was.
-Status AppendJsonLineAfter(
-    const std::string& path, uint64_t max_bytes,
-    const std::function<Result<std::string>(const std::vector<std::string>& lines)>& decide);
+// As AppendJsonLine, to a file that the caller has opened with O_RDWR | O_APPEND and flocked.
+Status AppendJsonLineHeld(const FileDescriptor& file, std::string_view line);
 
 // Cuts a torn end off, as the next line appended would; whether there was one. Waits as
 // AppendJsonLine, so that no line that is being written is taken for torn.

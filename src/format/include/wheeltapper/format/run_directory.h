@@ -48,11 +48,14 @@ struct RankInfo {
   std::string model_summary;  // "SmallConvNet, 12 parameters, 4,586 elements"
 };
 
+// Of one training of several whose process ended without saying how.
+inline constexpr int kUnknownExit = -1;
+
 // END, written by the watcher (or a clean exit of a job without one). Its presence means: nothing
 // will be added.
 struct EndInfo {
   std::string state;   // "finished", "failed", "stopped", "killed", "interrupted"
-  int exit_code = 0;   // the child's; 128 + signal when it died of one
+  int exit_code = 0;   // the child's; 128 + signal when it died of one; kUnknownExit
   std::string reason;  // "" or e.g. "stopped by rule exploding_tensor"
   TimeNs ended_wall_ns = 0;
 };

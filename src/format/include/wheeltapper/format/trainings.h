@@ -23,8 +23,14 @@ struct TrainingProcess {
   int32_t world_size = 1;
   // The same text in every process of one start of a launcher; "" for a process by itself.
   std::string group;
+  // The same text at every start of one launcher's job: torchrun's run id. "" without one.
+  std::string launcher;
   // The launcher says that it starts the training again (torchrun after a failure).
   bool restarted = false;
+  // Of a process that another Python process started with multiprocessing: its parent's number, and
+  // a text that tells it from its siblings. 0 and "" of others.
+  int64_t parent_pid = 0;
+  std::string child;
 };
 
 // What one process is part of.
@@ -35,16 +41,17 @@ struct Training {
 };
 
 // The run that this process records into: that of its group; its training's, when it is the next
-// attempt of one that did not end well; else a new one, made beside `run_dir` with its
-// configuration. An attempt is known by `restarted`, or by its command line being that of a
-// training none of whose processes lives or has ended well. Appends to RUN/trainings.jsonl; all
-// processes of the command agree. Errors: of the files.
+// attempt of one; else a new one, made beside `run_dir` with its configuration. It is the next
+// attempt of the last training that was begun as it was (command line, working folder, launcher,
+// child) when no process of that lives, and either the launcher says `restarted` or none has ended
+// well. Appends to RUN/trainings.jsonl, under its lock: all processes of the command agree.
+// Unavailable when another process holds that for long; errors of the files.
 Result<Training> JoinTraining(const std::string& run_dir, const TrainingProcess& process,
                               const Clock& clock);
 
-// Notes that this process's part of the training is over; "finished" or "failed".
-Status LeaveTraining(const std::string& run_dir, const Training& training, Rank rank,
-                     std::string_view state, const Clock& clock);
+// Notes that this process's part of the training is over, with its exit status.
+Status LeaveTraining(const std::string& run_dir, const Training& training, Rank rank, int exit_code,
+                     const Clock& clock);
 
 // What is known of one training of a command.
 struct TrainingRecord {
@@ -53,8 +60,11 @@ struct TrainingRecord {
   // Of its last attempt: "failed" when one of its processes says so; "finished" when one does, and
   // none of the others; "" when none has said anything.
   std::string state;
+  int exit_code = 0;    // of the first process that failed
+  bool living = false;  // a process of it may live
   // Every rank of its last attempt has finished, and its process is gone: nothing will be added.
   bool over = false;
+  TimeNs began_wall_ns = 0;
   TimeNs ended_wall_ns = 0;  // of the last process that said; 0 when none has
 };
 
