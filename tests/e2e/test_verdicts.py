@@ -61,6 +61,30 @@ for step in range(60):
     loss_of(step, head=head).backward()
     optimizer.step()
 """,
+    "no_step": """
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+for step in range(150):
+    optimizer.zero_grad()
+    loss_of(step).backward()
+""",
+    "detached": """
+head = nn.Linear(3, 3)
+optimizer = torch.optim.Adam([*model.parameters(), *head.parameters()], lr=1e-2)
+for step in range(60):
+    x, y = batch(step)
+    optimizer.zero_grad()
+    criterion(head(model(x).detach()), y).backward()
+    optimizer.step()
+""",
+    "by_hand": """
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for step in range(150):
+    optimizer.zero_grad()
+    loss_of(step).backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter -= 0.1 * parameter.grad
+""",
     "late_optimizer": """
 head = nn.Linear(3, 3)
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -225,6 +249,22 @@ def test_an_optimizer_that_is_never_stepped_is_found(trained: Callable[..., Run]
     (finding,) = trained("idle_optimizer").findings()
     assert (finding["rule"], finding["tensors"]) == ("optimizer_no_op", ["Linear.weight", "Linear.bias"])
     assert finding["cause"] == "its optimizer (Adam) is never stepped"
+
+
+def test_a_forgotten_step_is_found_and_one_by_hand_is_not(trained: Callable[..., Run]) -> None:
+    run = trained("no_step", "--fail-on", "warning", code=3)
+    (finding,) = run.findings()
+    assert (finding["rule"], finding["severity"]) == ("optimizer_no_op", "error")
+    assert finding["message"].startswith("the optimizer never stepped: 150 backward passes")
+    assert run.summary()["level"] == "error"
+    assert trained("by_hand").findings() == []
+
+
+def test_a_detached_module_is_found(trained: Callable[..., Run]) -> None:
+    (finding,) = trained("detached").findings()
+    assert (finding["rule"], finding["severity"]) == ("optimizer_no_op", "warning")
+    assert finding["tensors"] == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert "detach()" in finding["cause"]
 
 
 @pytest.mark.parametrize("name", ["gan", "late_optimizer", "functional", "scaled", "in_backward"])
