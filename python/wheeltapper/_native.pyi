@@ -270,15 +270,19 @@ def storage_path() -> str:
 def create_run(run_dir: str, *, name: str = '', argv: Sequence[str] = [], cwd: str = '', environment: Mapping[str, str] = {}) -> None:
     """Makes a run directory with run.json and the resolved configuration."""
 
-def join_training(run_dir: str, *, rank: int, world_size: int, group: str, restarted: bool) -> tuple:
+def join_training(run_dir: str, *, rank: int, world_size: int, group: str, launcher: str, restarted: bool, parent_pid: int, child: str) -> tuple:
     """
     The run that this process records into, of the command that `run_dir` was made for:
     (run directory, number of the training, attempt).
     """
 
-def leave_training(run_dir: str, *, number: int, attempt: int, rank: int, state: str) -> None:
+def leave_training(run_dir: str, *, number: int, attempt: int, rank: int, exit_code: int) -> None:
+    """Notes with which status this process's part of a training ends."""
+
+def leave_training_at_exit(run_dir: str, *, number: int, attempt: int, rank: int) -> None:
     """
-    Notes that this process's part of a training has "finished" or "failed".
+    Does so when the process exits, after the interpreter. A process that dies of a signal
+    or leaves through os._exit notes nothing.
     """
 
 def end_run_at_exit(run_dir: str) -> None:

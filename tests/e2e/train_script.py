@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import time
@@ -19,6 +20,7 @@ parser.add_argument("--exit-code", type=int, default=0)
 parser.add_argument("--raise-at", type=int, default=-1)
 parser.add_argument("--pause", type=float, default=0.0)
 parser.add_argument("--ready", type=Path, help="touched after the third step")
+parser.add_argument("--until", type=Path, help="goes on for longer until this exists")
 args = parser.parse_args()
 
 torch.manual_seed(0)
@@ -30,7 +32,9 @@ targets = inputs.sum(1, keepdim=True)
 criterion = nn.MSELoss()
 print("started", flush=True)
 print("a line on stderr", file=sys.stderr, flush=True)
-for step in range(args.steps):
+for step in itertools.count():
+    if step >= args.steps and (args.until is None or args.until.exists()):
+        break
     if step == args.raise_at:
         raise ValueError("the script's own error")
     optimizer.zero_grad()
