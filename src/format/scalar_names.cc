@@ -8,11 +8,10 @@
 namespace wheeltapper::format {
 namespace {
 
-// What says of a number that it multiplies, counts or schedules a loss.
-constexpr std::array<std::string_view, 17> kFactorWords = {
-    "weight", "coef",   "coeff", "coefficient", "factor",   "multiplier",
-    "beta",   "lambda", "scale", "scaler",      "ratio",    "rate",
-    "count",  "step",   "epoch", "temperature", "threshold"};
+// What says of a number that it multiplies or counts a loss.
+constexpr std::array<std::string_view, 15> kFactorWords = {
+    "weight", "coef",   "coeff", "coefficient", "factor", "multiplier",  "beta",     "lambda",
+    "scale",  "scaler", "ratio", "rate",        "count",  "temperature", "threshold"};
 
 // "weight", "weights", "weight2".
 bool IsFactorWord(std::string_view word) {
@@ -44,11 +43,20 @@ bool SaysFactorOfLoss(const std::vector<std::string>& words) {
          (IsFactorWord(*std::next(loss)) || IsFactorWord(words.back()));
 }
 
+// When something was best ("best_val_loss_epoch"). Without "best" it is a loss by step or by epoch:
+// Lightning logs "train_loss_step" and "train_loss_epoch".
+bool SaysWhenBest(const std::vector<std::string>& words) {
+  constexpr std::array<std::string_view, 4> kTimes = {"step", "steps", "epoch", "epochs"};
+  return std::find(words.begin(), words.end(), "best") != words.end() &&
+         std::find(kTimes.begin(), kTimes.end(), words.back()) != kTimes.end();
+}
+
 // "loss/kl_weight": a job groups its values so. A single word may be a component or a class of a
 // loss ("loss/scale"), and what backward() started from is a loss whatever its model is called.
 bool IsFactorUnderLoss(std::string_view rest) {
   const std::vector<std::string> words = WordsOfPart(rest.substr(rest.rfind('/') + 1));
-  return !rest.starts_with("backward") && words.size() > 1 && IsFactorWord(words.back());
+  return !rest.starts_with("backward") && words.size() > 1 &&
+         (IsFactorWord(words.back()) || SaysWhenBest(words));
 }
 
 }  // namespace
@@ -75,6 +83,9 @@ bool NamesLoss(std::string_view name) {
   constexpr std::string_view kPrefix = "loss/";
   if (name.starts_with(kPrefix)) {
     return !IsFactorUnderLoss(name.substr(kPrefix.size()));
+  }
+  if (SaysWhenBest(WordsOfName(name))) {
+    return false;
   }
   bool is_loss = false;
   while (!name.empty()) {

@@ -11,9 +11,9 @@ namespace wheeltapper::format {
 // "train/totalLoss" → train, total, loss.
 std::vector<std::string> WordsOfName(std::string_view name);
 
-// True for "loss", "train/loss", "loss/CrossEntropyLoss", "val_loss", "multi_scale_loss"; not for
-// what a loss or a gradient is multiplied by, nor for what counts or schedules one: "loss_scale",
-// "kl_loss_weight", "loss/kl_beta". Decides the collection of a logged value, and with it what
+// True for "loss", "train/loss", "loss/CrossEntropyLoss", "val_loss", "train_loss_epoch",
+// "multi_scale_loss"; not for what a loss or a gradient is multiplied by, nor for what counts one or
+// says when it was best: "loss_scale", "kl_loss_weight", "loss/kl_beta", "best_loss_epoch". Decides the collection of a logged value, and with it what
 // rules and reports take for a loss.
 bool NamesLoss(std::string_view name);
 
