@@ -12,10 +12,18 @@ namespace {
 // Weights that have lost so much of their norm hold nothing that was learned.
 constexpr double kShrunken = 0.1;
 
-LossCause KeptGradients(const ModelDescription& model) {
+LossCause KeptGradients(const ModelDescription::KeptGradient& kept) {
+  if (!kept.is_read) {
+    return {.cause = fmt::format("gradients seem to add up from step to step: nothing is seen to "
+                                 "clear that of {} before backward(), up to step {}",
+                                 kept.parameter, kept.step),
+            .try_ =
+                "call optimizer.zero_grad() in each step, before backward(), unless gradients are "
+                "zeroed through .data"};
+  }
   return {.cause = fmt::format("gradients add up from step to step: {} still had that of the step "
                                "before when backward() began, at step {}",
-                               model.kept_gradient()->parameter, model.kept_gradient()->step),
+                               kept.parameter, kept.step),
           .try_ = "call optimizer.zero_grad() in each step, before backward()"};
 }
 
@@ -30,7 +38,7 @@ LossCause CauseOfDivergence(format::NameId id, int64_t onset, bool negated,
             .try_ = "call backward() on the loss itself, without a minus sign"};
   }
   if (model.kept_gradient()) {
-    return KeptGradients(model);
+    return KeptGradients(*model.kept_gradient());
   }
   return {.cause = growth.LearningRateCauseAt(onset),
           .try_ = growth.LearningRateAdviceAt(onset, id)};
@@ -39,7 +47,7 @@ LossCause CauseOfDivergence(format::NameId id, int64_t onset, bool negated,
 LossCause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
                           const ModelDescription& model) {
   if (model.kept_gradient()) {
-    return KeptGradients(model);
+    return KeptGradients(*model.kept_gradient());
   }
   const std::optional<Growth> shrunk = growth.MostShrunkenWeight();
   if (model.weight_decay() > 0 && shrunk && shrunk->to < kShrunken * shrunk->from) {

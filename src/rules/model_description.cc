@@ -140,7 +140,8 @@ void ModelDescription::AddMeta(const std::string& meta) {
     const auto step = json.find("step");
     const bool has_step = step != json.end() && step->is_number_integer();
     kept_gradient_ = {.parameter = TextOf(json, "parameter"),
-                      .step = has_step ? step->get<int64_t>() : 0};
+                      .step = has_step ? step->get<int64_t>() : 0,
+                      .is_read = json.value("read", Json(true)) != Json(false)};
   } else if (kind == "idle_optimizer") {
     for (std::string& name : TextsOf(json, "parameters")) {
       idle_[std::move(name)] = TextOf(json, "type");

@@ -3,7 +3,8 @@
 //    "parameters":[{"name","numel","requires_grad"}…]}       both in registration order
 //   {"kind":"optimizer","type","parameters":[names…],"defaults":{"betas":[b1,b2],"weight_decay",…}}
 //                                                             one per optimizer that steps
-//   {"kind":"kept_gradient","parameter","step"}   backward() began on what the step before had left
+//   {"kind":"kept_gradient","parameter","step","read"}        backward() began on what the step
+//   before had left; read: its values were looked at, and not only how often it was changed
 //   {"kind":"idle_optimizer","type","parameters":[names…]}    one per optimizer that has not
 //   stepped
 #pragma once
@@ -64,6 +65,7 @@ class ModelDescription {
   struct KeptGradient {
     std::string parameter;
     int64_t step = 0;
+    bool is_read = true;
   };
   [[nodiscard]] const std::optional<KeptGradient>& kept_gradient() const { return kept_gradient_; }
   // The largest weight decay of any optimizer; 0 where nothing says so.

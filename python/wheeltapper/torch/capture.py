@@ -17,6 +17,7 @@ from wheeltapper import _ranks, _session
 from wheeltapper.torch import amp, losses
 from wheeltapper.torch.activations import Activations
 from wheeltapper.torch.dataloader import DataWait
+from wheeltapper.torch.kept_gradient import KeptGradient
 from wheeltapper.torch.loose import LooseParameters
 from wheeltapper.torch.names import Model, ModuleRegistry, Names
 from wheeltapper.torch.optimizer import OptimizerPlan, parameters_of
@@ -46,6 +47,7 @@ class TorchCapture:
         self._tokens = 0
         self._norms: list[float] = []
         self._backwards = 0  # calls of backward() so far
+        self._kept_due: list[KeptGradient] = []  # to be told when the next one begins
         self._session: _session.RankSession | None = None
 
     # --- the session ---
@@ -190,7 +192,8 @@ class TorchCapture:
         kept = plan.kept.before_step(self._backwards)
         if kept is not None and not plan.has_closure:
             step = session.native.global_step
-            session.meta("kept_gradient", parameter=self.names.parameter(kept), step=step)
+            name = self.names.parameter(kept)
+            session.meta("kept_gradient", parameter=name, step=step, read=plan.kept.was_read)
         if session.armed and plan.recorded_step != session.native.global_step:
             if not plan.has_closure:
                 plan.record_gradients(session, amp.gradient_scale(optimizer))
@@ -208,6 +211,8 @@ class TorchCapture:
             self.skipped(session)
             return
         plan.kept.after_step(parameters_of(optimizer), self._backwards)
+        if plan.kept.is_due:
+            self._kept_due.append(plan.kept)
         plan.session_ns = 0
         norm = math.nan
         if session.armed and plan.recorded_step != session.native.global_step:
@@ -306,6 +311,8 @@ class TorchCapture:
             self.unstepped.note(session, self.optimizers)
         session.native.set_phase(_session.PHASE_BACKWARD)
         self._backwards += 1
+        while self._kept_due:
+            self._kept_due.pop().before_backward()
         seeded = grad_tensors is not None or kwargs.get("grad_variables") is not None
         self.losses.add_backward(tensors, seeded=seeded)
         if isinstance(tensors, torch.Tensor) and tensors.device.type != "cpu" and not seeded:

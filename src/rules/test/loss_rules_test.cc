@@ -421,6 +421,20 @@ TEST(LossNotDecreasingTest, BlamesGradientsThatAddUp) {
   }
 }
 
+TEST(LossNotDecreasingTest, SaysOfGradientsThatItCouldNotReadThatTheySeemToAddUp) {
+  RunBuilder run;
+  for (int step = 0; step < 120; ++step) {
+    run.Step(step).Scalar("loss/ce", 2.3);
+    if (step == 1) {
+      run.Meta(R"({"kind":"kept_gradient","parameter":"fc.weight","step":1,"read":false})");
+    }
+  }
+  const auto findings = FindingsOf(run, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, HasSubstr("gradients seem to add up from step to step"));
+  EXPECT_THAT(*findings[0].try_, HasSubstr("through .data"));
+}
+
 TEST(LossNotDecreasingTest, BlamesTheLearningRateOfTheStepThatThrewTheLossOff) {
   RunBuilder run;
   for (int step = 0; step < 60; ++step) {
