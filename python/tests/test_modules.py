@@ -5,6 +5,7 @@ import dataclasses
 import pickle
 import weakref
 
+import pytest
 import torch
 import wheeltapper
 from models import Net, batch, train
@@ -289,9 +290,64 @@ def test_a_job_that_never_trains_keeps_only_small_outputs_of_one_forward():
         for module, numel in zip(modules, (1, 1 << 20, 1), strict=True):
             output = torch.ones(numel)
             seen.append(weakref.ref(output))
-            calls.add(module, [("", output)])
+            calls.add(module, [("", output)], is_root=True)
             del output
     assert [reference() is not None for reference in seen[-4:]] == [False, True, False, True]
     assert sum(reference() is not None for reference in seen) == 2
     assert [module for module, _ in calls.take()] == [modules[0], modules[2]]
     assert list(calls.take()) == []
+
+
+def test_an_activation_that_is_used_twice_begins_no_other_forward(job):
+    class Shift(nn.Module):
+        def forward(self, x):
+            return x + 1
+
+    def loop():
+        shared = nn.Tanh()
+        model = nn.Sequential(shared, Shift(), shared, nn.Linear(4, 4))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(2):
+            model(torch.ones(8, 4)).pow(2).mean().backward()
+            optimizer.step()
+
+    trial = job(loop)
+    for name in ("output/0", "output/1", "output/3", "output/Sequential"):
+        assert steps_of(trial, name) == [0, 1], name
+
+
+@pytest.mark.parametrize(
+    "start", [lambda: wheeltapper.log({"x": 1.0}), lambda: torch.ones(1, requires_grad=True).backward()]
+)
+def test_early_outputs_go_when_something_else_starts_the_session(job, start):
+    def loop():
+        model = nn.ModuleDict({"shift": nn.Identity(), "fc": nn.Linear(4, 1)})
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        early = nn.Softmax(dim=0)(torch.ones(4))
+        reference = weakref.ref(early)
+        del early
+        assert reference() is not None
+        start()
+        model["fc"](torch.ones(1, 4)).mean().backward()
+        optimizer.step()
+        assert reference() is None
+
+    job(loop)
+
+
+def test_early_outputs_go_when_nothing_is_to_be_captured():
+    from wheeltapper.torch.activations import Activations
+
+    activations = Activations(lambda _: None, lambda: None, lambda _: False)
+    reference = None
+
+    def call():
+        nonlocal reference
+        output = torch.ones(4)
+        reference = weakref.ref(output)
+        activations._start_at(nn.ReLU(), output)
+
+    call()
+    assert reference() is not None
+    activations.arm(False)
+    assert reference() is None

@@ -71,11 +71,13 @@ class Activations:
         self,
         find_model: Callable[[nn.Module], None],
         start: Callable[[], _session.RankSession | None],
+        is_part: Callable[[nn.Module], bool],
     ) -> None:
         # Asked once about each module that no model has been found for.
         self._find_model = find_model
         # Starts the session: the first training forward is the first sign of a training job.
         self._start = start
+        self._is_part = is_part  # of another module
         self._watched: dict[int, _Watched | None] = {}
         self._calls = ModuleCalls(nn.Module, self.on_call)
         self._early = EarlyCalls()
@@ -100,6 +102,7 @@ class Activations:
             self._calls.put()
         else:
             self._calls.take_away()
+            self._early.clear()
 
     def on_compile(self) -> None:
         """Something is being compiled: no tap may be there while it traces, nor come later."""
@@ -148,6 +151,8 @@ class Activations:
                 return
             for earlier, outputs in self._early.take():
                 inside += self._take(session, earlier, outputs, (), {})
+        else:
+            self._early.clear()  # something else has started it
         inside += self._take(session, module, list(_tensors("", output)), args, kwargs)
         session.hooks_ns += time.perf_counter_ns() - started - inside
 
@@ -157,7 +162,7 @@ class Activations:
             return None
         outputs = list(_tensors("", output))
         if not any(tensor.requires_grad for _, tensor in outputs):
-            self._early.add(module, outputs)
+            self._early.add(module, outputs, is_root=not self._is_part(module))
             return None
         session = self._start()
         if session is None:

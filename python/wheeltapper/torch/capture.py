@@ -34,9 +34,9 @@ class TorchCapture:
     def __init__(self) -> None:
         self.names = Names()
         self.losses = losses.LossBook()
-        self.activations = Activations(self._find_model_of_module, self.session)
-        self.loss_modules = losses.LossModules(self.losses, self.activations.on_call)
         self.registry = ModuleRegistry(self.on_compile)
+        self.activations = Activations(self._find_model_of_module, self.session, self.registry.is_part)
+        self.loss_modules = losses.LossModules(self.losses, self.activations.on_call)
         self.scaler = amp.ScalerWatch()
         self.data_wait = DataWait()
         self.rounds = StepRounds()

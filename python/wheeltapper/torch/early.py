@@ -5,6 +5,9 @@ same forward (a normalisation of the data, a logarithm, an embedding that is fro
 kept in mind: the first step would lack them otherwise, and a NaN that came from there would be
 blamed on the first module after it. Small outputs are kept alive until then, of one forward at most;
 large ones are taken when something else has kept them.
+
+A forward is over when a module has returned that is part of no other, and another one begins with the
+module that the last one began with. A shared activation comes again before that.
 """
 
 from __future__ import annotations
@@ -34,20 +37,28 @@ class EarlyCalls:
 
     def __init__(self) -> None:
         self._calls: list[tuple[weakref.ref[nn.Module], list[_Output]]] = []
+        self._root_returned = False  # since the first of them
 
-    def add(self, module: nn.Module, outputs: list[tuple[str, torch.Tensor]]) -> None:
-        """Remembers a call, and none that came before _MOST others."""
+    def add(self, module: nn.Module, outputs: list[tuple[str, torch.Tensor]], *, is_root: bool) -> None:
+        """Remembers a call, and none that came before _MOST others; a root is part of no other module."""
+        if self._root_returned and self._calls and self._calls[0][0]() is module:
+            self.clear()  # another forward, and none has shown a training
+        self._root_returned = self._root_returned or is_root
         if any(is_opaque(tensor) or tensor.is_inference() for _, tensor in outputs):
             return
-        if any(reference() is module for reference, _ in self._calls):
-            self._calls.clear()  # another forward, and none has shown a training
         kept = [(suffix, _keep(tensor), tensor._version) for suffix, tensor in outputs]
         self._calls.append((weakref.ref(module), kept))
         del self._calls[:-_MOST]
 
+    def clear(self) -> None:
+        """Forgets them all."""
+        self._calls = []
+        self._root_returned = False
+
     def take(self) -> Iterator[tuple[nn.Module, list[tuple[str, torch.Tensor]]]]:
         """Each call whose outputs are all still there as they were; forgets them all."""
-        calls, self._calls = self._calls, []
+        calls = self._calls
+        self.clear()
         for reference, outputs in calls:
             module = reference()
             tensors = [(suffix, tensor()) for suffix, tensor, _ in outputs]

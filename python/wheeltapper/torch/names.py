@@ -77,6 +77,7 @@ class ModuleRegistry:
         # Called when torch.compile wraps a module.
         self._on_compiled = on_compiled
         self._seen: dict[int, weakref.ref[nn.Module]] = {}
+        self._parts: set[int] = set()  # by id, of those seen: a module need not be hashable
 
     def on_module(self, module: nn.Module, _name: str, submodule: Any) -> None:
         """Notes a module that registers a submodule."""
@@ -85,6 +86,11 @@ class ModuleRegistry:
             self._on_compiled()
         if isinstance(submodule, nn.Module):
             self._note(submodule)
+            self._parts.add(id(submodule))
+
+    def is_part(self, module: nn.Module) -> bool:
+        """Whether another module has registered it, alive or not."""
+        return id(module) in self._parts
 
     def on_parameter(self, module: nn.Module, _name: str, _parameter: Any) -> None:
         """Notes a module that registers a parameter."""
@@ -93,8 +99,13 @@ class ModuleRegistry:
     def _note(self, module: nn.Module) -> None:
         key = id(module)
         if key not in self._seen:
-            seen = self._seen
-            seen[key] = weakref.ref(module, lambda _: seen.pop(key, None))
+            seen, parts = self._seen, self._parts
+
+            def forget(_: weakref.ref[nn.Module]) -> None:
+                seen.pop(key, None)
+                parts.discard(key)
+
+            seen[key] = weakref.ref(module, forget)
 
     def roots(self) -> list[nn.Module]:
         """Live modules that are part of no other live module."""
