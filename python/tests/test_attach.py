@@ -391,3 +391,20 @@ def test_attach_by_hand_without_a_watcher(tmp_path):
     assert (tmp_path / "wheeltapper-runs" / ".gitignore").read_text() == "*\n"
     assert trial.steps() == [0, 1, 2]
     assert "gradient/first.weight" in trial.tensor_names()
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_step_at_which_an_optimizer_is_new_is_told(job, resumed):
+    def loop():
+        model = Net()
+        optimizer = torch.optim.Adam(model.parameters())
+        if resumed:
+            other = torch.optim.Adam(model.parameters())
+            for parameter in model.parameters():
+                other.state[parameter] = {"step": torch.tensor(9.0), "exp_avg": torch.zeros_like(parameter)}
+                other.state[parameter]["exp_avg_sq"] = torch.zeros_like(parameter)
+            optimizer.load_state_dict(other.state_dict())
+        train(model, optimizer, 2)
+
+    told = [meta.get("new_at") for meta in job(loop).metas() if meta["kind"] == "optimizer"]
+    assert told == [None if resumed else 0]

@@ -68,6 +68,16 @@ std::optional<std::pair<double, double>> BetasOf(const Json& optimizer) {
   return std::pair(betas[0].get<double>(), betas[1].get<double>());
 }
 
+RunningMeans MeansOf(const Json& optimizer) {
+  RunningMeans means;
+  means.betas = BetasOf(optimizer).value_or(means.betas);
+  const auto new_at = optimizer.find("new_at");
+  if (new_at != optimizer.end() && new_at->is_number_integer()) {
+    means.new_at = new_at->get<int64_t>();
+  }
+  return means;
+}
+
 // Anything but a plain `false` counts as trainable: rules then judge the parameter.
 bool RequiresGradOf(const Json& parameter) {
   const auto flag = parameter.find("requires_grad");
@@ -103,7 +113,8 @@ std::set<size_t> ModelDescription::ModelsOf(const std::vector<std::string>& para
 }
 
 // An optimizer is described again when its groups change: it then shares some parameter.
-void ModelDescription::AddOptimizer(const std::string& type, std::vector<std::string> parameters) {
+void ModelDescription::AddOptimizer(const std::string& type, std::vector<std::string> parameters,
+                                    const RunningMeans& means) {
   const auto known = std::find_if(parameters.begin(), parameters.end(),
                                   [this](const std::string& name) { return Optimized(name); });
   const bool is_new = !parameters.empty() && known == parameters.end();
@@ -119,7 +130,11 @@ void ModelDescription::AddOptimizer(const std::string& type, std::vector<std::st
     trained_.push_back(std::move(models));
   }
   for (std::string& name : parameters) {
-    optimized_[std::move(name)] = {.type = type, .optimizer = number};
+    Stepped& stepped = optimized_[std::move(name)];
+    // Described again, it has state, and is as new as it was.
+    const std::optional<int64_t> new_at = means.new_at ? means.new_at : stepped.means.new_at;
+    stepped = {.type = type, .optimizer = number, .means = means};
+    stepped.means.new_at = new_at;
   }
 }
 
@@ -133,9 +148,8 @@ void ModelDescription::AddMeta(const std::string& meta) {
     const auto size = json.find("world_size");
     world_size_ = size != json.end() && size->is_number_integer() ? size->get<int64_t>() : 1;
   } else if (kind == "optimizer") {
-    AddOptimizer(TextOf(json, "type"), TextsOf(json, "parameters"));
+    AddOptimizer(TextOf(json, "type"), TextsOf(json, "parameters"), MeansOf(json));
     weight_decay_ = std::max(weight_decay_, WeightDecayOf(json));
-    betas_ = BetasOf(json).value_or(betas_);
   } else if (kind == "kept_gradient") {
     const auto step = json.find("step");
     const bool has_step = step != json.end() && step->is_number_integer();
@@ -194,6 +208,11 @@ const ModuleDescription* ModelDescription::LastWithParametersBefore(std::string_
 std::string ModelDescription::OptimizerOf(std::string_view parameter) const {
   const auto found = optimized_.find(parameter);
   return found == optimized_.end() ? "" : found->second.type;
+}
+
+RunningMeans ModelDescription::RunningMeansOf(std::string_view parameter) const {
+  const auto found = optimized_.find(parameter);
+  return found == optimized_.end() ? RunningMeans() : found->second.means;
 }
 
 std::optional<size_t> ModelDescription::OptimizerNumberOf(std::string_view parameter) const {

@@ -3,6 +3,7 @@
 //    "parameters":[{"name","numel","requires_grad"}…]}       both in registration order
 //   {"kind":"optimizer","type","parameters":[names…],"defaults":{"betas":[b1,b2],"weight_decay",…}}
 //                                                             one per optimizer that steps
+//   "new_at" in it: the step at which it had no state, so that its first step was that one
 //   {"kind":"kept_gradient","parameter","step","read"}        backward() began on what the step
 //   before had left; read: its values were looked at, and not only how often it was changed
 //   {"kind":"idle_optimizer","type","parameters":[names…]}    one per optimizer that has not
@@ -25,6 +26,15 @@ struct ModuleDescription {
   std::string path;
   std::string type;  // last part: "ReLU" of "torch.nn.modules.activation.ReLU"
   std::vector<std::string> parameters;
+};
+
+// What Adam and the like keep of a parameter's gradients.
+struct RunningMeans {
+  // The shares of the means of gradients and of their squares that a step keeps; Adam's own
+  // defaults where nothing says so.
+  std::pair<double, double> betas = {0.9, 0.999};
+  // The first step of all that they hold; nothing where they may hold some from before the run.
+  std::optional<int64_t> new_at;
 };
 
 // Grows with every META; later descriptions of the same path replace earlier ones. Anything that is
@@ -70,9 +80,7 @@ class ModelDescription {
   [[nodiscard]] const std::optional<KeptGradient>& kept_gradient() const { return kept_gradient_; }
   // The largest weight decay of any optimizer; 0 where nothing says so.
   [[nodiscard]] double weight_decay() const { return weight_decay_; }
-  // Adam's b1 and b2, the shares of its running means of gradients and of their squares that a step
-  // keeps; its own defaults where nothing says so.
-  [[nodiscard]] std::pair<double, double> betas() const { return betas_; }
+  [[nodiscard]] RunningMeans RunningMeansOf(std::string_view parameter) const;
   // The type of the optimizer that holds the parameter and has made no step; null when there is
   // none, or another one steps it.
   [[nodiscard]] const std::string* IdleOptimizerOf(std::string_view parameter) const;
@@ -86,8 +94,10 @@ class ModelDescription {
   struct Stepped {
     std::string type;  // of its optimizer
     size_t optimizer = 0;
+    RunningMeans means = {};
   };
-  void AddOptimizer(const std::string& type, std::vector<std::string> parameters);
+  void AddOptimizer(const std::string& type, std::vector<std::string> parameters,
+                    const RunningMeans& means);
   void AddMeta(const std::string& meta);
   void AddModule(ModuleDescription module);
   void AddParameter(const std::string& name, bool requires_grad);
@@ -101,7 +111,6 @@ class ModelDescription {
   size_t optimizers_ = 0;
   double weight_decay_ = 0;
   std::optional<KeptGradient> kept_gradient_;
-  std::pair<double, double> betas_ = {0.9, 0.999};
   int64_t world_size_ = 1;
   size_t models_ = 0;
   std::vector<std::set<size_t>> trained_;  // the models of each optimizer

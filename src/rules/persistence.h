@@ -42,6 +42,8 @@ class Persistence {
     return open_ && over_ == 0 ? Persisting::kHeld : Persisting::kClear;
   }
 
+  // Reported, and not clearly over since.
+  [[nodiscard]] bool open() const { return open_; }
   // Steps in a row that met it, up to the latest, and the first of them.
   [[nodiscard]] int64_t streak() const { return streak_; }
   [[nodiscard]] int64_t since_step() const { return since_step_; }

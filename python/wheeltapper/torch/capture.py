@@ -124,7 +124,9 @@ class TorchCapture:
             plan = self._new_plan(optimizer)
         self._find_models(optimizer) if plan.calls == 0 else None
         if plan.build(optimizer, session, self.names):
-            session.meta("optimizer", **plan.describe(optimizer, self.names))
+            # Without state it has not stepped yet: rules tell means that warm up by that.
+            is_new = {} if optimizer.state else {"new_at": session.native.global_step}
+            session.meta("optimizer", **plan.describe(optimizer, self.names), **is_new)
             if plan.token == 0:
                 self._describe_run(optimizer, session)
         return plan

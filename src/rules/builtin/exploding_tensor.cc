@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <optional>
+#include <string>
 #include <unordered_map>
 #include <utility>
 
@@ -76,6 +77,7 @@ const RuleInfo kInfo = {
         "no loss is twice its first value, it must also be ten times what it was at the captured "
         "step "
         "before: the gradients of a network that learns to predict millions grow that far, slowly. "
+        "What has jumped is reported for as long as it stays that far above its history. "
         "Training that does this usually "
         "ends in NaN within a few steps.",
     .false_alarms =
@@ -158,7 +160,7 @@ class ExplodingTensor final : public Rule {
       return Persisting::kClear;
     }
     History& history = HistoryOf(row.name, context.names());
-    const double level = LevelOf(rms, key.step.value, &history);
+    const double level = LevelOf(rms, key.step.value, history);
     const std::vector<double> before = history.levels.AllBut(0);
     history.levels.Add(level);
     history.steps.Add(static_cast<double>(key.step.value));
@@ -169,10 +171,12 @@ class ExplodingTensor final : public Rule {
     const double allowed = std::max(std::log10(growth_factor_),
                                     kDeviations * (RobustSigma(before) + kSpreadFloorDecades));
     const bool is_large = std::pow(row.stats.abs_max, 1.0 / history.power) > absolute_threshold_;
-    const bool jumps = is_large && !GrowsInStep(level, before.back());
-    const Seen seen = jumps && level - median > allowed                   ? Seen::kMet
-                      : jumps && level - median > allowed - kClearDecades ? Seen::kNear
-                                                                          : Seen::kOver;
+    // What has jumped goes on exploding where it stays.
+    const bool counts =
+        is_large && (history.exploding.open() || !GrowsInStep(level, before.back()));
+    const Seen seen = counts && level - median > allowed                   ? Seen::kMet
+                      : counts && level - median > allowed - kClearDecades ? Seen::kNear
+                                                                           : Seen::kOver;
     const Persisting persisting = history.exploding.Add(seen, key.step.value, 1);
     if (persisting != Persisting::kShown) {
       return persisting;
@@ -199,15 +203,16 @@ class ExplodingTensor final : public Rule {
   struct History;
 
   // Adam's means start at zero: after t steps they are 1 - beta^t of what they come to, and are
-  // divided by that, as Adam does before it uses them (Kingma & Ba 2015, algorithm 1).
-  double LevelOf(double rms, int64_t step, History* history) const {
-    if (history->is_running_mean) {
-      const int64_t since = step - history->first_step.value_or(step);
-      history->first_step = step - since;
-      const double beta = history->power == 2 ? model_.betas().second : model_.betas().first;
-      rms /= 1 - std::pow(beta, static_cast<double>(since + 1));
+  // divided by that, as Adam does before it uses them (Kingma & Ba 2015, algorithm 1). Those of an
+  // optimizer that is resumed, or of which nobody knows, are taken as they are.
+  double LevelOf(double rms, int64_t step, const History& history) const {
+    const RunningMeans means =
+        history.mean_of.empty() ? RunningMeans() : model_.RunningMeansOf(history.mean_of);
+    if (means.new_at && step >= *means.new_at) {
+      const double beta = history.power == 2 ? means.betas.second : means.betas.first;
+      rms /= 1 - std::pow(beta, static_cast<double>(step - *means.new_at + 1));
     }
-    return std::log10(rms) / history->power;
+    return std::log10(rms) / history.power;
   }
 
   // Whether it is the growth of a network that learns large numbers: over many steps, while no loss
@@ -218,9 +223,8 @@ class ExplodingTensor final : public Rule {
   }
 
   struct History {
-    int power = 1;  // 2: the tensor holds squares, and the root of its rms is compared
-    bool is_running_mean = false;
-    std::optional<int64_t> first_step;
+    int power = 1;        // 2: the tensor holds squares, and the root of its rms is compared
+    std::string mean_of;  // the parameter of whose gradients it is a running mean; "": it is none
     Window levels{kHistory};  // log10 of the rms, or of its root
     Window steps{kHistory};
     Persistence exploding;
@@ -234,8 +238,9 @@ class ExplodingTensor final : public Rule {
     const auto [slot, is_new] = histories_.try_emplace(id);
     if (const std::string& name = names.info(id).name; is_new) {
       slot->second.power = HoldsSquares(name) ? 2 : 1;
-      slot->second.is_running_mean =
-          name.starts_with("optimizer/") && name.find("exp_avg") != std::string::npos;
+      if (name.starts_with("optimizer/") && name.find("exp_avg") != std::string::npos) {
+        slot->second.mean_of = SubjectOfName(name);
+      }
     }
     return slot->second;
   }
