@@ -9,7 +9,6 @@
 #include <string>
 #include <tuple>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -18,6 +17,7 @@
 #include "growth.h"
 #include "model_description.h"
 #include "robust.h"
+#include "spoiled_names.h"
 #include "tensor_names.h"
 
 namespace wheeltapper::rules {
@@ -55,7 +55,9 @@ const RuleInfo kInfo = {
     .false_alarms =
         "With a GradScaler, infinite gradients on single steps are part of the search for the loss "
         "scale; the finding resolves by itself after three clean steps (twice as many each time it "
-        "soon comes back). Masks that hold -infinity "
+        "soon comes back). So does what is not seen again at 10 steps that capture tensors, or 100 "
+        "at which values are logged, or three times its own interval where that is longer. Masks "
+        "that hold -infinity "
         "on purpose show up in outputs: leave those tensors out of the capture. Only captured "
         "tensors are seen, so the true origin may lie in one that is not captured.",
     .how_to_fix =
@@ -178,26 +180,27 @@ class Nonfinite final : public Rule {
   }
 
   void Collect(const format::StepBatch& batch, const format::NameTable& names) {
+    spoiled_.Begin(batch);
     for (const format::StatsRow& row : batch.stats) {
-      if (row.stats.nonfinite_count() == 0) {
-        spoiled_.erase(row.name);
-      } else if (Chosen(names.info(row.name))) {
+      const bool is_hit = row.stats.nonfinite_count() > 0 && Chosen(names.info(row.name));
+      spoiled_.SeeTensor(row.name, !is_hit);
+      if (is_hit) {
         AddHit(batch.key, names, row.name, Counts(row.stats));
       }
     }
     for (const format::ScalarRow& row : batch.scalars) {
-      if (std::isfinite(row.value)) {
-        spoiled_.erase(row.name);
-      } else if (Chosen(names.info(row.name))) {
+      const bool is_hit = !std::isfinite(row.value) && Chosen(names.info(row.name));
+      spoiled_.SeeScalar(row.name, !is_hit);
+      if (is_hit) {
         AddHit(batch.key, names, row.name, "is " + NumberForPeople(row.value));
       }
     }
+    spoiled_.End();
   }
 
   void AddHit(const format::StepKey& key, const format::NameTable& names, format::NameId id,
               std::string what) {
     const TensorRole& role = roles_.Of(names, id);
-    spoiled_.insert(id);
     hits_.push_back({.key = key,
                      .tensor = names.info(id).name,
                      .role = role,
@@ -455,8 +458,8 @@ class Nonfinite final : public Rule {
   ModelDescription model_;
   GrowthTracker growth_;
   std::vector<Hit> hits_;
-  std::unordered_set<format::NameId> spoiled_;  // not finite when last looked at
-  int64_t last_closed_ = -1;                    // the newest step that is over
+  SpoiledNames spoiled_;
+  int64_t last_closed_ = -1;  // the newest step that is over
   // The newest steps at which something was captured, or captured and finite.
   int64_t tensors_step_ = kNever;
   int64_t outputs_step_ = kNever;

@@ -245,6 +245,29 @@ TEST(NonfiniteTest, GoesOnWhereNothingIsCapturedAndResolvesWhereItIs) {
   EXPECT_EQ(findings[0].last_step, 50);
 }
 
+TEST(NonfiniteTest, ForgetsANameThatIsNotSeenAgain) {
+  for (const char* kind : {"scalar", "tensor", "evaluation", "rare scalar"}) {
+    const std::string name = kind;
+    RunBuilder run;
+    for (int64_t step = 0; step < 600; ++step) {
+      run.Step(step).Scalar("loss/ce", 1).Stats("output/fc", NormalStats(0, 1));
+      if (name == "scalar" && step == 50) {
+        run.Scalar("metric", std::nan(""));
+      } else if (name == "tensor" && step == 50) {
+        run.Stats("output/mask", NanStats(3));
+      } else if (name == "evaluation" && step == 50) {
+        run.Between(step, Mode::kEval).Scalar("val_loss", std::nan(""));
+      } else if (name == "rare scalar" && step % 150 == 1) {
+        run.Scalar("val_loss", step > 200 ? std::nan("") : 1);
+      }
+    }
+    const auto findings = FindingsOf(run, "nonfinite");
+    ASSERT_EQ(findings.size(), 1U) << name;
+    const bool is_over = name == "scalar" || name == "tensor";
+    EXPECT_EQ(findings[0].state, is_over ? FindingState::kResolved : FindingState::kOpen) << name;
+  }
+}
+
 TEST(NonfiniteTest, NamesTheRankThatWasFirstWhicheverIsReadFirst) {
   for (const bool culprit_first : {false, true}) {
     RunBuilder run;
