@@ -161,10 +161,7 @@ class Engine final : public RuleEngine {
     StartPythonRules(trial);
     const Status status =
         trial.FollowSteps([&](const format::StepBatch& batch) { Evaluate(batch, trial.names()); });
-    if (trial.state() ==
-        trial::RunState::kRunning) {  // nothing more is waited for in one that is over
-      Idle(trial, false);
-    }
+    Idle(trial, false);
     book_.Flush(false);
     return status;
   }
@@ -299,10 +296,16 @@ class Engine final : public RuleEngine {
     return instance.get();
   }
 
-  // What is found at the end was written with the last batch, whenever that is looked at.
+  // What is found at the end was written with the last batch, whenever that is looked at. In a run
+  // that is over nothing more is waited for: its silence says nothing. A rule in Python still has
+  // steps to answer then.
   void Idle(trial::Trial& trial, bool ended) {
     const TimeNs now = ended && last_wall_ns_ ? *last_wall_ns_ : clock_.WallNs();
+    const bool is_over = !ended && trial.state() != trial::RunState::kRunning;
     for (RunningRule& rule : rules_) {
+      if (is_over && rule.python == nullptr) {
+        continue;
+      }
       for (auto& [rank, instance] : rule.by_rank) {
         CollectingContext context(trial.names());
         if (!Take(&rule, instance->OnIdle(now, ended, context), context, now)) {

@@ -488,6 +488,31 @@ TEST_F(PythonRuleTest, TheRulesOfAFileAreListedAndEachRunsByItself) {
               HasSubstr("no_such_module"));
 }
 
+TEST_F(PythonRuleTest, QueuedStepsAreEvaluatedAfterTheRunIsOver) {
+  setenv("PYTHONPATH", (folder_ / "path").c_str(), 1);
+  RuleSelection selection = Select("r");
+  selection.python_file = Rule("return step == 3");
+  selection.python_deadline_s = 30;
+  selection.python_memory_mb = 512;
+  auto engine = RuleEngine::Create({selection}, SystemClock());
+  ASSERT_TRUE(engine.ok());
+  RunBuilder run;
+  for (int64_t step = 0; step < 5; ++step) {
+    run.Step(step);
+  }
+  MemoryTrial trial(run, (folder_ / "run").string());
+  trial.ShowAll();
+  trial.End();
+  const TimeNs give_up = SystemClock().MonotonicNs() + 60'000'000'000;
+  while ((*engine)->findings().empty() && SystemClock().MonotonicNs() < give_up) {
+    ASSERT_TRUE((*engine)->Advance(trial).ok());
+    ASSERT_EQ((*engine)->rule_states()[0].state, RuleState::kActive)
+        << (*engine)->rule_states()[0].detail;
+  }
+  unsetenv("PYTHONPATH");
+  EXPECT_EQ((*engine)->findings().size(), 1U);
+}
+
 TEST_F(PythonRuleTest, AStepWaitsForAllRanksThatWereSeen) {
   auto rule = Start(Rule("return str(step)"));
   ASSERT_TRUE(rule.ok());
