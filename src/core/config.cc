@@ -1,6 +1,7 @@
 #include "wheeltapper/core/config.h"
 
 #include <algorithm>
+#include <cctype>
 
 #include <nlohmann/json.hpp>
 
@@ -119,6 +120,21 @@ T HeldOr(const Config& config, std::string_view key, const T& fallback) {
 }
 
 }  // namespace
+
+std::string RuleNameOfClass(std::string_view class_name) {
+  const auto is_in = [class_name](size_t place, int (*kind)(int)) {
+    return place < class_name.size() && kind(static_cast<unsigned char>(class_name[place])) != 0;
+  };
+  std::string name;
+  for (size_t i = 0; i < class_name.size(); ++i) {
+    const bool follows_word = i > 0 && class_name[i - 1] != '_';
+    const bool begins =
+        is_in(i, std::isupper) && (!is_in(i - 1, std::isupper) || is_in(i + 1, std::islower));
+    name += follows_word && begins ? "_" : "";
+    name += static_cast<char>(std::tolower(static_cast<unsigned char>(class_name[i])));
+  }
+  return name;
+}
 
 std::string_view ConfigLayerName(ConfigLayer layer) {
   switch (layer) {

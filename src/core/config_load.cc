@@ -41,18 +41,6 @@ std::string Lowercase(std::string_view text) {
   return lower;
 }
 
-// "MyRule" → "my_rule": a custom rule's class may be configured by either spelling.
-std::string SnakeCase(std::string_view name) {
-  std::string snake;
-  for (const char letter : name) {
-    if (std::isupper(static_cast<unsigned char>(letter)) != 0 && !snake.empty()) {
-      snake += '_';
-    }
-    snake += static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
-  }
-  return snake;
-}
-
 struct FoundFile {
   std::string path;
   std::string table;  // "" or "tool.wheeltapper"
@@ -352,7 +340,7 @@ class ConfigLoader {
         return;  // a whole file: its rules' names are not known here
       }
       known.insert(custom.substr(colon + 1));
-      known.insert(SnakeCase(custom.substr(colon + 1)));
+      known.insert(RuleNameOfClass(custom.substr(colon + 1)));
     }
     const std::vector<std::string> candidates(known.begin(), known.end());
     for (const std::string& rule : config_.ChildrenOf("rules")) {

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cctype>
 #include <charconv>
 #include <set>
 #include <utility>
@@ -69,19 +68,6 @@ void ReadTable(const Config& config, const std::string& table, RuleSelection* se
   }
 }
 
-// "MyRule" → "my_rule".
-std::string SnakeCase(std::string_view name) {
-  std::string snake;
-  for (size_t i = 0; i < name.size(); ++i) {
-    const auto letter = static_cast<unsigned char>(name[i]);
-    const bool starts_word = i > 0 && std::isupper(letter) != 0 && name[i - 1] != '_' &&
-                             std::isupper(static_cast<unsigned char>(name[i - 1])) == 0;
-    snake += starts_word ? "_" : "";
-    snake += static_cast<char>(std::tolower(letter));
-  }
-  return snake;
-}
-
 std::string Spaced(const std::vector<std::string>& names) {
   std::string text;
   for (const std::string& name : names) {
@@ -145,7 +131,7 @@ void CheckTables(const Config& config, const std::vector<std::string>& custom_na
     const bool known =
         FindConfigKey("rules." + table) != nullptr || FindRule(table) != nullptr ||
         std::any_of(custom_names.begin(), custom_names.end(), [&table](const std::string& name) {
-          return table == name || SnakeCase(table) == name;
+          return table == name || RuleNameOfClass(table) == name;
         });
     if (!known) {
       problems->Add(InvalidArgumentError(
@@ -175,7 +161,8 @@ Result<RuleSelection> SelectPythonRule(const Config& config, const std::string& 
   RuleSelection selection;
   selection.python_file = python_file;
   const std::string base = BaseName(file);
-  selection.name = class_name.empty() ? base.substr(0, base.size() - 3) : SnakeCase(class_name);
+  selection.name =
+      class_name.empty() ? base.substr(0, base.size() - 3) : RuleNameOfClass(class_name);
   if (FindRule(selection.name) != nullptr) {
     return BadConfigValue(config, "rules.custom",
                           "a built-in rule has the name \"" + selection.name +

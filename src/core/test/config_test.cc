@@ -237,6 +237,22 @@ TEST_F(ConfigTest, CustomRulesMayHaveTheirOwnTable) {
       {.name = "rules.overfit.patience", .type = ConfigType::kInt, .meaning = "."}};
   WriteProject("[rules]\ncustom = [\"mine.py:LossSpike\"]\n[rules.loss_spike]\nz = 6\n");
   EXPECT_EQ(Load()->GetInt("rules.loss_spike.z"), 6);
+  WriteProject("[rules]\ncustom = [\"mine.py:KLDivergence\"]\n[rules.kl_divergence]\nz = 7\n");
+  EXPECT_EQ(Load()->GetInt("rules.kl_divergence.z"), 7);
+}
+
+TEST(RuleNameOfClassTest, TakesARunOfCapitalsForOneWord) {
+  for (const auto& [class_name, name] :
+       std::map<std::string, std::string>{{"MyRule", "my_rule"},
+                                          {"R", "r"},
+                                          {"my_rule", "my_rule"},
+                                          {"My_Rule", "my_rule"},
+                                          {"KLDivergence", "kl_divergence"},
+                                          {"LossKL", "loss_kl"},
+                                          {"L2NormTooLarge", "l2_norm_too_large"},
+                                          {"DeadReLU", "dead_re_lu"}}) {
+    EXPECT_EQ(RuleNameOfClass(class_name), name);
+  }
 }
 
 TEST_F(ConfigTest, JsonRoundTripKeepsValuesTypesAndOrigins) {

@@ -562,6 +562,14 @@ TEST(SelectRulesTest, NamesAPythonRuleAfterItsClass) {
   EXPECT_FALSE(SelectRules(ConfigOf({{"rules.custom", "rules.txt", "--set"}})).ok());
 }
 
+TEST(SelectRulesTest, AClassWithRunsOfCapitalsIsConfiguredByTheNameInItsFindings) {
+  const auto selections = SelectRules(ConfigOf({{"rules.custom", "rules.py:KLDivergence", "--set"},
+                                                {"rules.kl_divergence.limit", "3", "--set"}}));
+  ASSERT_TRUE(selections.ok()) << selections.status().ToString();
+  EXPECT_EQ(selections->back().name, "kl_divergence");
+  EXPECT_EQ(selections->back().parameters.at("limit"), "3");
+}
+
 TEST(ParametersTest, RejectsWhatIsNotOfTheType) {
   const RuleInfo& info = *FindRule("unchanged_tensor")->info;
   EXPECT_TRUE(Parameters::Make(info, {{"num_steps", "4"}, {"rtol", "1e-3"}}).ok());

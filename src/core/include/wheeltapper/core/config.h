@@ -172,6 +172,10 @@ std::string ConfigValueText(const ConfigValue& value);
 // The row for a concrete key ("rules.overfit.severity" → "rules.<rule>.severity"), or nullptr.
 const ConfigKey* FindConfigKey(std::string_view key);
 
+// The name of a custom rule in findings, tables and flags, by its class: "MyRule" → "my_rule". A
+// run of capitals is one word, whose last begins the next: "KLDivergence" → "kl_divergence".
+std::string RuleNameOfClass(std::string_view class_name);
+
 // The variable of a key: "capture.ring_mb" → "WHEELTAPPER_CAPTURE_RING_MB".
 std::string ConfigVariable(std::string_view key);
 
