@@ -72,3 +72,24 @@ def accumulated():
 @pytest.mark.parametrize("loop", [few, saliency, accumulated])
 def test_nothing_is_told_of_a_try_out_nor_of_evaluation_nor_once_a_step_has_come(job, loop):
     assert told(job(loop)) == []
+
+
+def test_a_look_at_the_weights_reads_few_and_small_ones(monkeypatch):
+    from wheeltapper.torch import unstepped
+
+    read = []
+    monkeypatch.setattr(unstepped, "_norm_of", lambda parameter: read.append(parameter.numel()) or 0.0)
+    sizes = [unstepped.MOST_ELEMENTS + 1, *range(1, 40)]
+    parameters = [torch.nn.Parameter(torch.zeros(size)) for size in sizes]
+    counter = unstepped.BackwardsWithoutStep()
+    for _ in range(unstepped.FEWEST):
+        counter.note(None, [torch.optim.SGD(parameters)])
+    assert sorted(read) == list(range(1, unstepped.MOST_READ + 1))
+
+
+def test_weights_of_every_kind_can_be_marked():
+    from wheeltapper.torch import unstepped
+
+    for dtype in (torch.float16, torch.bfloat16, torch.float64, torch.complex64):
+        assert unstepped._norm_of(torch.nn.Parameter(torch.full((4,), 2.0, dtype=dtype))) == 4.0
+    assert unstepped._norm_of(torch.nn.Parameter(torch.zeros(4, device="meta"))) == 0.0

@@ -20,15 +20,24 @@ from wheeltapper.torch.tensors import plain
 # Fewer may add up their gradients for the first step; from then on weights are compared.
 FEWEST = 8
 FIRST_TOLD = 128
+# A change through `.data` shows only in the values, and who changes weights so changes small ones
+# too: a look at these must cost next to nothing, whatever the size of the model.
+MOST_READ = 16
+MOST_ELEMENTS = 1 << 16
 
 
-def _mark(parameter: torch.Tensor) -> tuple[int, float]:
-    """What changes when a parameter does: its version, and on the CPU its norm, which `.data` changes."""
+def _norm_of(parameter: torch.Tensor) -> float:
+    """0 where it is on a device, or of a kind that cannot be read."""
     readable = plain(parameter)
-    norm = (
-        0.0 if readable is None or not readable.numel() else float(torch.linalg.vector_norm(readable.to(torch.float64)))
-    )
-    return parameter._version, norm
+    if readable is None:
+        return 0.0
+    dtype = torch.complex128 if readable.is_complex() else torch.float64
+    return float(torch.linalg.vector_norm(readable, dtype=dtype))
+
+
+def _mark(parameter: torch.Tensor, *, read: bool) -> tuple[int, float]:
+    """What changes when a parameter does: its version, and the norm of one that is read."""
+    return parameter._version, _norm_of(parameter) if read else 0.0
 
 
 class BackwardsWithoutStep:
@@ -37,7 +46,7 @@ class BackwardsWithoutStep:
     def __init__(self) -> None:
         self._count = 0
         self._moved = False
-        self._marks: list[tuple[weakref.ref[torch.Tensor], tuple[int, float]]] = []
+        self._marks: list[tuple[weakref.ref[torch.Tensor], bool, tuple[int, float]]] = []
 
     def note(self, session: _session.RankSession, optimizers: Iterable[Optimizer]) -> None:
         """One more of a model that trains."""
@@ -46,7 +55,10 @@ class BackwardsWithoutStep:
             return
         if self._count == FEWEST:
             trained = [p for each in optimizers for p in parameters_of(each) if p.requires_grad]
-            self._marks = [(weakref.ref(parameter), _mark(parameter)) for parameter in trained]
+            trained.sort(key=lambda parameter: parameter.numel())
+            for place, parameter in enumerate(trained):
+                read = place < MOST_READ and 0 < parameter.numel() <= MOST_ELEMENTS
+                self._marks.append((weakref.ref(parameter), read, _mark(parameter, read=read)))
         elif self._rests() and self._count >= FIRST_TOLD:
             self._tell(session)
 
@@ -58,7 +70,7 @@ class BackwardsWithoutStep:
     def _rests(self) -> bool:
         """Whether all parameters that are still there are as they were."""
         self._moved = self._moved or any(
-            (parameter := ref()) is not None and _mark(parameter) != mark for ref, mark in self._marks
+            (parameter := ref()) is not None and _mark(parameter, read=read) != mark for ref, read, mark in self._marks
         )
         return not self._moved
 
