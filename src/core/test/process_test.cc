@@ -12,50 +12,56 @@
 namespace wheeltapper {
 namespace {
 
+// A child that exits with a status once it is let go of.
+class HeldChild {
+ public:
+  explicit HeldChild(int status) {
+    std::array<int, 2> hold{};
+    EXPECT_EQ(pipe(hold.data()), 0);
+    pid_ = fork();
+    if (pid_ == 0) {
+      close(hold[1]);
+      char end = 0;
+      (void)!read(hold[0], &end, 1);
+      _exit(status);
+    }
+    close(hold[0]);
+    held_ = hold[1];
+  }
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  // Returns once it has exited; it can still be waited for.
+  void LetGo() const {
+    close(held_);
+    while (!HasExited(pid_)) {
+      sched_yield();
+    }
+  }
+
+ private:
+  pid_t pid_ = 0;
+  int held_ = -1;
+};
+
 TEST(ProcessTest, AChildThatHasExitedCanStillBeWaitedFor) {
-  std::array<int, 2> hold{};
-  ASSERT_EQ(pipe(hold.data()), 0);
-  const pid_t child = fork();
-  if (child == 0) {
-    close(hold[1]);
-    char end = 0;
-    (void)!read(hold[0], &end, 1);
-    _exit(7);
-  }
-  close(hold[0]);
-  EXPECT_FALSE(HasExited(child));
-  close(hold[1]);
-  while (!HasExited(child)) {
-    sched_yield();
-  }
+  const HeldChild child(7);
+  EXPECT_FALSE(HasExited(child.pid()));
+  child.LetGo();
   int status = 0;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_EQ(waitpid(child.pid(), &status, 0), child.pid());
   EXPECT_EQ(WEXITSTATUS(status), 7);
-  EXPECT_TRUE(HasExited(child));
+  EXPECT_TRUE(HasExited(child.pid()));
 }
 
 TEST(ProcessTest, AProcessIsKnownByItsStartUntilItHasEnded) {
-  std::array<int, 2> hold{};
-  ASSERT_EQ(pipe(hold.data()), 0);
-  const pid_t child = fork();
-  if (child == 0) {
-    close(hold[1]);
-    char end = 0;
-    (void)!read(hold[0], &end, 1);
-    _exit(0);
-  }
-  close(hold[0]);
-  const std::optional<uint64_t> start = ProcessStart(child);
+  const HeldChild child(0);
+  const std::optional<uint64_t> start = ProcessStart(child.pid());
   ASSERT_TRUE(start);
   EXPECT_GE(*start, ProcessStart(getpid()).value());
-  EXPECT_EQ(ProcessStart(child), start);
-  close(hold[1]);
-  while (!HasExited(child)) {
-    sched_yield();
-  }
-  EXPECT_FALSE(ProcessStart(child)) << "nobody has asked for its exit status yet";
-  ASSERT_EQ(waitpid(child, nullptr, 0), child);
-  EXPECT_FALSE(ProcessStart(child));
+  EXPECT_EQ(ProcessStart(child.pid()), start);
+  child.LetGo();
+  EXPECT_FALSE(ProcessStart(child.pid())) << "nobody has asked for its exit status yet";
+  ASSERT_EQ(waitpid(child.pid(), nullptr, 0), child.pid());
+  EXPECT_FALSE(ProcessStart(child.pid()));
 }
 
 TEST(HostTest, TheMachineAndItsStartHaveNames) {
