@@ -55,7 +55,7 @@ RunRow Describe(const std::string& path) {
   }
   std::vector<trial::Damage> damaged;
   const Result<std::vector<rules::Finding>> findings = report::ReadFindings(**trial, &damaged);
-  row.findings = findings.ok() ? static_cast<int64_t>(findings->size()) : 0;
+  row.findings = findings.ok() ? report::CountOwn(*findings) : 0;
   row.damaged = std::max(report::CountDamagedPlaces(**trial), static_cast<int64_t>(damaged.size()));
   return row;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
@@ -52,6 +53,15 @@ void LeaveReport(const std::string& run_dir, bool quiet) {
   } else if (!quiet) {
     Say("report " + *path);
   }
+}
+
+// Whether a process of a training lives, by now.
+bool LivesOn(const std::string& run_dir, int64_t training) {
+  const std::vector<format::TrainingRecord> all =
+      format::ListTrainings(run_dir).value_or(std::vector<format::TrainingRecord>());
+  return std::any_of(all.begin(), all.end(), [training](const format::TrainingRecord& record) {
+    return record.number == training && record.living;
+  });
 }
 
 // Of a run that could not be watched.
@@ -228,7 +238,18 @@ void WatchedRuns::StartEnding(Watched* run, const Ending& ending, TimeNs ended_w
 
 void WatchedRuns::EndRun(Watched* run, const Ending& ending, TimeNs ended_wall_ns) const {
   if (run->watcher) {
-    run->watcher->Finish(ending.state, ending.exit_code, ending.reason);
+    const int64_t training = run->training;
+    run->watcher->Finish([&]() -> std::optional<Watcher::End> {
+      if (LivesOn(options_.run_dir, training)) {
+        Say(
+            fmt::format("warning: the training of run {} outlives the command and goes on; it is "
+                        "recorded, and `wheeltapper check` judges the rest",
+                        Printable(BaseName(run->run_dir))));
+        return std::nullopt;
+      }
+      return Watcher::End{
+          .state = ending.state, .exit_code = ending.exit_code, .reason = ending.reason};
+    });
     run->worst = run->watcher->WorstOpen();
   } else {
     MarkEnd(run->run_dir, ending, clock_);
@@ -266,7 +287,9 @@ void WatchedRuns::Finish(const Ending& ending) {
 
 void WatchedRuns::FinishUnstarted(const Status& why) {
   constexpr int kNoSuchCommand = 127;
-  runs_.front().watcher->Finish("failed", kNoSuchCommand, why.message());
+  runs_.front().watcher->Finish([&] {
+    return Watcher::End{.state = "failed", .exit_code = kNoSuchCommand, .reason = why.message()};
+  });
 }
 
 std::optional<rules::Severity> WatchedRuns::WorstOpen() const {

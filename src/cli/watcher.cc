@@ -154,7 +154,7 @@ Status Watcher::BringInLastSteps() {
   return {};
 }
 
-void Watcher::Finish(const std::string& state, int exit_code, const std::string& reason) {
+void Watcher::Finish(const std::function<std::optional<End>()>& how) {
   const auto attempt = [](const char* doing, const std::function<Status()>& body) {
     if (const Status status = Try(body); !status.ok()) {
       SayError(fmt::format("{}: {}", doing, status.message()));
@@ -169,11 +169,13 @@ void Watcher::Finish(const std::string& state, int exit_code, const std::string&
   attempt("recording the rules' states",
           [this] { return rules::WriteRuleStates(options_.run_dir, RuleStates()); });
   // Before the deliveries, which may take their time: a watcher killed there leaves a whole run.
-  attempt("marking the end of the run", [&] {
-    return format::WriteEnd(options_.run_dir, {.state = state,
-                                               .exit_code = exit_code,
-                                               .reason = reason,
-                                               .ended_wall_ns = clock_.WallNs()});
+  attempt("marking the end of the run", [&]() -> Status {
+    const std::optional<End> end = how();
+    return end ? format::WriteEnd(options_.run_dir, {.state = end->state,
+                                                     .exit_code = end->exit_code,
+                                                     .reason = end->reason,
+                                                     .ended_wall_ns = clock_.WallNs()})
+               : Status();
   });
   attempt("delivering actions", [this] {
     Status left = router_->Drain(kDeliveryNs);

@@ -35,8 +35,15 @@ class Watcher {
 
   // Looks at what is new. Never fails: an error ends observation and is printed once.
   void Advance();
+  // How a run ended, as END says it.
+  struct End {
+    std::string state;
+    int exit_code = 0;
+    std::string reason;
+  };
   // The job is over: brings in what it left, evaluates the rest, delivers actions, marks the end.
-  void Finish(const std::string& state, int exit_code, const std::string& reason);
+  // `how` is asked once the last steps are in; none: a process goes on, and there is no end yet.
+  void Finish(const std::function<std::optional<End>()>& how);
   // The command has several runs: what is said of this one's findings names it from here on.
   void NameRun();
   // Worst severity of the findings open now; none when there are none.

@@ -76,9 +76,6 @@ struct ReportData {
   int64_t last_step = 0;
 };
 
-// Findings that no other one has taken over.
-int64_t CountOwn(const std::vector<rules::Finding>& findings);
-
 // A report stays readable and small: beyond this many tensors the ones with trouble and the largest
 // are shown.
 inline constexpr size_t kMaxTensors = 300;

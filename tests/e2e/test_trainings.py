@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from installed import TRAIN, Outcome, as_json, program
+from installed import TRAIN, Outcome, as_json, program, wait_for
 
 # The first goes on until the second has ended.
 TWO_AT_ONCE = """
@@ -171,3 +173,37 @@ def test_ranks_of_torchrun_share_a_run_and_a_restart_of_them_stays_in_it(tmp_pat
     assert max(line["attempt"] for line in lines) == 1 + restarts
     assert {line["rank"] for line in lines} == {0, 1}
     assert not (tmp_path / "exp-2").exists()
+
+
+def test_a_training_that_outlives_an_interrupted_command_is_not_called_interrupted(tmp_path: Path) -> None:
+    # bash starts what is in the background deaf to SIGINT.
+    training = f"{sys.executable} {TRAIN} --ready ready --until over --pause 0.02"
+    watcher = subprocess.Popen(
+        [
+            "env",
+            "--default-signal=INT",
+            "wheeltapper",
+            "run",
+            "--run-dir",
+            "exp",
+            "--",
+            "bash",
+            "-c",
+            f"{training} & wait",
+        ],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=(tmp_path / "err").open("w"),  # the training holds it for longer than the command
+    )
+    try:
+        wait_for((tmp_path / "ready").exists)
+        watcher.send_signal(signal.SIGINT)
+        assert watcher.wait(timeout=60) == 128 + signal.SIGINT
+        assert "outlives the command and goes on" in (tmp_path / "err").read_text()
+        assert show(tmp_path / "exp")["state"] == "running"
+    finally:
+        (tmp_path / "over").touch()
+    wait_for(lambda: show(tmp_path / "exp")["state"] != "running")
+    summary = show(tmp_path / "exp")
+    assert summary["state"] == "abandoned"
+    assert "nterrupted" not in summary["verdict"]

@@ -30,6 +30,8 @@ bool HasRecords(trial::Trial& trial, size_t steps);
 // findings.
 Result<std::vector<rules::Finding>> ReadFindings(const trial::Trial& trial,
                                                  std::vector<trial::Damage>* damaged);
+// Findings that no other one has taken over.
+int64_t CountOwn(const std::vector<rules::Finding>& findings);
 // Places of the run that could not be read when it was opened, or were lost before; trial.Damaged()
 // names the files that are there.
 int64_t CountDamagedPlaces(trial::Trial& trial);
