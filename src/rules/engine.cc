@@ -33,6 +33,9 @@ class CollectingContext final : public RuleContext {
   void Clear(const std::string& cause_key, const format::StepKey& key) override {
     verdicts_.cleared.push_back({.cause_key = cause_key, .key = key});
   }
+  void ClearForCertain(const std::string& cause_key, const format::StepKey& key) override {
+    verdicts_.cleared.push_back({.cause_key = cause_key, .key = key, .for_certain = true});
+  }
   void Hold(const std::string& cause_key, const format::StepKey& key) override {
     verdicts_.held.push_back({.cause_key = cause_key, .key = key});
   }

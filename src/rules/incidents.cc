@@ -46,9 +46,10 @@ void IncidentBook::Ranks::See(const Observation& observation) {
   clears_needed = std::max(clears_needed, observation.patience);
 }
 
-bool IncidentBook::Ranks::Clear(int32_t rank) {
+bool IncidentBook::Ranks::Clear(int32_t rank, bool for_certain) {
   const auto found = states.find(rank);
-  if (found == states.end() || ++found->second.clears < clears_needed || !found->second.open) {
+  if (found == states.end() || (++found->second.clears < clears_needed && !for_certain) ||
+      !found->second.open) {
     return false;
   }
   found->second.open = false;
@@ -114,7 +115,7 @@ int64_t IncidentBook::CountOf(const std::string& rule) const {
 
 void IncidentBook::Apply(const FindingSource& source, const Verdicts& verdicts, TimeNs wall_ns) {
   for (const Verdicts::Cause& cleared : verdicts.cleared) {
-    Clear({source.rule, cleared.cause_key}, cleared.key.rank.value, verdicts.nonfinite);
+    Clear({source.rule, cleared.cause_key}, cleared, verdicts.nonfinite);
   }
   for (const Verdicts::Cause& held : verdicts.held) {
     Hold({source.rule, held.cause_key}, held.key.rank.value);
@@ -381,8 +382,9 @@ void IncidentBook::Hold(const IncidentKey& key, int32_t rank) {
   }
 }
 
-void IncidentBook::Clear(const IncidentKey& key, int32_t rank,
+void IncidentBook::Clear(const IncidentKey& key, const Verdicts::Cause& cleared,
                          const std::set<std::string>* nonfinite) {
+  const int32_t rank = cleared.key.rank.value;
   ClearHidden(key, rank, nonfinite);
   const auto found = incidents_.find(key);
   if (found == incidents_.end()) {
@@ -391,7 +393,7 @@ void IncidentBook::Clear(const IncidentKey& key, int32_t rank,
   Incident& incident = found->second;
   if (AnyNonfinite(nonfinite, incident.tensors)) {
     incident.ranks.Hold(rank);
-  } else if (incident.ranks.Clear(rank)) {
+  } else if (incident.ranks.Clear(rank, cleared.for_certain)) {
     findings_[incident.index].state = FindingState::kResolved;
     Compose(&incident);
     Tell(&incident, &FindingSink::Resolved);

@@ -53,6 +53,7 @@ struct Verdicts {
   struct Cause {
     std::string cause_key;
     format::StepKey key;
+    bool for_certain = false;
   };
   std::vector<Observation> observations = {};
   std::vector<Cause> cleared = {};
@@ -102,7 +103,7 @@ class IncidentBook {
     int64_t clears_needed = kClearsToResolve;
     void See(const Observation& observation);
     // Counts one clear step of a rank; true when no rank shows the cause any more.
-    bool Clear(int32_t rank);
+    bool Clear(int32_t rank, bool for_certain = false);
     void Hold(int32_t rank);
     [[nodiscard]] bool WasLongAway() const;
   };
@@ -184,7 +185,8 @@ class IncidentBook {
   void Reopen(const Observation& observation, Severity severity, const Place& place, TimeNs wall_ns,
               Incident* incident);
   void Hold(const IncidentKey& key, int32_t rank);
-  void Clear(const IncidentKey& key, int32_t rank, const std::set<std::string>* nonfinite);
+  void Clear(const IncidentKey& key, const Verdicts::Cause& cleared,
+             const std::set<std::string>* nonfinite);
   void ClearHidden(const IncidentKey& key, int32_t rank, const std::set<std::string>* nonfinite);
   // Writes the grouped tensors and the message into the finding.
   void Compose(Incident* incident);

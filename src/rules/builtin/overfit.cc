@@ -106,6 +106,11 @@ class Overfit final : public Rule {
       training_.points.clear();
     }
     Remember(now);
+    if (best_ && now.validation < best_->validation && !compat_) {
+      // The best so far: what rose has come back, and advice to keep an older one would be wrong.
+      rising_ = Persistence();
+      context.ClearForCertain("", now.key);
+    }
     const double gap = (now.validation - *now.training) / std::abs(*now.training);
     const auto holds = [&](double share) {
       return compat_ ? gap > share * ratio_ : Rising(now, gap, share);

@@ -38,6 +38,20 @@ TEST(OverfitTest, ReportsValidationThatRisesWhileTrainingFalls) {
   EXPECT_EQ(findings[0].evidence.size(), 2U);
 }
 
+TEST(OverfitTest, ResolvesAtANewBestEvaluationAlsoWhenThatIsTheLast) {
+  const auto state_after = [](int evaluations) {
+    RunBuilder run =
+        Evaluations([](int i) { return std::exp2(-i / 4.0); },
+                    [](int i) {
+                      return i < 8 ? 1.0 - 0.1 * i : i < 19 ? 0.3 + 0.05 * (i - 8) : 0.1;
+                    },
+                    evaluations);
+    return FindingsOf(run, "overfit").at(0).state;
+  };
+  EXPECT_EQ(state_after(19), FindingState::kOpen);
+  EXPECT_EQ(state_after(20), FindingState::kResolved);
+}
+
 TEST(OverfitTest, StaysSilentOnAConvergedRunWhoseTrainingLossIsNearZero) {
   RunBuilder run =
       Evaluations([](int i) { return 2.3 * std::exp2(-i); },

@@ -122,6 +122,10 @@ class RuleContext {
   virtual void Observe(Observation observation) = 0;
   // The condition of `cause_key` no longer holds as of this step (hysteresis counts these).
   virtual void Clear(const std::string& cause_key, const format::StepKey& key) = 0;
+  // The same, and it cannot be chance: nothing is counted, a finding that is open resolves.
+  virtual void ClearForCertain(const std::string& cause_key, const format::StepKey& key) {
+    Clear(cause_key, key);
+  }
   // It is neither met, or not for long enough, nor clearly gone: opens nothing, and a finding that
   // is open stays so, however many steps were clear before.
   virtual void Hold(const std::string& cause_key, const format::StepKey& key) = 0;
