@@ -59,7 +59,8 @@ const RuleInfo kInfo = {
     .what_it_means =
         "The l2 norm of what a step added to a parameter, over the parameter's own l2 norm before "
         "that step. About "
-        "0.001 per step is usual; above `large_threshold` the step overwrites what was learned, "
+        "0.001 per step is usual; above `large_threshold` the step overwrites what was learned (an "
+        "error, on one captured step), "
         "below `small_threshold` nothing is learned. The update's norm comes from the tensor "
         "update/<parameter> where it is captured; the weights' norm from the step before, or, "
         "where that was not captured, from the captured step before it, from the difference of the "
