@@ -37,10 +37,13 @@ std::optional<Evaluation> ValidationLosses::Close() {
   return evaluation;
 }
 
+bool ValidationLosses::IsValidation(const LossValue& loss) {
+  return loss.key.mode == Mode::kEval || NamesValidation(loss.name);
+}
+
 void ValidationLosses::AddLoss(const LossValue& loss, std::vector<Evaluation>* closed) {
   const bool by_name = NamesValidation(loss.name);
-  const bool is_validation = by_name || loss.key.mode == Mode::kEval;
-  if (!is_validation) {
+  if (!IsValidation(loss)) {
     if (Admit(loss.name, &training_name_)) {
       if (auto evaluation = Close()) {
         closed->push_back(*evaluation);
@@ -64,6 +67,9 @@ void ValidationLosses::AddLoss(const LossValue& loss, std::vector<Evaluation>* c
 }
 
 std::string ValidationLosses::Missing() const {
+  if (validation_name_.empty() && !nonfinite_name_.empty()) {
+    return "every value of the validation loss " + nonfinite_name_ + " is NaN or infinity";
+  }
   if (validation_name_.empty()) {
     return "no validation loss was seen (a loss computed by a function is not); log it: "
            "wheeltapper.log({\"val_loss\": value}), or call a loss module of torch.nn while the "
@@ -85,6 +91,8 @@ std::vector<Evaluation> ValidationLosses::Add(const format::StepBatch& batch,
   for (const LossValue& loss : LossesOf(batch, names, choice_, roles_)) {
     if (std::isfinite(loss.value)) {
       AddLoss(loss, &closed);
+    } else if (IsValidation(loss)) {
+      nonfinite_name_ = loss.name;
     }
   }
   return closed;

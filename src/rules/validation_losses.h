@@ -43,6 +43,7 @@ class ValidationLosses {
 
  private:
   std::optional<Evaluation> Close();
+  static bool IsValidation(const LossValue& loss);
   void AddLoss(const LossValue& loss, std::vector<Evaluation>* closed);
   // The first name of each kind decides: a run may have many losses.
   static bool Admit(const std::string& name, std::string* chosen);
@@ -51,6 +52,7 @@ class ValidationLosses {
   TensorRoles roles_;
   std::string validation_name_;
   std::string training_name_;
+  std::string nonfinite_name_;  // of a validation loss that was NaN or infinite
   std::vector<double> open_validation_;
   std::vector<double> open_training_;
   format::StepKey open_key_;

@@ -313,6 +313,16 @@ RuleStatus StateOver(RunBuilder& run, const std::string& rule) {
   return (*engine)->rule_states().front();
 }
 
+TEST(RuleEngineTest, ValidationLossesThatAreAllNanAreNotCalledMissing) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 50; ++step) {
+    run.Step(step).Scalar("loss/backward", 2.3);
+  }
+  run.Step(50, Mode::kEval).Scalar("loss/CrossEntropyLoss", std::nan(""));
+  EXPECT_THAT(StateOver(run, "overfit").detail,
+              HasSubstr("every value of the validation loss loss/CrossEntropyLoss is NaN"));
+}
+
 TEST(RuleEngineTest, ARuleThatFoundNothingToJudgeSaysWhatToDo) {
   RunBuilder run;
   for (int64_t step = 0; step < 50; ++step) {
