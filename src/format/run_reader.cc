@@ -221,8 +221,7 @@ class DirectoryRunReader final : public RunReader {
         }
       }
     } else {
-      const StatusCode code = batches.status().code();
-      if (code != StatusCode::kDataLoss && code != StatusCode::kUnimplemented) {
+      if (!IsDamage(batches.status())) {
         return batches.status();
       }
       ReportBadSet(rank, set, batches.status(), sink);

@@ -22,11 +22,11 @@ std::string MetadataOf(const ParquetFile& file, const char* key) {
   return found == file.metadata().end() ? "" : found->second;
 }
 
+}  // namespace
+
 bool IsDamage(const Status& status) {
   return status.code() == StatusCode::kDataLoss || status.code() == StatusCode::kUnimplemented;
 }
-
-}  // namespace
 
 Result<SealedSets> ListSealedSets(const std::string& run_dir) {
   WT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListFolder(run_dir, kStepsTable));

@@ -22,7 +22,7 @@ void TakeOverNames(std::vector<Row>* rows, const format::NameTable& from, format
 }  // namespace
 
 Status PassOver(const SealedTable& table, const Status& read, const DamageSink& on_damage) {
-  if (read.ok() || !on_damage || !IsDamage(read)) {
+  if (read.ok() || !on_damage || !format::IsDamage(read)) {
     return read;
   }
   on_damage(table, read);

@@ -32,10 +32,6 @@ bool HasNames(const std::string& table) {
 
 }  // namespace
 
-bool IsDamage(const Status& status) {
-  return status.code() == StatusCode::kDataLoss || status.code() == StatusCode::kUnimplemented;
-}
-
 Status SealedRuns::OpenTable(const format::SealedFile& file, SealedSet* set) {
   std::unique_ptr<SealedTable>* part = PartOf(set, file.table);
   if (part == nullptr) {
@@ -79,7 +75,7 @@ Result<std::vector<SealedSet*>> SealedRuns::Refresh() {
     if (file.table == "steps" && status.ok()) {
       NoteMissing(file, added[key]->steps->file());
     }
-    if (IsDamage(status)) {
+    if (format::IsDamage(status)) {
       damaged_.push_back(
           {.table = file.table, .file = RelativeTo(run_dir_, file.path), .what = status.message()});
     } else {

@@ -32,9 +32,6 @@ struct SealedSet {
   std::unique_ptr<SealedTable> metas;
 };
 
-// An error that is the file's: one damaged file must not hide the rest of the run.
-bool IsDamage(const Status& status);
-
 // Not thread-safe.
 class SealedRuns {
  public:

@@ -57,6 +57,9 @@ class RunReader {
   virtual Result<std::vector<uint8_t>> ReadTensor(const TensorRow& row) = 0;
 };
 
+// An error that is the file's: one damaged file must not hide the rest of the run.
+bool IsDamage(const Status& status);
+
 // One sealed table file. Its set (the files of one rank and sequence range) is complete.
 struct SealedFile {
   std::string table;  // "scalars", "stats", "tensors", "gaps", "metas", "steps"
