@@ -22,6 +22,7 @@ class FakeWriter final : public format::JournalWriter {
     std::atomic<bool> full{false};
     std::atomic<bool> broken{false};
     std::atomic<bool> hangs{false};
+    std::atomic<bool> holds_a_round{false};  // a round has come in and does not return
     std::atomic<int> discards{0};
     std::atomic<uint64_t> free_bytes{uint64_t{1} << 40};
     std::atomic<bool> knows_room{true};
@@ -32,6 +33,7 @@ class FakeWriter final : public format::JournalWriter {
   explicit FakeWriter(std::shared_ptr<Disk> disk) : disk_(std::move(disk)) {}
   Result<uint64_t> Drain(format::RankSegment& segment) override {
     while (disk_->hangs.load()) {
+      disk_->holds_a_round.store(true);
       usleep(1000);
     }
     if (disk_->broken.load()) {
@@ -223,6 +225,10 @@ TEST(HangingDiskTest, StopReturnsByItsDeadlineAndTheProcessEnds) {
       _exit(1);
     }
     disk->hangs.store(true);
+    // A round that was let in before could still take the step along and end in time.
+    while (!disk->holds_a_round.load()) {
+      usleep(1000);
+    }
     (*session)->FinishStep(Mode::kTrain, {});
     const TimeNs before_ns = SystemClock().MonotonicNs();
     const Status stopped = (*session)->Stop(kSecond / 5);
