@@ -1,6 +1,8 @@
 #include "loss_cause.h"
 
+#include <optional>
 #include <span>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -12,42 +14,27 @@ namespace {
 // Weights that have lost so much of their norm hold nothing that was learned.
 constexpr double kShrunken = 0.1;
 
-LossCause KeptGradients(const ModelDescription::KeptGradient& kept) {
-  if (!kept.is_read) {
-    return {.cause = fmt::format("gradients seem to add up from step to step: nothing is seen to "
-                                 "clear that of {} before backward(), up to step {}",
-                                 kept.parameter, kept.step),
-            .try_ =
-                "call optimizer.zero_grad() in each step, before backward(), unless gradients are "
-                "zeroed through .data"};
-  }
-  return {.cause = fmt::format("gradients add up from step to step: {} still had that of the step "
-                               "before when backward() began, at step {}",
-                               kept.parameter, kept.step),
-          .try_ = "call optimizer.zero_grad() in each step, before backward()"};
-}
-
 }  // namespace
 
-LossCause CauseOfDivergence(format::NameId id, int64_t onset, bool negated,
-                            const GrowthTracker& growth, const ModelDescription& model) {
+Cause CauseOfDivergence(format::NameId id, int64_t onset, bool negated, const GrowthTracker& growth,
+                        const ModelDescription& model) {
   if (negated) {
     return {.cause =
                 "backward() starts from the negative of this loss, so that the optimizer "
                 "maximises it",
             .try_ = "call backward() on the loss itself, without a minus sign"};
   }
-  if (model.kept_gradient()) {
-    return KeptGradients(*model.kept_gradient());
+  if (std::optional<Cause> adds_up = GradientsAddUp(model)) {
+    return *std::move(adds_up);
   }
   return {.cause = growth.LearningRateCauseAt(onset),
           .try_ = growth.LearningRateAdviceAt(onset, id)};
 }
 
-LossCause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
-                          const ModelDescription& model) {
-  if (model.kept_gradient()) {
-    return KeptGradients(*model.kept_gradient());
+Cause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
+                      const ModelDescription& model) {
+  if (std::optional<Cause> adds_up = GradientsAddUp(model)) {
+    return *std::move(adds_up);
   }
   const std::optional<Growth> shrunk = growth.MostShrunkenWeight();
   if (model.weight_decay() > 0 && shrunk && shrunk->to < kShrunken * shrunk->from) {
@@ -59,7 +46,7 @@ LossCause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
             .try_ = fmt::format("lower the weight decay, to {} for a start",
                                 NumberForPeople(model.weight_decay() / 100))};
   }
-  if (track.jumped) {
+  if (track.jumped || track.plateau > 0) {
     const std::optional<double> rate = growth.learning_rate();
     return {.cause = "the first steps threw the model off: the learning rate" +
                      (rate ? fmt::format(" ({})", NumberForPeople(*rate)) : "") +
@@ -79,6 +66,11 @@ std::string StartAndBest(const LossTrack& track) {
     const auto& [first, last] =
         NumbersForPeople(Median(early), Median(track.values.Newest(track.halves)));
     return fmt::format("{} over its first {} values, {} over its last", first, track.halves, last);
+  }
+  if (track.plateau > 0) {
+    const auto& [first, level] = NumbersForPeople(track.early.front(), Median(track.start));
+    return fmt::format("{} at step {}, then up to {}, {} over its last {} values", first,
+                       track.first_step, NumberForPeople(track.peak), level, track.plateau);
   }
   const double level = track.jumped ? track.start.front() : Median(track.start);
   const auto& [start, best] = NumbersForPeople(level, track.best_median);

@@ -6,22 +6,18 @@
 #include <string>
 
 #include "growth.h"
+#include "growth_cause.h"
 #include "loss_judge.h"
 #include "model_description.h"
 
 namespace wheeltapper::rules {
 
-struct LossCause {
-  std::string cause;
-  std::string try_;
-};
-
 // Of the loss `id`, whose rise began at step `onset`. `negated`: backward() starts from its
 // negative.
-LossCause CauseOfDivergence(format::NameId id, int64_t onset, bool negated,
-                            const GrowthTracker& growth, const ModelDescription& model);
-LossCause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
-                          const ModelDescription& model);
+Cause CauseOfDivergence(format::NameId id, int64_t onset, bool negated, const GrowthTracker& growth,
+                        const ModelDescription& model);
+Cause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
+                      const ModelDescription& model);
 
 // Of a flat loss: "2.3 over the first 10 values from step 0, at best 2.29 since".
 std::string StartAndBest(const LossTrack& track);

@@ -232,6 +232,37 @@ bool LossJudge::ThrownOffForGood(LossTrack* track) {
   return thrown_off;
 }
 
+// A jump in the first half of the run to a multiple of the first value, and the second half (128
+// values at most) at one level not far below that value: what a model does that its first updates
+// have brought to chance. Its loss may end a little below the start, because the frequencies of the
+// classes are all that it still learns.
+bool LossJudge::LevelAfterJump(LossTrack* track) const {
+  const size_t half = std::min(track->count / 2, LossTrack::kEarly);
+  if (track->count < std::max(2 * min_points_, track->plateau_due) || half < 2 * kStartValues) {
+    return false;
+  }
+  track->plateau_due = 2 * track->count;
+  const double first = track->early.front();
+  const std::span<const double> early = std::span(track->early).first(half);
+  const double peak = *std::max_element(early.begin(), early.end());
+  const std::vector<double> late = track->values.Newest(half);
+  const double level = Median(late);
+  const double sigma = RobustSigma(late);
+  if (first < kNoLoss || peak < first + kBlowUp * first || level < kGained * first ||
+      peak < level + kDeviations * sigma || *std::max_element(late.begin(), late.end()) >= peak) {
+    return false;
+  }
+  const double error = 2 * sigma / std::sqrt(static_cast<double>(half / 2));
+  const double fall =
+      Median(std::span(late).first(half / 2)) - Median(std::span(late).last(half / 2));
+  if (3 * error > kLargestErrorOfHalves * level || fall > error) {
+    return false;
+  }
+  track->plateau = half;
+  track->start.assign(kStartValues, level);  // a loss that falls from here on has recovered
+  return true;
+}
+
 // No start of the run, however short, lies above its second half. Asked whenever the run has
 // doubled: the more often noise is looked at, the more often it shows what one looks for.
 bool LossJudge::HalvesAreLevel(LossTrack* track) const {
@@ -266,7 +297,8 @@ bool LossJudge::Flat(LossTrack* track) const {
     return Median(track->values.Newest(kFlatWindow)) >= start - std::max(gain, 3 * error);
   }
   track->halves = 0;
-  if (ThrownOffForGood(track)) {
+  track->plateau = 0;
+  if (ThrownOffForGood(track) || LevelAfterJump(track)) {
     return true;
   }
   // Too noisy to tell by a window.

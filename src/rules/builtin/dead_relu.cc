@@ -18,6 +18,7 @@
 
 #include "builtin/builtin.h"
 #include "growth.h"
+#include "growth_cause.h"
 #include "model_description.h"
 #include "persistence.h"
 #include "robust.h"
@@ -279,6 +280,10 @@ class DeadRelu final : public Rule {
         .patience = patience_};
     if (layer != nullptr) {
       ExplainLayer(*layer, track, context.names(), &observation);
+    }
+    if (std::optional<Cause> adds_up = GradientsAddUp(model_)) {
+      observation.cause = fmt::format("{}; {}", *observation.cause, adds_up->cause);
+      observation.try_ = std::move(adds_up->try_);
     }
     context.Observe(std::move(observation));
   }

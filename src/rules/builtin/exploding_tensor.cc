@@ -13,6 +13,7 @@
 
 #include "builtin/builtin.h"
 #include "growth.h"
+#include "growth_cause.h"
 #include "model_description.h"
 #include "persistence.h"
 #include "robust.h"
@@ -182,6 +183,9 @@ class ExplodingTensor final : public Rule {
       return persisting;
     }
     const std::string& name = context.names().info(row.name).name;
+    Cause why = GradientsAddUp(model_).value_or(Cause{
+        .cause = growth_.LearningRateCause() + " for this model, or gradients are not clipped",
+        .try_ = growth_.LearningRateAdvice()});
     context.Observe({.cause_key = "growth",
                      .tensor = name,
                      .module = ModuleOf(roles_.Of(context.names(), row.name)),
@@ -192,9 +196,8 @@ class ExplodingTensor final : public Rule {
                          name, history.power == 2 ? ", which holds squares," : "",
                          NumberForPeople(row.stats.abs_max), key.step.value, history.measure(),
                          NumberForPeople(std::pow(10.0, level - median)), before.size()),
-                     .cause = growth_.LearningRateCause() + " for this model, or gradients are not "
-                                                            "clipped",
-                     .try_ = growth_.LearningRateAdvice(),
+                     .cause = std::move(why.cause),
+                     .try_ = std::move(why.try_),
                      .evidence = {EvidenceOf(name, history, std::pow(10.0, median))},
                      .severity = {}});
     return persisting;

@@ -101,7 +101,10 @@ const RuleInfo kInfo = {
         "first ten by more than `diff_percent` percent and three standard errors (2 percent are "
         "always enough), or the loss jumped from its very first value at once and fewer than 5 "
         "percent "
-        "of all values lie below that. Of a loss so "
+        "of all values lie below that, or it jumped to three times that value in the first half of "
+        "the run and the second half (128 values at most, after twice `min_points` values) stays "
+        "at "
+        "one level above three quarters of it. Of a loss so "
         "noisy that three standard errors are more than 5 percent of it, the halves of the run "
         "(128 "
         "values at most) are compared after twice as many values, and whenever these have doubled: "
@@ -395,7 +398,7 @@ class LossNotDecreasing final : public Rule {
     const int64_t since = *track.diverged_since;
     const int64_t step = loss.key.step.value;
     if (track.cause.empty()) {
-      LossCause why =
+      Cause why =
           CauseOfDivergence(loss.id, since, terms_.IsNegated(loss.id), growth_, game_.model());
       track.cause = std::move(why.cause);
       track.try_ = std::move(why.try_);
@@ -435,20 +438,21 @@ class LossNotDecreasing final : public Rule {
       }
       return;
     }
-    const LossCause why = CauseOfFlatness(track, growth_, game_.model());
-    context.Observe({.cause_key = "flat",
-                     .tensor = track.name,
-                     .module = {},
-                     .key = track.latest,
-                     .message = fmt::format(
-                         "{} has not decreased: {}, after {} values up to step {}", track.name,
-                         StartAndBest(track), CountForPeople(static_cast<int64_t>(track.count)),
-                         track.latest.step.value),
-                     .cause = why.cause,
-                     .try_ = why.try_,
-                     .evidence = {LossEvidence(track)},
-                     .severity = Severity::kWarning,
-                     .since = Step{track.first_step}});
+    const Cause why = CauseOfFlatness(track, growth_, game_.model());
+    context.Observe(
+        {.cause_key = "flat",
+         .tensor = track.name,
+         .module = {},
+         .key = track.latest,
+         .message = fmt::format(
+             "{} {}: {}, after {} values up to step {}", track.name,
+             track.plateau > 0 ? "does not decrease" : "has not decreased", StartAndBest(track),
+             CountForPeople(static_cast<int64_t>(track.count)), track.latest.step.value),
+         .cause = why.cause,
+         .try_ = why.try_,
+         .evidence = {LossEvidence(track)},
+         .severity = Severity::kWarning,
+         .since = Step{track.first_step}});
   }
 
   const Result<TensorChoice> choice_;

@@ -11,6 +11,8 @@
 
 #include "builtin/builtin.h"
 #include "growth.h"
+#include "growth_cause.h"
+#include "model_description.h"
 #include "persistence.h"
 #include "robust.h"
 #include "stats_index.h"
@@ -108,6 +110,7 @@ class WeightUpdateRatio final : public Rule {
 
   Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
     growth_.Add(batch, context.names());
+    model_.Add(batch.metas);
     index_.Fill(batch);
     large_now_ = small_now_ = {};
     judged_ = false;
@@ -176,6 +179,7 @@ class WeightUpdateRatio final : public Rule {
     if (persisting != Persisting::kShown) {
       return;
     }
+    Cause why = CauseOfGrowth(growth_, model_);
     context.Observe({.cause_key = "large",
                      .tensor = name,
                      .module = ModuleOfParameter(name),
@@ -184,8 +188,8 @@ class WeightUpdateRatio final : public Rule {
                                             "(more than {} is too large)",
                                             name, NumberForPeople(ratio), key.step.value,
                                             NumberForPeople(large_)),
-                     .cause = growth_.LearningRateCause(),
-                     .try_ = growth_.LearningRateAdvice(),
+                     .cause = std::move(why.cause),
+                     .try_ = std::move(why.try_),
                      .evidence = EvidenceOf(context.names(), name),
                      .severity = Severity::kError});
   }
@@ -244,6 +248,7 @@ class WeightUpdateRatio final : public Rule {
   const int64_t patience_;
   TensorRoles roles_;
   GrowthTracker growth_;
+  ModelDescription model_;
   StatsIndex index_;
   std::unordered_map<format::NameId, std::deque<WeightState>> histories_;
   std::unordered_map<std::string, Persistence> large_streaks_;

@@ -75,7 +75,10 @@ class RunBuilder {
   }
   RunBuilder& Weight(const std::string& name, const tensor::TensorStats& stats,
                      tensor::DType dtype = tensor::DType::kF32) {
-    Stats(name, stats, {"weights"});
+    return Stats(name, stats, {"weights"}).Dtype(dtype);
+  }
+  // Of the newest statistics.
+  RunBuilder& Dtype(tensor::DType dtype) {
     batches_.back().stats.back().dtype = dtype;
     return *this;
   }

@@ -1,0 +1,31 @@
+#include "growth_cause.h"
+
+#include <fmt/format.h>
+
+namespace wheeltapper::rules {
+
+std::optional<Cause> GradientsAddUp(const ModelDescription& model) {
+  const std::optional<ModelDescription::KeptGradient>& kept = model.kept_gradient();
+  if (!kept) {
+    return std::nullopt;
+  }
+  if (!kept->is_read) {
+    return Cause{.cause = fmt::format("gradients seem to add up from step to step (nothing is seen "
+                                      "to clear that of {} before backward(), up to step {})",
+                                      kept->parameter, kept->step),
+                 .try_ =
+                     "call optimizer.zero_grad() in each step, before backward(), unless gradients "
+                     "are zeroed through .data"};
+  }
+  return Cause{.cause = fmt::format("gradients add up from step to step ({} still had that of the "
+                                    "step before when backward() began, at step {})",
+                                    kept->parameter, kept->step),
+               .try_ = "call optimizer.zero_grad() in each step, before backward()"};
+}
+
+Cause CauseOfGrowth(const GrowthTracker& growth, const ModelDescription& model) {
+  return GradientsAddUp(model).value_or(
+      Cause{.cause = growth.LearningRateCause(), .try_ = growth.LearningRateAdvice()});
+}
+
+}  // namespace wheeltapper::rules

@@ -1,0 +1,23 @@
+// Why weights, gradients or a loss grow, as far as the run shows it: gradients that nothing clears,
+// or else the learning rate.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "growth.h"
+#include "model_description.h"
+
+namespace wheeltapper::rules {
+
+struct Cause {
+  std::string cause;
+  std::string try_;
+};
+
+// Set where backward() was seen to begin on the gradients of the step before: whatever else is
+// wrong, that comes first.
+std::optional<Cause> GradientsAddUp(const ModelDescription& model);
+Cause CauseOfGrowth(const GrowthTracker& growth, const ModelDescription& model);
+
+}  // namespace wheeltapper::rules

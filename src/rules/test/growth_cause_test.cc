@@ -1,0 +1,141 @@
+// What is named as the cause of large and non-finite values: gradients that nothing clears,
+// float16, or the learning rate.
+#include <cmath>
+#include <limits>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "run_fixture.h"
+
+namespace wheeltapper::rules {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr const char* kKept =
+    R"({"kind":"kept_gradient","parameter":"fc.bias","step":3,"read":true})";
+constexpr const char* kModel =
+    R"({"kind":"model","modules":[)"
+    R"({"path":"fc","type":"torch.nn.modules.linear.Linear","parameters":["fc.weight"]},)"
+    R"({"path":"relu","type":"torch.nn.modules.activation.ReLU","parameters":[]}],)"
+    R"("parameters":[{"name":"fc.weight","numel":64,"requires_grad":true}]})";
+
+// Weights, updates and outputs that grow a hundredfold each step from step 4 on.
+RunBuilder GrowingRun() {
+  RunBuilder run;
+  run.Between(0).Meta(kModel);
+  for (int64_t step = 0; step < 12; ++step) {
+    const double growth = std::pow(100, std::max<int64_t>(0, step - 6));
+    run.Step(step).Scalar("learning_rate", 0.01).Scalar("loss/ce", growth);
+    run.Weight("fc.weight", NormalStats(0, 0.1 * growth));
+    run.Stats("update/fc.weight", NormalStats(0, 1e-3 * growth * growth));
+    run.Stats("output/fc", NormalStats(0, growth), {"activations"});
+    if (step == 3) {
+      run.Meta(kKept);
+    }
+  }
+  run.Step(12).Scalar("loss/ce", kInfinity);
+  return run;
+}
+
+TEST(GrowthCauseTest, BlamesGradientsThatAddUpForWhatGrows) {
+  for (const char* rule : {"nonfinite", "exploding_tensor", "weight_update_ratio"}) {
+    RunBuilder run = GrowingRun();
+    const auto findings = FindingsOf(run, rule);
+    ASSERT_EQ(findings.size(), 1U) << rule;
+    EXPECT_THAT(*findings[0].cause, HasSubstr("gradients add up from step to step (fc.bias"))
+        << rule;
+    EXPECT_THAT(*findings[0].cause, Not(HasSubstr("learning rate"))) << rule;
+    EXPECT_THAT(*findings[0].try_, HasSubstr("zero_grad()")) << rule;
+  }
+}
+
+TEST(GrowthCauseTest, SaysOfADeadLayerThatGradientsAddUp) {
+  RunBuilder run;
+  run.Between(0).Meta(kModel).Meta(kKept);
+  for (int64_t step = 0; step < 40; ++step) {
+    run.Step(step).Stats("output/relu", ZeroStats(), {"activations"});
+  }
+  const auto findings = FindingsOf(run, "dead_relu");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, HasSubstr("; gradients add up from step to step (fc.bias"));
+  EXPECT_THAT(*findings[0].try_, HasSubstr("zero_grad()"));
+}
+
+TEST(GrowthCauseTest, BlamesGradientsThatAddUpForTheLoss) {
+  for (const bool diverges : {false, true}) {
+    RunBuilder run;
+    for (int step = 0; step < 120; ++step) {
+      run.Step(step).Scalar("loss/ce", diverges ? 2.3 * std::exp2(step / 10.0) : 2.3);
+      if (step == 1) {
+        run.Meta(R"({"kind":"kept_gradient","parameter":"fc.weight","step":1})");
+      }
+    }
+    const auto findings = FindingsOf(run, "loss_not_decreasing");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_THAT(*findings[0].cause, HasSubstr("gradients add up from step to step (fc.weight"));
+    EXPECT_THAT(*findings[0].try_, HasSubstr("zero_grad()"));
+  }
+}
+
+TEST(GrowthCauseTest, SaysOfGradientsThatItCouldNotReadThatTheySeemToAddUp) {
+  RunBuilder run;
+  for (int step = 0; step < 120; ++step) {
+    run.Step(step).Scalar("loss/ce", 2.3);
+    if (step == 1) {
+      run.Meta(R"({"kind":"kept_gradient","parameter":"fc.weight","step":1,"read":false})");
+    }
+  }
+  const auto findings = FindingsOf(run, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, HasSubstr("gradients seem to add up from step to step"));
+  EXPECT_THAT(*findings[0].try_, HasSubstr("through .data"));
+}
+
+// One step with an infinite value in a tensor of dtype float16, of the optimizer of that type.
+std::vector<Finding> OverflowOf(const std::string& tensor, const std::string& optimizer,
+                                tensor::DType dtype = tensor::DType::kF16) {
+  RunBuilder run;
+  run.Between(0).Meta(kModel).Meta(R"({"kind":"optimizer","type":")" + optimizer +
+                                   R"(","parameters":["fc.weight"],"defaults":{}})");
+  tensor::TensorStats infinite = NormalStats(0, 1);
+  infinite.posinf_count = 60;
+  run.Step(0).Stats("gradient/fc.weight", NormalStats(0, 1)).Scalar("learning_rate", 0.001);
+  run.Stats("output/fc", tensor == "output/fc" ? infinite : NormalStats(0, 1)).Dtype(dtype);
+  run.Stats("fc.weight", tensor == "fc.weight" ? infinite : NormalStats(0, 1)).Dtype(dtype);
+  run.Scalar("loss/ce", tensor == "loss/ce" ? kInfinity : 1.0);
+  return FindingsOf(run, "nonfinite");
+}
+
+TEST(GrowthCauseTest, BlamesFloat16ForUpdatesOutOfItsRange) {
+  auto findings = OverflowOf("fc.weight", "AdamW");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, HasSubstr("float16, which ends at 65,504"));
+  EXPECT_THAT(*findings[0].cause, HasSubstr("the usual eps of 1e-8 by which AdamW"));
+  EXPECT_THAT(*findings[0].try_, HasSubstr("bfloat16"));
+  findings = OverflowOf("fc.weight", "SGD");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, HasSubstr("float16, which ends at 65,504"));
+  EXPECT_THAT(*findings[0].cause, Not(HasSubstr("eps")));
+  findings = OverflowOf("fc.weight", "AdamW", tensor::DType::kF32);
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, Not(HasSubstr("float16")));
+  EXPECT_THAT(*findings[0].try_, HasSubstr("learning rate"));
+}
+
+TEST(GrowthCauseTest, SaysThatOutputsAndLossesOfFloat16MayOverflow) {
+  for (const char* tensor : {"output/fc", "loss/ce"}) {
+    const auto half = OverflowOf(tensor, "SGD");
+    ASSERT_EQ(half.size(), 1U);
+    EXPECT_THAT(*half[0].cause, HasSubstr("float16")) << tensor;
+    const auto single = OverflowOf(tensor, "SGD", tensor::DType::kF32);
+    ASSERT_EQ(single.size(), 1U);
+    EXPECT_THAT(*single[0].cause, Not(HasSubstr("float16"))) << tensor;
+  }
+}
+
+}  // namespace
+}  // namespace wheeltapper::rules

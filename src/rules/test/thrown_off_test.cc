@@ -1,0 +1,115 @@
+// Losses that the first updates throw far up: whether the model learns after all.
+#include <algorithm>
+#include <random>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "losses.h"
+#include "run_fixture.h"
+
+namespace wheeltapper::rules {
+namespace {
+
+using testing::HasSubstr;
+
+// From 1.085 to tens of thousands in the first steps, and slowly back.
+std::vector<double> ThrownOff(double floor) {
+  std::vector<double> values = {1.085, 19394, 41414, 30151};
+  while (values.size() < 300) {
+    values.push_back(floor + (values.back() - floor) * 0.9);
+  }
+  return values;
+}
+
+TEST(LossNotDecreasingTest, ReportsALossThatIsThrownOffAtOnceAndComesBackNoLower) {
+  RunBuilder run = LossEvery(1, ThrownOff(1.11));
+  const auto findings = FindingsOf(run, "loss_not_decreasing");
+  ASSERT_FALSE(findings.empty());
+  EXPECT_THAT(findings.back().message, HasSubstr("1.08 at step 0, then up to 4.14e+04"));
+  EXPECT_THAT(findings.back().cause.value_or(""), HasSubstr("learning rate"));
+  EXPECT_EQ(findings.back().state, FindingState::kOpen);
+}
+
+TEST(LossNotDecreasingTest, ALossThatIsThrownOffAndLearnsAfterAllIsNotCalledFlat) {
+  RunBuilder run = LossEvery(1, ThrownOff(0.1));
+  for (const Finding& finding : FindingsOf(run, "loss_not_decreasing")) {
+    EXPECT_THAT(finding.message, testing::Not(HasSubstr("has not decreased")));
+  }
+}
+
+// What a classifier of three classes does whose first updates bring it to chance: from 1.13 up, and
+// within some steps to `level`, which is a little below the start.
+std::vector<double> BroughtToChance(unsigned seed, size_t count, double peak, double level,
+                                    double fall_per_step = 0) {
+  std::mt19937 random(seed);
+  std::normal_distribution<double> normal(0, 1);
+  std::vector<double> values = {1.131, 1.09, 1.21};
+  for (double above = peak; above > 0.02; above /= 2) {
+    values.push_back(level + above);
+  }
+  const size_t settled = values.size();
+  while (values.size() < count) {
+    const double fallen = fall_per_step * static_cast<double>(values.size() - settled);
+    values.push_back(level - fallen + 0.06 * normal(random));
+  }
+  return values;
+}
+
+bool IsCalledFlat(const std::vector<Finding>& findings) {
+  return std::any_of(findings.begin(), findings.end(), [](const Finding& finding) {
+    return finding.severity == Severity::kWarning && finding.state == FindingState::kOpen;
+  });
+}
+
+TEST(ThrownOffTest, ReportsALossThatStaysALittleBelowItsStartAfterAJump) {
+  int reported = 0;
+  for (unsigned seed = 0; seed < 100; ++seed) {
+    RunBuilder run = LossEvery(1, BroughtToChance(seed, 450, 5, 1.02));
+    const auto findings = FindingsOf(run, "loss_not_decreasing");
+    if (IsCalledFlat(findings)) {
+      ++reported;
+      EXPECT_THAT(findings.back().message,
+                  HasSubstr("does not decrease: 1.13 at step 0, then up to 6.02, "));
+      EXPECT_THAT(findings.back().cause.value_or(""),
+                  HasSubstr("threw the model off: the learning rate"));
+    }
+  }
+  EXPECT_GE(reported, 90);
+}
+
+TEST(ThrownOffTest, StaysSilentWhereTheLossFallsFromThere) {
+  int reported = 0;
+  for (unsigned seed = 0; seed < 100; ++seed) {
+    RunBuilder run = LossEvery(1, BroughtToChance(seed, 450, 5, 1.15, 0.001));
+    reported += IsCalledFlat(FindingsOf(run, "loss_not_decreasing")) ? 1 : 0;
+  }
+  EXPECT_LE(reported, 2);
+}
+
+TEST(ThrownOffTest, StaysSilentWhereNothingJumpedOrTheLossJumpsAgainAndAgain) {
+  for (unsigned seed = 0; seed < 50; ++seed) {
+    std::vector<double> level = BroughtToChance(seed, 450, 0.5, 0.95);
+    RunBuilder fine_tuned = LossEvery(1, level);
+    EXPECT_FALSE(IsCalledFlat(FindingsOf(fine_tuned, "loss_not_decreasing"))) << seed;
+    for (size_t i = 20; i < level.size(); i += 30) {
+      level[i] = 7;
+    }
+    RunBuilder spiky = LossEvery(1, level);
+    EXPECT_FALSE(IsCalledFlat(FindingsOf(spiky, "loss_not_decreasing"))) << seed;
+  }
+}
+
+TEST(ThrownOffTest, ResolvesWhenTheLossFallsAfterAll) {
+  std::vector<double> values = BroughtToChance(3, 450, 5, 1.02);
+  for (int i = 0; i < 400; ++i) {
+    values.push_back(std::max(0.1, 1.02 - 0.01 * i));
+  }
+  RunBuilder run = LossEvery(1, values);
+  for (const Finding& finding : FindingsOf(run, "loss_not_decreasing")) {
+    EXPECT_EQ(finding.state, FindingState::kResolved) << finding.message;
+  }
+}
+
+}  // namespace
+}  // namespace wheeltapper::rules
