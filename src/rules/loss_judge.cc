@@ -233,12 +233,13 @@ bool LossJudge::ThrownOffForGood(LossTrack* track) {
 }
 
 // A jump in the first half of the run to a multiple of the first value, and the second half (128
-// values at most) at one level not far below that value: what a model does that its first updates
+// values at most) at one level not far from that value: what a model does that its first updates
 // have brought to chance. Its loss may end a little below the start, because the frequencies of the
 // classes are all that it still learns.
-bool LossJudge::LevelAfterJump(LossTrack* track) const {
+bool LossJudge::LevelAfterJump(LossTrack* track, bool ended) const {
   const size_t half = std::min(track->count / 2, LossTrack::kEarly);
-  if (track->count < std::max(2 * min_points_, track->plateau_due) || half < 2 * kStartValues) {
+  const size_t due = ended ? 0 : track->plateau_due;
+  if (track->count < std::max(2 * min_points_, due) || half < 2 * kStartValues) {
     return false;
   }
   track->plateau_due = 2 * track->count;
@@ -248,14 +249,14 @@ bool LossJudge::LevelAfterJump(LossTrack* track) const {
   const std::vector<double> late = track->values.Newest(half);
   const double level = Median(late);
   const double sigma = RobustSigma(late);
-  if (first < kNoLoss || peak < first + kBlowUp * first || level < kGained * first ||
-      peak < level + kDeviations * sigma || *std::max_element(late.begin(), late.end()) >= peak) {
-    return false;
-  }
+  const bool came_back = first >= kNoLoss && peak >= first + kBlowUp * first &&
+                         peak >= level + kDeviations * sigma && level >= kGained * first &&
+                         level <= first + kRecoveredShare * first &&
+                         *std::max_element(late.begin(), late.end()) < peak;
   const double error = 2 * sigma / std::sqrt(static_cast<double>(half / 2));
   const double fall =
       Median(std::span(late).first(half / 2)) - Median(std::span(late).last(half / 2));
-  if (3 * error > kLargestErrorOfHalves * level || fall > error) {
+  if (!came_back || fall > error || fall + 2 * error > kLargestErrorOfHalves * level) {
     return false;
   }
   track->plateau = half;
@@ -289,7 +290,7 @@ bool LossJudge::HalvesAreLevel(LossTrack* track) const {
   return level_or_up;
 }
 
-bool LossJudge::Flat(LossTrack* track) const {
+bool LossJudge::Flat(LossTrack* track, bool ended) const {
   const double start = Median(track->start);
   const double error = ErrorOf(*track);
   if (track->was_flat) {
@@ -298,7 +299,7 @@ bool LossJudge::Flat(LossTrack* track) const {
   }
   track->halves = 0;
   track->plateau = 0;
-  if (ThrownOffForGood(track) || LevelAfterJump(track)) {
+  if (ThrownOffForGood(track) || LevelAfterJump(track, ended)) {
     return true;
   }
   // Too noisy to tell by a window.

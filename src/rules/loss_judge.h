@@ -89,11 +89,11 @@ class LossJudge {
   // and hardly one lay below that since, or it jumped and is at one level near the first value now,
   // or, of a noisy loss, the second half of the run not below the first. Once that was so it stays
   // so until the newest window lies clearly below: a change of the noise takes nothing back.
-  [[nodiscard]] bool Flat(LossTrack* track) const;
+  [[nodiscard]] bool Flat(LossTrack* track, bool ended) const;
 
  private:
   [[nodiscard]] static bool ThrownOffForGood(LossTrack* track);
-  [[nodiscard]] bool LevelAfterJump(LossTrack* track) const;
+  [[nodiscard]] bool LevelAfterJump(LossTrack* track, bool ended) const;
   [[nodiscard]] bool HalvesAreLevel(LossTrack* track) const;
 
   const int64_t num_steps_;

@@ -104,7 +104,7 @@ const RuleInfo kInfo = {
         "of all values lie below that, or it jumped to three times that value in the first half of "
         "the run and the second half (128 values at most, after twice `min_points` values) stays "
         "at "
-        "one level above three quarters of it. Of a loss so "
+        "one level within a quarter of it. Of a loss so "
         "noisy that three standard errors are more than 5 percent of it, the halves of the run "
         "(128 "
         "values at most) are compared after twice as many values, and whenever these have doubled: "
@@ -195,7 +195,7 @@ class LossNotDecreasing final : public Rule {
     for (const bool terms : {false, true}) {
       for (auto& [id, track] : unchecked) {
         if (terms_.IsTerm(id) == terms) {
-          JudgeFlat(id, track);
+          JudgeFlat(id, track, true);
         }
       }
     }
@@ -277,7 +277,7 @@ class LossNotDecreasing final : public Rule {
       for (const LossValue& loss : losses) {
         LossTrack& track = tracks_[loss.id];
         if (terms_.IsTerm(loss.id) == terms && judge_.ChecksFlat(track, false)) {
-          JudgeFlat(loss.id, &track);
+          JudgeFlat(loss.id, &track, false);
         }
       }
     }
@@ -298,7 +298,7 @@ class LossNotDecreasing final : public Rule {
            });
   }
 
-  void JudgeFlat(format::NameId id, LossTrack* judged) {
+  void JudgeFlat(format::NameId id, LossTrack* judged, bool ended) {
     LossTrack& track = *judged;
     track.last_flat_check = track.latest.step.value;
     track.checked = true;
@@ -306,7 +306,7 @@ class LossNotDecreasing final : public Rule {
     const std::optional<double> risen_to = LossJudge::Risen(track);
     const bool is_balanced = risen_to && Balanced(id, track, *risen_to);
     track.is_flat = !LeavesOutFlat() && !IsMootTerm(id) && !is_balanced && !track.diverged_since &&
-                    judge_.Flat(&track);
+                    judge_.Flat(&track, ended);
     if (track.is_flat) {
       track.was_flat = true;
       track.decreases = 0;

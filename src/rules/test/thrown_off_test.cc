@@ -78,6 +78,26 @@ TEST(ThrownOffTest, ReportsALossThatStaysALittleBelowItsStartAfterAJump) {
   EXPECT_GE(reported, 90);
 }
 
+// Some that learn a little before they are thrown off for good, or rise while they are noisy.
+TEST(ThrownOffTest, ReportsANoisyLossThatRisesToItsStartAgain) {
+  int reported = 0;
+  for (unsigned seed = 0; seed < 50; ++seed) {
+    std::vector<double> values = BroughtToChance(seed, 100, 70, 0.9);
+    std::mt19937 random(seed);
+    std::normal_distribution<double> normal(0, 1);
+    while (values.size() < 250) {
+      const bool is_early = values.size() < 150;
+      values.push_back(std::abs((is_early ? 0.8 : 1.05) + (is_early ? 0.2 : 0.1) * normal(random)));
+    }
+    RunBuilder run = LossEvery(1, values);
+    const auto findings = FindingsOf(run, "loss_not_decreasing");
+    reported += std::any_of(findings.begin(), findings.end(), [](const Finding& finding) {
+      return finding.state == FindingState::kOpen;  // flat, or risen from its best
+    });
+  }
+  EXPECT_GE(reported, 45);
+}
+
 TEST(ThrownOffTest, StaysSilentWhereTheLossFallsFromThere) {
   int reported = 0;
   for (unsigned seed = 0; seed < 100; ++seed) {
@@ -97,6 +117,16 @@ TEST(ThrownOffTest, StaysSilentWhereNothingJumpedOrTheLossJumpsAgainAndAgain) {
     }
     RunBuilder spiky = LossEvery(1, level);
     EXPECT_FALSE(IsCalledFlat(FindingsOf(spiky, "loss_not_decreasing"))) << seed;
+  }
+}
+
+// As in Q-learning, whose first targets are near zero.
+TEST(ThrownOffTest, StaysSilentOnALossThatFindsItsLevelFarAboveASmallFirstValue) {
+  for (unsigned seed = 0; seed < 50; ++seed) {
+    std::vector<double> values = BroughtToChance(seed, 450, 5, 1.02);
+    std::fill(values.begin(), values.begin() + 30, 0.02);
+    RunBuilder run = LossEvery(1, values);
+    EXPECT_FALSE(IsCalledFlat(FindingsOf(run, "loss_not_decreasing"))) << seed;
   }
 }
 
