@@ -18,6 +18,8 @@ constexpr size_t kEvidencePoints = 64;
 // A tensor whose elements are smaller than this (biases and adapters start at zero) has not grown
 // when it reaches it.
 constexpr double kParameterFloorRms = 0.01;
+// A parameter whose norm grew by this much has been driven somewhere.
+constexpr double kNotableGrowth = 1.5;
 // A learning rate that grew less than this times is called high, not grown.
 constexpr double kNotableRise = 2;
 // A rise is over when the learning rate has stayed where it is for more than this part of the steps
@@ -154,6 +156,20 @@ Evidence GrowthTracker::EvidenceOf(const Growth& growth) const {
   return {.label = is_loss ? growth.tensor : "l2 of " + growth.tensor,
           .points = found == tracks_.end() ? std::vector<EvidencePoint>() : found->second.recent,
           .threshold = std::nullopt};
+}
+
+bool GrowthTracker::ParametersRest() const {
+  bool any = false;
+  for (const auto& [id, track] : tracks_) {
+    const Growth& growth = track.growth;
+    if (growth.role.kind == TensorKind::kParameter && growth.to_step > growth.from_step) {
+      any = true;
+      if (growth.factor >= kNotableGrowth) {
+        return false;
+      }
+    }
+  }
+  return any;
 }
 
 std::optional<Growth> GrowthTracker::MostShrunkenWeight() const {

@@ -40,6 +40,7 @@ class GrowthTracker {
   [[nodiscard]] Evidence EvidenceOf(const Growth& growth) const;
   // The latest learning rate the run recorded.
   [[nodiscard]] std::optional<double> learning_rate() const { return learning_rate_; }
+  [[nodiscard]] bool LearningRateRises() const { return Rising() != nullptr; }
   // "the learning rate (10) is too high", or of one that still rises "the learning rate grew from
   // 0.01 to 3.2 between steps 0 and 40 and is too high".
   [[nodiscard]] std::string LearningRateCause() const;
@@ -48,6 +49,8 @@ class GrowthTracker {
   // The same of a loss whose rise began at step `onset`: of the learning rate that led to it.
   [[nodiscard]] std::string LearningRateCauseAt(int64_t onset) const;
   [[nodiscard]] std::string LearningRateAdviceAt(int64_t onset, format::NameId loss) const;
+  // Whether parameters were captured twice, and none has grown in between.
+  [[nodiscard]] bool ParametersRest() const;
   // The median among weights (not biases, which start near zero) by how much they shrank; none
   // before any was seen twice.
   [[nodiscard]] std::optional<Growth> MostShrunkenWeight() const;

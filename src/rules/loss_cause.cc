@@ -27,7 +27,12 @@ Cause CauseOfDivergence(format::NameId id, int64_t onset, bool negated, const Gr
   if (std::optional<Cause> adds_up = GradientsAddUp(model)) {
     return *std::move(adds_up);
   }
-  return {.cause = growth.LearningRateCauseAt(onset),
+  // Then nothing but the rise itself speaks against the learning rate.
+  const bool is_doubtful = growth.ParametersRest() && !growth.LearningRateRises();
+  return {.cause = growth.LearningRateCauseAt(onset) +
+                   (is_doubtful ? ", or what the loss is computed from has changed: the data, the "
+                                  "targets, a reward"
+                                : ""),
           .try_ = growth.LearningRateAdviceAt(onset, id)};
 }
 

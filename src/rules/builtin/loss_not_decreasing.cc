@@ -126,7 +126,9 @@ const RuleInfo kInfo = {
         "other "
         "one had, as for each fold of a cross-validation, judging begins anew.",
     .false_alarms =
-        "Losses that are not meant to fall: policy losses, the sides of a game that share one "
+        "Losses that are not meant to fall: policy losses, that of Q-learning before its first "
+        "reward, "
+        "the sides of a game that share one "
         "optimizer, a sum one of whose "
         "weights is raised on a schedule. A run that starts from a converged checkpoint is flat "
         "from its first step, and a noisy loss may seem so that falls only by a few percent in its "

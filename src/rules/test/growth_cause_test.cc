@@ -95,6 +95,22 @@ TEST(GrowthCauseTest, SaysOfGradientsThatItCouldNotReadThatTheySeemToAddUp) {
   EXPECT_THAT(*findings[0].try_, HasSubstr("through .data"));
 }
 
+TEST(GrowthCauseTest, DoubtsTheLearningRateWhereALossRisesAndNoWeightDoes) {
+  for (const bool grows : {false, true}) {
+    RunBuilder run;
+    for (int step = 0; step < 60; ++step) {
+      const double level = step < 30 ? 1 : std::exp2(step - 30);
+      run.Step(step).Scalar("loss/ce", 1e-3 * level).Scalar("learning_rate", 0.01);
+      run.Weight("fc.weight", NormalStats(0, grows ? level : 1));
+    }
+    const auto findings = FindingsOf(run, "loss_not_decreasing");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_THAT(*findings[0].cause, HasSubstr("the learning rate (0.01) is too high"));
+    EXPECT_EQ(findings[0].cause->find("or what the loss is computed from") == std::string::npos,
+              grows);
+  }
+}
+
 // One step with an infinite value in a tensor of dtype float16, of the optimizer of that type.
 std::vector<Finding> OverflowOf(const std::string& tensor, const std::string& optimizer,
                                 tensor::DType dtype = tensor::DType::kF16) {
