@@ -66,6 +66,16 @@ Observation DescribeAbsence(const GradientAbsence& absence, const format::StepKe
         "made";
     return observation;
   }
+  const std::string other = model.FirstOfModelWithoutOptimizer();
+  if (backward_seen && !absence.zero && !other.empty()) {
+    observation.cause = fmt::format(
+        "the loss does not depend on these parameters, or zero_grad() is called between backward() "
+        "and step(); another model, that of {}, has no optimizer",
+        other);
+    observation.try_ =
+        "create the optimizer from the parameters of the model that the loss is computed from";
+    return observation;
+  }
   observation.cause = backward_seen
                           ? "zero_grad() is called between backward() and step(), or the loss "
                             "does not depend on these parameters (a detached graph)"

@@ -190,6 +190,17 @@ std::optional<Growth> GrowthTracker::MostShrunkenWeight() const {
   return *weights[(weights.size() - 1) / 2];
 }
 
+std::optional<int64_t> GrowthTracker::LearningRateIsZeroSince() const {
+  std::optional<int64_t> since;
+  for (const auto& [id, changes] : changes_) {
+    if (changes.back().rate != 0) {
+      return std::nullopt;
+    }
+    since = std::max(since.value_or(changes.back().step), changes.back().step);
+  }
+  return since;
+}
+
 std::optional<double> GrowthTracker::RateAt(int64_t step) const {
   std::optional<double> largest;
   for (const auto& [id, changes] : changes_) {

@@ -41,6 +41,8 @@ class GrowthTracker {
   // The latest learning rate the run recorded.
   [[nodiscard]] std::optional<double> learning_rate() const { return learning_rate_; }
   [[nodiscard]] bool LearningRateRises() const { return Rising() != nullptr; }
+  // The first step of those, up to the latest, at which every learning rate is zero.
+  [[nodiscard]] std::optional<int64_t> LearningRateIsZeroSince() const;
   // "the learning rate (10) is too high", or of one that still rises "the learning rate grew from
   // 0.01 to 3.2 between steps 0 and 40 and is too high".
   [[nodiscard]] std::string LearningRateCause() const;

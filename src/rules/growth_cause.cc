@@ -23,6 +23,13 @@ std::optional<Cause> GradientsAddUp(const ModelDescription& model) {
                .try_ = "call optimizer.zero_grad() in each step, before backward()"};
 }
 
+Cause CauseOfMaximising(const std::string& loss) {
+  return {.cause = fmt::format("backward() starts from the negative of {}, so that the optimizer "
+                               "maximises it",
+                               loss),
+          .try_ = "call backward() on the loss itself, without a minus sign"};
+}
+
 Cause CauseOfGrowth(const GrowthTracker& growth, const ModelDescription& model) {
   return GradientsAddUp(model).value_or(
       Cause{.cause = growth.LearningRateCause(), .try_ = growth.LearningRateAdvice()});

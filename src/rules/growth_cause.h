@@ -18,6 +18,8 @@ struct Cause {
 // Set where backward() was seen to begin on the gradients of the step before: whatever else is
 // wrong, that comes first.
 std::optional<Cause> GradientsAddUp(const ModelDescription& model);
+// Of a loss whose negative backward() starts from.
+Cause CauseOfMaximising(const std::string& loss);
 Cause CauseOfGrowth(const GrowthTracker& growth, const ModelDescription& model);
 
 }  // namespace wheeltapper::rules

@@ -19,10 +19,7 @@ constexpr double kShrunken = 0.1;
 Cause CauseOfDivergence(format::NameId id, int64_t onset, bool negated, const GrowthTracker& growth,
                         const ModelDescription& model) {
   if (negated) {
-    return {.cause =
-                "backward() starts from the negative of this loss, so that the optimizer "
-                "maximises it",
-            .try_ = "call backward() on the loss itself, without a minus sign"};
+    return CauseOfMaximising("this loss");
   }
   if (std::optional<Cause> adds_up = GradientsAddUp(model)) {
     return *std::move(adds_up);
@@ -41,6 +38,12 @@ Cause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
   if (std::optional<Cause> adds_up = GradientsAddUp(model)) {
     return *std::move(adds_up);
   }
+  if (const std::optional<int64_t> since = growth.LearningRateIsZeroSince()) {
+    return {
+        .cause = fmt::format("the learning rate is 0 since step {}: no update changes the model",
+                             *since),
+        .try_ = "check the schedule: how often it is stepped, and how many steps it is made for"};
+  }
   const std::optional<Growth> shrunk = growth.MostShrunkenWeight();
   if (model.weight_decay() > 0 && shrunk && shrunk->to < kShrunken * shrunk->from) {
     return {.cause = fmt::format("weight decay ({}) takes away what the model learns: the l2 norm "
@@ -51,7 +54,7 @@ Cause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
             .try_ = fmt::format("lower the weight decay, to {} for a start",
                                 NumberForPeople(model.weight_decay() / 100))};
   }
-  if (track.jumped || track.plateau > 0) {
+  if (track.jumped || (track.plateau > 0 && track.after_jump)) {
     const std::optional<double> rate = growth.learning_rate();
     return {.cause = "the first steps threw the model off: the learning rate" +
                      (rate ? fmt::format(" ({})", NumberForPeople(*rate)) : "") +
@@ -73,9 +76,14 @@ std::string StartAndBest(const LossTrack& track) {
     return fmt::format("{} over its first {} values, {} over its last", first, track.halves, last);
   }
   if (track.plateau > 0) {
-    const auto& [first, level] = NumbersForPeople(track.early.front(), Median(track.start));
-    return fmt::format("{} at step {}, then up to {}, {} over its last {} values", first,
-                       track.first_step, NumberForPeople(track.peak), level, track.plateau);
+    const auto& [start, level] = NumbersForPeople(
+        track.after_jump ? track.early.front() : Median(track.start), track.plateau_level);
+    const std::string from = track.after_jump
+                                 ? fmt::format("at step {}, then up to {}", track.first_step,
+                                               NumberForPeople(track.peak))
+                                 : fmt::format("over the first {} values from step {}",
+                                               track.start.size(), track.first_step);
+    return fmt::format("{} {}, {} over its last {} values", start, from, level, track.plateau);
   }
   const double level = track.jumped ? track.start.front() : Median(track.start);
   const auto& [start, best] = NumbersForPeople(level, track.best_median);

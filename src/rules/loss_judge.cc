@@ -232,35 +232,64 @@ bool LossJudge::ThrownOffForGood(LossTrack* track) {
   return thrown_off;
 }
 
-// A jump in the first half of the run to a multiple of the first value, and the second half (128
-// values at most) at one level not far from that value: what a model does that its first updates
-// have brought to chance. Its loss may end a little below the start, because the frequencies of the
-// classes are all that it still learns.
-bool LossJudge::LevelAfterJump(LossTrack* track, bool ended) const {
+// The newest half of the run (128 values at most), where it is at one level: its own second half is
+// not below its first by more than that is uncertain, nor could be by much.
+std::optional<LossJudge::Plateau> LossJudge::PlateauOf(LossTrack* track, bool ended) const {
   const size_t half = std::min(track->count / 2, LossTrack::kEarly);
   const size_t due = ended ? 0 : track->plateau_due;
   if (track->count < std::max(2 * min_points_, due) || half < 2 * kStartValues) {
-    return false;
+    return std::nullopt;
   }
   track->plateau_due = 2 * track->count;
-  const double first = track->early.front();
-  const std::span<const double> early = std::span(track->early).first(half);
-  const double peak = *std::max_element(early.begin(), early.end());
   const std::vector<double> late = track->values.Newest(half);
-  const double level = Median(late);
-  const double sigma = RobustSigma(late);
-  const bool came_back = first >= kNoLoss && peak >= first + kBlowUp * first &&
-                         peak >= level + kDeviations * sigma && level >= kGained * first &&
-                         level <= first + kRecoveredShare * first &&
-                         *std::max_element(late.begin(), late.end()) < peak;
-  const double error = 2 * sigma / std::sqrt(static_cast<double>(half / 2));
+  const Plateau plateau = {.values = half,
+                           .level = Median(late),
+                           .sigma = RobustSigma(late),
+                           .highest = *std::max_element(late.begin(), late.end())};
+  const double error = 2 * plateau.sigma / std::sqrt(static_cast<double>(half / 2));
   const double fall =
       Median(std::span(late).first(half / 2)) - Median(std::span(late).last(half / 2));
-  if (!came_back || fall > error || fall + 2 * error > kLargestErrorOfHalves * level) {
+  return fall > error || fall + 2 * error > kLargestErrorOfHalves * plateau.level
+             ? std::nullopt
+             : std::optional(plateau);
+}
+
+// After a jump in the first half of the run to a multiple of the first value, a level not far from
+// that value: what a model does that its first updates have brought to chance. Its loss may end a
+// little below the start, because the frequencies of the classes are all that it still learns.
+bool LossJudge::CameBackFromJump(const LossTrack& track, const Plateau& plateau) {
+  const double first = track.early.front();
+  const std::span<const double> early = std::span(track.early).first(plateau.values);
+  const double peak = *std::max_element(early.begin(), early.end());
+  return first >= kNoLoss && peak >= first + kBlowUp * first &&
+         peak >= plateau.level + kDeviations * plateau.sigma && plateau.highest < peak &&
+         plateau.level >= kGained * first && plateau.level <= first + kRecoveredShare * first;
+}
+
+// A model may learn those frequencies, or unlearn a bad guess, and nothing else.
+bool LossJudge::HardlyFell(const LossTrack& track, const Plateau& plateau) {
+  const double start = Median(track.start);
+  const double error = 2 * plateau.sigma / std::sqrt(static_cast<double>(plateau.values / 2));
+  return start >= kNoLoss && plateau.level <= start && 2 * error <= kLeastGain * start &&
+         plateau.level > start - kLeastGain * start &&
+         track.best_median > start - 2 * kLeastGain * start;
+}
+
+bool LossJudge::IsStuck(LossTrack* track, bool ended) const {
+  const std::optional<Plateau> plateau = PlateauOf(track, ended);
+  if (!plateau) {
     return false;
   }
-  track->plateau = half;
-  track->start.assign(kStartValues, level);  // a loss that falls from here on has recovered
+  const bool after_jump = CameBackFromJump(*track, *plateau);
+  if (!after_jump && !HardlyFell(*track, *plateau)) {
+    return false;
+  }
+  track->plateau = plateau->values;
+  track->plateau_level = plateau->level;
+  track->after_jump = after_jump;
+  if (after_jump) {
+    track->start.assign(kStartValues, plateau->level);  // what falls from here on has recovered
+  }
   return true;
 }
 
@@ -299,16 +328,16 @@ bool LossJudge::Flat(LossTrack* track, bool ended) const {
   }
   track->halves = 0;
   track->plateau = 0;
-  if (ThrownOffForGood(track) || LevelAfterJump(track, ended)) {
+  if (ThrownOffForGood(track)) {
     return true;
   }
   // Too noisy to tell by a window.
   if (std::abs(start) < kNoLoss || 3 * error > kLargestError * std::abs(start)) {
-    return HalvesAreLevel(track);
+    return HalvesAreLevel(track) || IsStuck(track, ended);
   }
   const double least =
       std::max(diff_fraction_ * std::abs(start), std::min(3 * error, kLeastGain * std::abs(start)));
-  return track->best_median > start - least;
+  return track->best_median > start - least || IsStuck(track, ended);
 }
 
 }  // namespace wheeltapper::rules

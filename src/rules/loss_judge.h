@@ -52,9 +52,11 @@ struct LossTrack {
   size_t halves_due = 0;   // of how many values halves are compared next
   size_t halves = 0;       // of how many values the halves are that showed it; 0: windows did
   size_t plateau_due = 0;  // of how many values a plateau is looked for next
-  size_t plateau = 0;      // how many values at one level showed it, after a jump; 0: none
-  bool was_flat = false;   // and no lasting decrease since
-  int decreases = 0;       // consecutive checks that saw one
+  size_t plateau = 0;      // how many values at one level showed it; 0: none did
+  double plateau_level = 0;
+  bool after_jump = false;  // of the plateau
+  bool was_flat = false;    // and no lasting decrease since
+  int decreases = 0;        // consecutive checks that saw one
 };
 
 struct Divergence {
@@ -86,14 +88,24 @@ class LossJudge {
   // Whether it is time to ask for Flat: every num_steps, and at the run's end.
   [[nodiscard]] bool ChecksFlat(const LossTrack& track, bool ended) const;
   // Whether no window of the whole run lies below the start, or it jumped from its first value
-  // and hardly one lay below that since, or it jumped and is at one level near the first value now,
-  // or, of a noisy loss, the second half of the run not below the first. Once that was so it stays
-  // so until the newest window lies clearly below: a change of the noise takes nothing back.
+  // and hardly one lay below that since, or it is at one level now that is near the first value
+  // after a jump, or next to the start, or, of a noisy loss, the second half of the run not below
+  // the first. Once that was so it stays so until the newest window lies clearly below: a change of
+  // the noise takes nothing back.
   [[nodiscard]] bool Flat(LossTrack* track, bool ended) const;
 
  private:
   [[nodiscard]] static bool ThrownOffForGood(LossTrack* track);
-  [[nodiscard]] bool LevelAfterJump(LossTrack* track, bool ended) const;
+  struct Plateau {
+    size_t values = 0;
+    double level = 0;
+    double sigma = 0;
+    double highest = 0;
+  };
+  [[nodiscard]] std::optional<Plateau> PlateauOf(LossTrack* track, bool ended) const;
+  [[nodiscard]] static bool CameBackFromJump(const LossTrack& track, const Plateau& plateau);
+  [[nodiscard]] static bool HardlyFell(const LossTrack& track, const Plateau& plateau);
+  [[nodiscard]] bool IsStuck(LossTrack* track, bool ended) const;
   [[nodiscard]] bool HalvesAreLevel(LossTrack* track) const;
 
   const int64_t num_steps_;

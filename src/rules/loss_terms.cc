@@ -69,6 +69,16 @@ bool LossTerms::IsTerm(format::NameId id) const {
   return found != standings_.end() && found->second.tier > least_ && !IsNegated(id);
 }
 
+std::optional<format::NameId> LossTerms::Maximised() const {
+  std::optional<format::NameId> first;
+  for (const auto& [id, standing] : standings_) {
+    if (IsNegated(id)) {
+      first = std::min(first.value_or(id), id);
+    }
+  }
+  return first;
+}
+
 bool LossTerms::IsNegated(format::NameId id) const {
   const auto found = standings_.find(id);
   return found != standings_.end() && found->second.negations >= kLeastNegations;

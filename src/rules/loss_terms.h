@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -26,6 +27,8 @@ class LossTerms {
   [[nodiscard]] bool IsTerm(format::NameId id) const;
   // backward() starts from the negative of this loss, so that it is maximised.
   [[nodiscard]] bool IsNegated(format::NameId id) const;
+  // The first such loss.
+  [[nodiscard]] std::optional<format::NameId> Maximised() const;
   // Several losses that may be terms of one that is not known.
   [[nodiscard]] bool SeveralAreLogged() const { return least_ > kBackward && at_least_ > 1; }
 

@@ -112,6 +112,23 @@ std::set<size_t> ModelDescription::ModelsOf(const std::vector<std::string>& para
   return models;
 }
 
+std::string ModelDescription::FirstOfModelWithoutOptimizer() const {
+  std::set<size_t> excluded;
+  for (const auto& [name, parameter] : parameters_) {
+    if (!parameter.requires_grad || Optimized(name) || IdleOptimizerOf(name) != nullptr) {
+      excluded.insert(parameter.model);
+    }
+  }
+  const std::pair<const std::string, Parameter>* first = nullptr;
+  for (const auto& entry : parameters_) {
+    if (!excluded.contains(entry.second.model) &&
+        (first == nullptr || entry.second.order < first->second.order)) {
+      first = &entry;
+    }
+  }
+  return first == nullptr ? "" : first->first;
+}
+
 // An optimizer is described again when its groups change: it then shares some parameter.
 void ModelDescription::AddOptimizer(const std::string& type, std::vector<std::string> parameters,
                                     const RunningMeans& means) {

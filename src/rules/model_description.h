@@ -65,6 +65,9 @@ class ModelDescription {
   [[nodiscard]] bool Optimized(std::string_view parameter) const {
     return optimized_.contains(parameter);
   }
+  // The first parameter of a model that is to be trained as a whole and of which no optimizer holds
+  // anything; "" where there is none.
+  [[nodiscard]] std::string FirstOfModelWithoutOptimizer() const;
   // Which of the optimizers that step it is, counted from 0; nothing where none is known to.
   [[nodiscard]] std::optional<size_t> OptimizerNumberOf(std::string_view parameter) const;
   // In registration order.

@@ -39,6 +39,7 @@ bool DividesByEps(const std::string& optimizer) {
 void NonfiniteCause::Add(const format::StepBatch& batch, const format::NameTable& names) {
   model_.Add(batch.metas);
   growth_.Add(batch, names);
+  NoteLosses(batch, names);
   const int64_t step = batch.key.step.value;
   for (const format::ScalarRow& row : batch.scalars) {
     if (std::isfinite(row.value) && roles_.Of(names, row.name).kind == TensorKind::kLoss) {
@@ -59,6 +60,19 @@ void NonfiniteCause::Add(const format::StepBatch& batch, const format::NameTable
     if (role.kind != TensorKind::kLoss && role.kind != TensorKind::kOther) {
       tensors_step_ = step;
     }
+  }
+}
+
+void NonfiniteCause::NoteLosses(const format::StepBatch& batch, const format::NameTable& names) {
+  static const TensorChoice kAllLosses;
+  std::vector<LossValue> losses = LossesOf(batch, names, kAllLosses, roles_);
+  std::erase_if(losses, [](const LossValue& loss) { return !std::isfinite(loss.value); });
+  for (const LossValue& loss : losses) {
+    terms_.Note(loss, false);
+  }
+  terms_.Compare(losses);
+  if (const auto maximised = terms_.Maximised()) {
+    maximised_ = names.info(*maximised).name;
   }
 }
 
@@ -89,7 +103,7 @@ bool NonfiniteCause::ExplainGrowth(Observation* observation) const {
   if (tensor_grew) {
     observation->evidence.push_back(growth_.EvidenceOf(*tensor));
   }
-  Cause why = CauseOfGrowth(growth_, model_);
+  Cause why = maximised_.empty() ? CauseOfGrowth(growth_, model_) : CauseOfMaximising(maximised_);
   observation->cause = why.cause + ": " + GrowthText(tensor_grew ? *tensor : *loss, tensor_grew);
   observation->try_ = std::move(why.try_);
   return true;

@@ -11,6 +11,7 @@
 #include "wheeltapper/rules/rule.h"
 
 #include "growth.h"
+#include "loss_terms.h"
 #include "model_description.h"
 #include "tensor_names.h"
 
@@ -45,6 +46,7 @@ class NonfiniteCause {
     double largest = 0;                  // max |x| of the finite ones, when last looked at
   };
 
+  void NoteLosses(const format::StepBatch& batch, const format::NameTable& names);
   // Whether it is, because something had grown before.
   bool ExplainGrowth(Observation* observation) const;
   void ExplainByKind(const NonfiniteHit& hit, Observation* observation) const;
@@ -62,6 +64,8 @@ class NonfiniteCause {
   TensorRoles roles_;
   ModelDescription model_;
   GrowthTracker growth_;
+  LossTerms terms_;
+  std::string maximised_;  // a loss whose negative is minimised; "": none
   // The newest steps at which something was captured, or captured and finite.
   int64_t tensors_step_ = kNever;
   int64_t outputs_step_ = kNever;

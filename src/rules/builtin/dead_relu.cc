@@ -21,6 +21,7 @@
 #include "growth_cause.h"
 #include "model_description.h"
 #include "persistence.h"
+#include "relu_cause.h"
 #include "robust.h"
 #include "stats_index.h"
 #include "tensor_names.h"
@@ -177,8 +178,7 @@ class DeadRelu final : public Rule {
     return model_.OrderOfModule(roles_.Of(names, output).subject).value_or(output);
   }
 
-  // The first and latest value of what pushes a ReLU off, biases and weights by their mean, and how
-  // much of the model has a gradient.
+  // What may push a ReLU off, and how much of the model has a gradient.
   void Remember(const format::StepBatch& batch, const format::NameTable& names) {
     int64_t gradients = 0;
     int64_t zero = 0;
@@ -189,8 +189,7 @@ class DeadRelu final : public Rule {
       zero += kind == TensorKind::kGradient && row.stats.zero_count == row.stats.numel ? 1 : 0;
       outputs_captured_ = outputs_captured_ || kind == TensorKind::kOutput;
       if (kind == TensorKind::kParameter || kind == TensorKind::kOutput) {
-        first_mean_.try_emplace(row.name, row.stats.mean);
-        latest_mean_[row.name] = row.stats.mean;
+        cause_.Add(row);
       }
     }
     blocks_most_ = gradients > 0 && 2 * zero >= gradients;
@@ -279,7 +278,11 @@ class DeadRelu final : public Rule {
         .whole_model = blocks_most_,
         .patience = patience_};
     if (layer != nullptr) {
-      ExplainLayer(*layer, track, context.names(), &observation);
+      if (std::optional<Cause> why =
+              cause_.Of(*layer, InputsOf("the ReLU's", track), context.names())) {
+        observation.cause = std::move(why->cause);
+        observation.try_ = std::move(why->try_);
+      }
     }
     if (std::optional<Cause> adds_up = GradientsAddUp(model_)) {
       observation.cause = fmt::format("{}; {}", *observation.cause, adds_up->cause);
@@ -314,41 +317,6 @@ class DeadRelu final : public Rule {
         std::floor(100 * (1 - track.most_active / inactivity_)), who,
         NumberForPeople(100 * inactivity_), counts, NumberForPeople(100 * share), step,
         NumberForPeople(100 * track.most_active), span);
-  }
-
-  // Whether the bias is at least half of what makes the layer's output negative, as far as that was
-  // captured.
-  [[nodiscard]] bool Decides(double bias, const ModuleDescription& layer,
-                             const format::NameTable& names) const {
-    const format::NameId* output = names.Find("output/" + layer.path);
-    return bias < 0 && (output == nullptr || !latest_mean_.contains(*output) ||
-                        bias <= latest_mean_.at(*output) / 2);
-  }
-
-  void ExplainLayer(const ModuleDescription& layer, const OutputTrack& track,
-                    const format::NameTable& names, Observation* observation) const {
-    for (const std::string& parameter : layer.parameters) {
-      const std::string full = parameter.find('.') == std::string::npos && !layer.path.empty()
-                                   ? layer.path + "." + parameter
-                                   : parameter;
-      const format::NameId* id = names.Find(full);
-      if (id == nullptr || !full.ends_with("bias") || !latest_mean_.contains(*id)) {
-        continue;
-      }
-      const double latest = latest_mean_.at(*id);
-      const double first = first_mean_.at(*id);
-      if (!Decides(latest, layer, names)) {
-        continue;
-      }
-      const bool from_start = first <= latest / 2;
-      observation->cause = fmt::format(
-          "{} averages {}{}, so {}", full, NumberForPeople(latest),
-          from_start ? " from the start" : " (" + NumberForPeople(first) + " at the start)",
-          InputsOf("the ReLU's", track));
-      observation->try_ =
-          from_start ? fmt::format("start {} at 0", full)
-                     : fmt::format("lower the learning rate: an update drove {} negative", full);
-    }
   }
 
   // Modules with exactly zero gradients while a later one learns. The last of them in forward order
@@ -472,8 +440,7 @@ class DeadRelu final : public Rule {
   std::unordered_map<format::NameId, Resting> resting_;        // by gradient
   int64_t latest_step_ = -1;                                   // at which tensors were captured
   bool outputs_captured_ = false;
-  std::unordered_map<format::NameId, double> first_mean_;
-  std::unordered_map<format::NameId, double> latest_mean_;
+  ReluCause cause_;
 };
 
 }  // namespace

@@ -104,7 +104,8 @@ const RuleInfo kInfo = {
         "of all values lie below that, or it jumped to three times that value in the first half of "
         "the run and the second half (128 values at most, after twice `min_points` values) stays "
         "at "
-        "one level within a quarter of it. Of a loss so "
+        "one level within a quarter of it, or is at one level then that is not 2 percent below the "
+        "start. Of a loss so "
         "noisy that three standard errors are more than 5 percent of it, the halves of the run "
         "(128 "
         "values at most) are compared after twice as many values, and whenever these have doubled: "
@@ -433,6 +434,13 @@ class LossNotDecreasing final : public Rule {
     context.Observe(std::move(observation));
   }
 
+  static const char* Standing(const LossTrack& track) {
+    if (track.plateau == 0) {
+      return "has not decreased";
+    }
+    return track.after_jump ? "does not decrease" : "has hardly decreased, and does so no more";
+  }
+
   void ReportFlat(const LossTrack& track, RuleContext& context) const {
     if (!track.is_flat) {
       if (LeavesOutFlat() || Nowhere(&LossTrack::is_flat)) {
@@ -441,20 +449,19 @@ class LossNotDecreasing final : public Rule {
       return;
     }
     const Cause why = CauseOfFlatness(track, growth_, game_.model());
-    context.Observe(
-        {.cause_key = "flat",
-         .tensor = track.name,
-         .module = {},
-         .key = track.latest,
-         .message = fmt::format(
-             "{} {}: {}, after {} values up to step {}", track.name,
-             track.plateau > 0 ? "does not decrease" : "has not decreased", StartAndBest(track),
-             CountForPeople(static_cast<int64_t>(track.count)), track.latest.step.value),
-         .cause = why.cause,
-         .try_ = why.try_,
-         .evidence = {LossEvidence(track)},
-         .severity = Severity::kWarning,
-         .since = Step{track.first_step}});
+    context.Observe({.cause_key = "flat",
+                     .tensor = track.name,
+                     .module = {},
+                     .key = track.latest,
+                     .message = fmt::format("{} {}: {}, after {} values up to step {}", track.name,
+                                            Standing(track), StartAndBest(track),
+                                            CountForPeople(static_cast<int64_t>(track.count)),
+                                            track.latest.step.value),
+                     .cause = why.cause,
+                     .try_ = why.try_,
+                     .evidence = {LossEvidence(track)},
+                     .severity = Severity::kWarning,
+                     .since = Step{track.first_step}});
   }
 
   const Result<TensorChoice> choice_;

@@ -40,7 +40,8 @@ constexpr std::array<ParameterSpec, 4> kParameters = {{
      kOurs},
 }};
 
-constexpr std::array<Explanation, 2> kExplainedBy = {{
+constexpr std::array<Explanation, 3> kExplainedBy = {{
+    {"small", "vanishing_gradient", "decay", Reach::kWholeModel},
     {"small", "optimizer_no_op", kAnyCause, Reach::kSamePlace},
     {"decay", "optimizer_no_op", kAnyCause, Reach::kSamePlace},
 }};
@@ -112,10 +113,10 @@ class VanishingGradient final : public Rule {
     if (levels.empty()) {
       return {};
     }
-    JudgeSmall(levels, batch.key, context);
     if (decay_decades_ > 0) {
       JudgeDecay(levels, batch.key, context);
     }
+    JudgeSmall(levels, batch.key, context);
     return {};
   }
 

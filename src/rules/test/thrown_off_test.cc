@@ -130,6 +130,32 @@ TEST(ThrownOffTest, StaysSilentOnALossThatFindsItsLevelFarAboveASmallFirstValue)
   }
 }
 
+// Of a classifier that comes to know how frequent the classes are, and nothing else.
+TEST(ThrownOffTest, ReportsALossThatHardlyFellAndIsLevelButNotOneThatGoesOnFalling) {
+  int reported = 0;
+  for (unsigned seed = 0; seed < 50; ++seed) {
+    std::mt19937 random(seed);
+    std::normal_distribution<double> normal(0, 1);
+    std::vector<double> level;
+    std::vector<double> falling;
+    for (int i = 0; i < 400; ++i) {
+      const double noise = 0.002 * normal(random);
+      level.push_back(1.609 + 0.02 * std::exp2(-i / 20.0) + noise);
+      falling.push_back(1.63 - 0.00008 * i + noise);
+    }
+    RunBuilder stuck = LossEvery(1, level);
+    const auto findings = FindingsOf(stuck, "loss_not_decreasing");
+    reported += IsCalledFlat(findings) ? 1 : 0;
+    if (!findings.empty()) {
+      EXPECT_THAT(findings.back().message,
+                  HasSubstr("has hardly decreased, and does so no more: 1.6"));
+    }
+    RunBuilder slow = LossEvery(1, falling);
+    EXPECT_FALSE(IsCalledFlat(FindingsOf(slow, "loss_not_decreasing"))) << seed;
+  }
+  EXPECT_GE(reported, 45);
+}
+
 TEST(ThrownOffTest, ResolvesWhenTheLossFallsAfterAll) {
   std::vector<double> values = BroughtToChance(3, 450, 5, 1.02);
   for (int i = 0; i < 400; ++i) {

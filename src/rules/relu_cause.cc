@@ -1,0 +1,80 @@
+#include "relu_cause.h"
+
+#include <fmt/format.h>
+
+#include "robust.h"
+
+namespace wheeltapper::rules {
+namespace {
+
+std::string FullName(const ModuleDescription& layer, const std::string& parameter) {
+  return parameter.find('.') == std::string::npos && !layer.path.empty()
+             ? layer.path + "." + parameter
+             : parameter;
+}
+
+}  // namespace
+
+void ReluCause::Add(const format::StatsRow& row) {
+  const bool is_zero = row.stats.zero_count == row.stats.numel;
+  const auto [slot, is_new] = seen_.try_emplace(row.name);
+  if (is_new) {
+    slot->second.first_mean = row.stats.mean;
+    slot->second.was_zero = is_zero;
+  }
+  slot->second.mean = row.stats.mean;
+  slot->second.is_zero = is_zero;
+}
+
+const ReluCause::Seen* ReluCause::Find(const format::NameTable& names,
+                                       const std::string& name) const {
+  const format::NameId* id = names.Find(name);
+  const auto found = id == nullptr ? seen_.end() : seen_.find(*id);
+  return found == seen_.end() ? nullptr : &found->second;
+}
+
+std::optional<Cause> ReluCause::Of(const ModuleDescription& layer, const std::string& inputs,
+                                   const format::NameTable& names) const {
+  std::optional<Cause> why;
+  for (const std::string& parameter : layer.parameters) {
+    const std::string name = FullName(layer, parameter);
+    const Seen* seen = Find(names, name);
+    if (seen == nullptr) {
+      continue;
+    }
+    if (name.ends_with("weight") && seen->is_zero) {
+      return Cause{.cause = fmt::format("every element of {} is zero{}, so {}", name,
+                                        seen->was_zero ? " from the start" : "", inputs),
+                   .try_ = seen->was_zero
+                               ? fmt::format("draw {} at random when the model is made", name)
+                               : fmt::format("look for what sets {} to zero", name)};
+    }
+    if (name.ends_with("bias")) {
+      if (std::optional<Cause> of_bias =
+              OfBias(name, *seen, Find(names, "output/" + layer.path), inputs)) {
+        why = std::move(of_bias);
+      }
+    }
+  }
+  return why;
+}
+
+// Where the bias is at least half of what makes the layer's output negative, as far as that was
+// captured.
+std::optional<Cause> ReluCause::OfBias(const std::string& name, const Seen& bias,
+                                       const Seen* output, const std::string& inputs) {
+  if (bias.mean >= 0 || (output != nullptr && bias.mean > output->mean / 2)) {
+    return std::nullopt;
+  }
+  const bool from_start = bias.first_mean <= bias.mean / 2;
+  return Cause{
+      .cause = fmt::format("{} averages {}{}, so {}", name, NumberForPeople(bias.mean),
+                           from_start ? " from the start"
+                                      : " (" + NumberForPeople(bias.first_mean) + " at the start)",
+                           inputs),
+      .try_ = from_start
+                  ? fmt::format("start {} at 0", name)
+                  : fmt::format("lower the learning rate: an update drove {} negative", name)};
+}
+
+}  // namespace wheeltapper::rules
