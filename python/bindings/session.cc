@@ -260,6 +260,14 @@ void BindHotPath(nb::class_<NativeSession>& type) {
           nb::arg("mode") = 0, nb::arg("data_wait_ns") = 0, nb::arg("hooks_ns") = 0,
           "Closes the open step; returns whether the next one of this mode is armed.")
       .def(
+          "mark_step", [](NativeSession& self) { self.get().MarkStep(); },
+          "The script itself ends the open step: it is committed even when nothing of it was\n"
+          "recorded.")
+      .def(
+          "amend_step", [](NativeSession& self, int mode) { self.get().AmendStep(ModeOf(mode)); },
+          nb::arg("mode") = 0,
+          "What was recorded since the last finished step of this mode belongs to that step.")
+      .def(
           "unsupported",
           [](NativeSession& self, CaptureId id) { self.get().RecordUnsupported(id); },
           nb::arg("id"), "Notes a gap: this tensor cannot be read.")

@@ -124,6 +124,10 @@ class Script:
             )
         return env
 
+    def prepare(self, **config):
+        """Makes the run beforehand, with WHEELTAPPER_* variables of the test's own."""
+        new_run(self.run_dir, **config)
+
     def run(self, text, *, attached=True, options=(), expect=0, timeout=180, **extra):
         """Runs the script; its CompletedProcess. `expect`: the exit status, None for any."""
         path = self.folder / "train.py"

@@ -26,7 +26,7 @@ def test_importing_imports_no_framework():
 
 
 def test_losses_are_told_by_their_names_as_the_rules_do():
-    from wheeltapper._session import role_of_scalar
+    from wheeltapper._scalars import role_of_scalar
 
     path = Path(__file__).parents[2] / "src" / "format" / "test" / "loss_names.json"
     for kind, role in (("losses", "loss"), ("others", "metric")):

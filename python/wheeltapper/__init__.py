@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from wheeltapper import _session, errors
 from wheeltapper._fuse import fused
+from wheeltapper._scalars import numbers_of
 from wheeltapper.errors import WheeltapperError
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _one_value(name: Any, value: Any) -> dict[str, Any]:
     if not isinstance(name, str):
         raise TypeError(f"{_LOG_USAGE}, not {_type_name(name)} and {_type_name(value)}")
     values = {name: value}
-    if next(_session.numbers_of(values), None) is None:
+    if next(numbers_of(values), None) is None:
         raise TypeError(f'log: the value of "{name}" is a number, not {_type_name(value)}')
     return values
 
@@ -172,13 +173,15 @@ def _save_tensor(session: _session.RankSession | None, name: str, array: Any, co
         shape=shape,
         collection=collection,
     )
-    session.native.record_array(described, array)
+    session.save(described, name, array)
 
 
 def step(*, mode: str = "train") -> None:
     """Says that a step has ended, for loops without a PyTorch optimizer and for evaluation steps.
 
-    From its first call in mode "train" on, optimizer steps no longer count by themselves.
+    Every call is a step, whatever was recorded of it. From its first call in mode "train" on,
+    optimizer steps no longer count by themselves; behind an optimizer step that has just been
+    counted, that first call means the same step.
 
     Raises:
         wheeltapper.errors.InvalidArgumentError: There is no such mode, or the configuration has a
@@ -190,14 +193,8 @@ def step(*, mode: str = "train") -> None:
 
 @fused
 def _step(session: _session.RankSession | None, which: int) -> None:
-    if session is None:
-        return
-    first = which == _session.TRAIN and not session.explicit_steps
-    if first:
-        session.explicit_steps = True
-        if session.native.global_step > 0 and not (session.backward_seen or session.round_open):
-            return  # the optimizer's own step has just been counted
-    session.finish_step(which)
+    if session is not None:
+        session.end_told_step(which)
 
 
 @contextmanager

@@ -90,6 +90,17 @@ class Session:
         Closes the open step; returns whether the next one of this mode is armed.
         """
 
+    def mark_step(self) -> None:
+        """
+        The script itself ends the open step: it is committed even when nothing of it was
+        recorded.
+        """
+
+    def amend_step(self, mode: int = 0) -> None:
+        """
+        What was recorded since the last finished step of this mode belongs to that step.
+        """
+
     def unsupported(self, id: int) -> None:
         """Notes a gap: this tensor cannot be read."""
 

@@ -14,12 +14,13 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wheeltapper._fuse import FUSE, MAX_ERRORS
 from wheeltapper._ranks import Training, find_rank, parent_process
+from wheeltapper._scalars import numbers_of, role_of_scalar
 from wheeltapper.errors import AlreadyExistsError, InvalidArgumentError, WheeltapperError
 
 if TYPE_CHECKING:
@@ -50,9 +51,11 @@ class RankSession:
         self.mode: int | None = None  # set by `wheeltapper.mode`
         self.armed = native.armed(TRAIN)
         self.backward_seen = False  # since the last finished step
-        self.backward_ever = False
+        self.backward_ever = False  # the loop has backward passes
         self.round_open = False  # an optimizer has stepped in the open step
         self.explicit_steps = False  # the script calls wheeltapper.step()
+        self.unsettled = False  # its first call: which step it ended is not known yet
+        self._left_out_told = False
         self.data_wait_ns = 0
         self.hooks_ns = 0
         # Says whether the watched model is in eval mode; set by the framework's part.
@@ -93,8 +96,10 @@ class RankSession:
 
     def log(self, values: Mapping[str, Any], *, step: int | None = None, mode: int | None = None) -> None:
         """Records scalars of their own, visible at once: the `numbers_of` the mapping."""
-        at = self.present_step() if step is None else step
         which = self.present_mode() if mode is None else mode
+        if self.unsettled and step is None and which == TRAIN:
+            self.settle(own=True)
+        at = self.present_step() if step is None else step
         # Nearly every call: a dict of numbers under names that were logged before, read in one go.
         if not self.native.log_known(values, self._scalars, at, which):
             numbers = dict(numbers_of(values))
@@ -106,8 +111,54 @@ class RankSession:
         """Records a JSON object with this "kind"."""
         self.native.meta(json.dumps({"kind": kind, **fields}, default=str))
 
-    def finish_step(self, mode: int) -> None:
-        """Closes the open step of `mode`."""
+    def end_told_step(self, mode: int) -> None:
+        """The script says that the open step of `mode` has ended.
+
+        When it says so for the first time after steps that an optimizer counted by itself, it may mean
+        the last of these or one of its own. After the first of them it means that one: its loop says so
+        each time. Otherwise what comes next tells.
+        """
+        if mode == TRAIN and not self.explicit_steps:
+            self.explicit_steps = True
+            counted = self.native.mode_step(TRAIN)
+            if counted > 0 and not (self.backward_seen or self.round_open):
+                self.unsettled = True
+                if counted == 1:
+                    self.settle(own=False)
+                return
+        self.settle(own=mode == TRAIN)
+        self.finish_step(mode, told=True)
+
+    def settle(self, *, own: bool) -> None:
+        """What an unsettled step() ended is known: a step of the script's own, or the optimizer's last.
+
+        Its own when the script goes on without training; the optimizer's when training goes on.
+        """
+        if not self.unsettled:
+            return
+        self.unsettled = False
+        if own:
+            self.backward_ever = False
+            self.finish_step(TRAIN, told=True)
+        else:
+            self.native.amend_step(TRAIN)
+
+    def save(self, described: int, name: str, array: Any) -> None:
+        """Records an array of the script's own as part of the open step."""
+        if self.unsettled and self.present_mode() == TRAIN:
+            self.settle(own=True)
+        if self.explicit_steps and not self.armed and not self._left_out_told:
+            self._left_out_told = True
+            note(
+                f'save_tensor: "{name}" is not kept at step {self.native.global_step}: arrays are kept at the steps '
+                "that are captured, as capture.every and budget say (capture.every=1: at every step); this is said once"
+            )
+        self.native.record_array(described, array)
+
+    def finish_step(self, mode: int, *, told: bool = False) -> None:
+        """Closes the open step of `mode`; one that the script itself ends counts whatever it holds."""
+        if told:
+            self.native.mark_step()
         self.armed = self.native.finish_step(mode, self.data_wait_ns, self.hooks_ns)
         self.data_wait_ns = 0
         self.hooks_ns = 0
@@ -125,6 +176,7 @@ class RankSession:
         """Ends the rank: the last open step, a traceback when there is one, seal."""
         if self.on_closing is not None:
             self.on_closing()
+        self.settle(own=False)
         error = getattr(sys, "last_value", None)
         if error is None and self.training is not None and self.training.in_child:
             error = sys.exc_info()[1]
@@ -143,39 +195,6 @@ class RankSession:
             from wheeltapper import _native
 
             _native.end_run_at_exit(self.run_dir)
-
-
-def role_of_scalar(name: str) -> str:
-    """Losses go into the collection "losses", everything else into "metrics".
-
-    What a loss or a gradient is multiplied by (`loss_scale`, `kl_loss_weight`) is no loss.
-
-    Example:
-        >>> [role_of_scalar(name) for name in ("train_loss", "multi_scale_loss", "amp/loss_scale")]
-        ['loss', 'loss', 'metric']
-    """
-    from wheeltapper import _native
-
-    return "loss" if _native.names_loss(name) else "metric"
-
-
-def numbers_of(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The names and values of a mapping's numbers.
-
-    Nested mappings join their names with "/"; anything with `item()` (a tensor of one element)
-    counts as its number; what is no number is left out.
-    """
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, int | float):
-            yield name, float(value)
-        elif isinstance(value, Mapping):
-            yield from numbers_of(value, f"{name}/")
-        elif hasattr(value, "item") and getattr(value, "size", None) is not None:
-            try:
-                yield name, float(value.item())
-            except (TypeError, ValueError, RuntimeError):
-                continue  # more than one element, or no number
 
 
 class _Process:

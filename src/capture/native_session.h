@@ -43,6 +43,8 @@ class NativeSession final : public Session {
   void FinishStep(Mode mode, const StepTimes& times) noexcept override {
     recorder_->FinishStep(mode, times);
   }
+  void MarkStep() noexcept override { recorder_->MarkStep(); }
+  void AmendStep(Mode mode) noexcept override { recorder_->AmendStep(mode); }
   void RecordUnsupported(CaptureId id) noexcept override { recorder_->RecordUnsupported(id); }
   [[nodiscard]] int64_t global_step() const noexcept override { return recorder_->global_step(); }
   [[nodiscard]] int64_t mode_step(Mode mode) const noexcept override {

@@ -264,7 +264,8 @@ void Recorder::Commit(const StepTimes& times, TimeNs step_ns, TimeNs begin_ns) n
   }
   FlushScalars();
   FlushBlobRefs();
-  if (open_.record_count > 0) {
+  if (open_.record_count > 0 || open_.marked) {
+    const uint64_t first_seq = open_.record_count > 0 ? open_.first_seq : writer_.next_seq();
     const TimeNs now_ns = clock_->MonotonicNs();
     uint8_t* payload =
         writer_.Add(RecordType::kCommit, 0, sizeof(format::CommitPayload), open_.place);
@@ -272,8 +273,8 @@ void Recorder::Commit(const StepTimes& times, TimeNs step_ns, TimeNs begin_ns) n
       // All that held the training thread for this step, up to here.
       const TimeNs blocked_ns = blocked_ns_ + times.hooks_ns +
                                 contended_ns_.load(std::memory_order_relaxed) + now_ns - begin_ns;
-      const format::CommitPayload commit{open_.first_seq, open_.record_count, 0, now_ns, blocked_ns,
-                                         step_ns,         times.data_wait_ns};
+      const format::CommitPayload commit{first_seq, open_.record_count, 0, now_ns, blocked_ns,
+                                         step_ns,   times.data_wait_ns};
       std::memcpy(payload, &commit, sizeof(commit));
       orphans_ = false;
     } else {
@@ -369,6 +370,33 @@ void Recorder::FinishStep(Mode mode, const StepTimes& times) noexcept {
   if (changed) {
     RearmAll();
   }
+}
+
+void Recorder::MarkStep() noexcept {
+  if (!live()) {
+    return;
+  }
+  const HotScope scope(this, kFinishSpins);
+  if (scope.entered()) {
+    OpenTransaction();
+    open_.marked = true;
+  }
+}
+
+void Recorder::AmendStep(Mode mode) noexcept {
+  if (!live() || mode_step(mode) == 0) {
+    return;
+  }
+  const HotScope scope(this, kFinishSpins);
+  if (!scope.entered() || !open_.open) {
+    return;
+  }
+  open_.place.step = global_step() - 1;
+  open_.place.mode = mode;
+  open_.place.mode_step = mode_step(mode) - 1;
+  Commit(StepTimes{}, 0, scope.begin_ns());
+  WriteSideRecords();
+  PublishBoth();
 }
 
 void Recorder::CountStep(Mode mode, TimeNs now_ns) noexcept {

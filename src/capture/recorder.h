@@ -78,6 +78,8 @@ class Recorder {
   void RecordScalars(std::span<const ScalarItem> items) noexcept;
   void Log(std::span<const ScalarItem> items, int64_t step, Mode mode) noexcept;
   void FinishStep(Mode mode, const StepTimes& times) noexcept;
+  void MarkStep() noexcept;
+  void AmendStep(Mode mode) noexcept;
   void RecordUnsupported(CaptureId id) noexcept;
   [[nodiscard]] int64_t global_step() const noexcept {
     return global_step_.load(std::memory_order_relaxed);
@@ -134,6 +136,7 @@ class Recorder {
   struct Transaction {
     bool open = false;
     bool decided = false;  // level and fired are valid
+    bool marked = false;   // committed even when it holds no record
     Level level = Level::kNothing;
     uint64_t fired = 0;      // a bit for each schedule of the mode that fires on this step
     uint64_t first_seq = 0;  // 0: no record yet

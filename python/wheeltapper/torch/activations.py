@@ -183,6 +183,7 @@ class Activations:
             watched = self._look_up(module)
             if watched is None:
                 return 0
+        session.settle(own=False)  # training goes on
         root = watched.root()
         step = session.native.global_step
         if watched.step == step or root is None or not root.training:

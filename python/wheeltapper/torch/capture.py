@@ -180,6 +180,7 @@ class TorchCapture:
         session = self.session()
         if session is None:
             return
+        session.settle(own=False)
         session.native.set_phase(_session.PHASE_OPTIMIZER)
         plan = self.plan(optimizer, session)
         plan.calls += 1
@@ -308,6 +309,7 @@ class TorchCapture:
         session = self.session()
         if session is None:
             return
+        session.settle(own=False)
         session.backward_seen = session.backward_ever = True
         if self._tokens == 0 and self.optimizers and not self._in_eval():
             self.unstepped.note(session, self.optimizers)

@@ -112,6 +112,20 @@ TEST_F(HotPathTest, ArmedStepsWithHistogramsMediansAndProducts) {
   EXPECT_TRUE(session_->Stop(60 * kSecond).ok());
 }
 
+TEST_F(HotPathTest, StepsThatTheScriptItselfEnds) {
+  Start(ConfigOf({{"capture.every", "7", ""}}));
+  for (int step = 0; step < 20; ++step) {
+    const HotPathScope scope;
+    session_->Record(items_);
+    if (step % 3 == 0) {
+      session_->AmendStep(Mode::kTrain);
+    }
+    session_->MarkStep();
+    session_->FinishStep(Mode::kTrain, {});
+    EXPECT_EQ(HotPathScope::forbidden(), 0) << HotPathScope::first();
+  }
+}
+
 TEST_F(HotPathTest, UnarmedStepsAndChangedShapes) {
   Start(ConfigOf({{"capture.every", "7", ""}}));
   for (int step = 0; step < 50; ++step) {

@@ -213,6 +213,50 @@ TEST_F(RecorderTest, UnarmedStepsWithoutScalarsWriteNothingButCount) {
   EXPECT_EQ(segment_->page().step.load(), 6);
 }
 
+TEST_F(RecorderTest, AMarkedStepIsCommittedWhateverIsRecordedOfIt) {
+  Make(ConfigOf({{"capture.every", "1000", ""}}), OnFull::kDegrade);
+  const CaptureId id = Tensor("x", 10);
+  ReadAll();
+  const Vector x(10);
+  const TensorItem item = x.item(id);
+  for (const bool is_captured : {true, false}) {
+    recorder_->Record({&item, 1});
+    recorder_->MarkStep();
+    recorder_->FinishStep(Mode::kTrain, {});
+    const auto seen = ReadAll();
+    ASSERT_FALSE(seen.empty());
+    ASSERT_EQ(seen.back().header.type, RecordType::kCommit);
+    const auto commit = Payload<format::CommitPayload>(seen.back());
+    EXPECT_EQ(commit.first_seq, seen.front().header.seq);
+    EXPECT_EQ(commit.record_count, seen.size() - 1);
+    EXPECT_EQ(seen.size() > 1, is_captured);
+  }
+  recorder_->FinishStep(Mode::kTrain, {});
+  EXPECT_THAT(ReadAll(), IsEmpty()) << "the mark is of one step";
+}
+
+TEST_F(RecorderTest, WhatAmendsAStepIsCommittedUnderItAndCountsNone) {
+  Make(EveryStep(), OnFull::kDegrade);
+  const CaptureId id = Tensor("x", 10);
+  ReadAll();
+  const Vector x(10);
+  const TensorItem item = x.item(id);
+  Step({&item, 1});
+  recorder_->FinishStep(Mode::kEval, {});
+  Step({&item, 1});
+  ReadAll();
+  recorder_->Record({&item, 1});
+  recorder_->AmendStep(Mode::kTrain);
+  const auto seen = ReadAll();
+  ASSERT_FALSE(seen.empty());
+  ASSERT_EQ(seen.back().header.type, RecordType::kCommit);
+  EXPECT_EQ(seen.back().header.step, 2);
+  EXPECT_EQ(seen.back().header.mode_step, 1);
+  EXPECT_EQ(recorder_->global_step(), 3);
+  recorder_->AmendStep(Mode::kTrain);
+  EXPECT_THAT(ReadAll(), IsEmpty());
+}
+
 TEST_F(RecorderTest, LogIsVisibleAtOnceInTheMiddleOfAStep) {
   Make(EveryStep(), OnFull::kDegrade);
   const CaptureId id = Tensor("x", 10);

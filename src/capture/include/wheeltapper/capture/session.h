@@ -150,6 +150,12 @@ class Session {
   // Closes the step transaction: COMMIT, publish, governor, and the step counters move on. Unarmed
   // steps with no scalars write nothing but still count.
   virtual void FinishStep(Mode mode, const StepTimes& times) noexcept = 0;
+  // The script itself says that a step ends here: the coming FinishStep writes a COMMIT whatever
+  // was recorded, so that readers count the step too.
+  virtual void MarkStep() noexcept = 0;
+  // What has been recorded since the last FinishStep belongs to the step of `mode` that it closed:
+  // a second COMMIT of that step. No step is counted; nothing is written where there is nothing.
+  virtual void AmendStep(Mode mode) noexcept = 0;
   // A thing that could not be captured (sparse, meta, quantised, GPU without a kernel): a GAP
   // record, once per name.
   virtual void RecordUnsupported(CaptureId id) noexcept = 0;
