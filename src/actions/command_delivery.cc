@@ -15,6 +15,7 @@
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/core/process.h"
 
+#include "command_output.h"
 #include "delivery.h"
 
 namespace wheeltapper::actions {
@@ -26,11 +27,11 @@ constexpr TimeNs kMillisecond = 1'000'000;
 // posix_spawn's two option objects, freed together.
 class SpawnAttributes {
  public:
-  SpawnAttributes(int stdin_fd) {  // NOLINT(google-explicit-constructor)
+  SpawnAttributes(int stdin_fd, int output_fd) {
     posix_spawn_file_actions_init(&actions_);
     posix_spawn_file_actions_adddup2(&actions_, stdin_fd, STDIN_FILENO);
-    posix_spawn_file_actions_addopen(&actions_, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-    posix_spawn_file_actions_addopen(&actions_, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions_, output_fd, STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&actions_, output_fd, STDERR_FILENO);
     posix_spawnattr_init(&attributes_);
     sigset_t none;
     sigemptyset(&none);
@@ -70,12 +71,21 @@ class CommandDelivery final : public Delivery {
       return ErrnoError(errno, "running the command: memfd");
     }
     WT_RETURN_IF_ERROR(WriteAt(input, 0, AsBytes(message.body)));
-    WT_ASSIGN_OR_RETURN(const pid_t pid, Start(input));
-    return Await(pid);
+    output_.clear();
+    WT_ASSIGN_OR_RETURN(CommandOutput written, CommandOutput::Open());
+    WT_ASSIGN_OR_RETURN(const pid_t pid, Start(input, written));
+    written.CloseWritingEnd();
+    Status outcome = Await(pid, &written);
+    output_ = written.Text();
+    const std::string last = LastLine(output_);
+    return outcome.ok() || last.empty()
+               ? outcome
+               : Status(outcome.code(), outcome.message() + "; it wrote: " + last);
   }
+  [[nodiscard]] std::string output() const override { return output_; }
 
  private:
-  Result<pid_t> Start(const FileDescriptor& input) {
+  Result<pid_t> Start(const FileDescriptor& input, const CommandOutput& written) {
     std::vector<std::string> texts = options_.argv;
     std::vector<char*> argv;
     argv.reserve(texts.size() + 1);
@@ -83,7 +93,7 @@ class CommandDelivery final : public Delivery {
       argv.push_back(text.data());
     }
     argv.push_back(nullptr);
-    SpawnAttributes spawn(input.get());
+    SpawnAttributes spawn(input.get(), written.writing_end());
     pid_t pid = -1;
     const int error =
         posix_spawnp(&pid, argv.front(), spawn.actions(), spawn.attributes(), argv.data(), environ);
@@ -93,11 +103,12 @@ class CommandDelivery final : public Delivery {
     return pid;
   }
 
-  Status Await(pid_t pid) {
+  Status Await(pid_t pid, CommandOutput* written) {
     const FileDescriptor handle(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
     const TimeNs deadline = clock_.MonotonicNs() + options_.timeout_ns;
     while (!HasExited(pid) && clock_.MonotonicNs() < deadline) {
-      WaitForExit(handle, RemainingMs(deadline));
+      WaitForExit(handle, written->reading_end(), RemainingMs(deadline));
+      written->Read();
     }
     // It may have ended since the last look; what counts is whether it had to be killed.
     const bool timed_out = !HasExited(pid);
@@ -109,6 +120,7 @@ class CommandDelivery final : public Delivery {
     while (ended < 0 && errno == EINTR) {
       ended = waitpid(pid, &status, 0);
     }
+    written->ReadRest();
     if (timed_out) {
       return DeadlineExceededError("running the command: killed after " +
                                    std::to_string(options_.timeout_ns / kMillisecond) + " ms");
@@ -131,16 +143,14 @@ class CommandDelivery final : public Delivery {
                : FailedPreconditionError("running the command: " + text);
   }
 
-  // Returns early. Without a pidfd (kernels before 5.3, seccomp profiles that do not know it) the
-  // caller looks again every few milliseconds.
-  static void WaitForExit(const FileDescriptor& handle, int timeout_ms) {
+  // Returns early, also when there is something to read. Without a pidfd (kernels before 5.3,
+  // seccomp profiles that do not know it) the caller looks again every few milliseconds.
+  static void WaitForExit(const FileDescriptor& handle, int reading_end, int timeout_ms) {
     constexpr int kLookAgainMs = 10;
-    pollfd waiting{handle.get(), POLLIN, 0};
-    if (handle.valid()) {
-      (void)poll(&waiting, 1, timeout_ms);
-    } else {
-      (void)poll(nullptr, 0, std::min(timeout_ms, kLookAgainMs));
-    }
+    // poll passes over descriptors of −1.
+    std::array<pollfd, 2> waiting{{{handle.get(), POLLIN, 0}, {reading_end, POLLIN, 0}}};
+    (void)poll(waiting.data(), waiting.size(),
+               handle.valid() ? timeout_ms : std::min(timeout_ms, kLookAgainMs));
   }
 
   [[nodiscard]] int RemainingMs(TimeNs deadline) const {
@@ -150,6 +160,7 @@ class CommandDelivery final : public Delivery {
 
   CommandOptions options_;
   const Clock& clock_;
+  std::string output_;
 };
 
 }  // namespace

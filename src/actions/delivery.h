@@ -21,6 +21,8 @@ class Delivery {
   Delivery& operator=(const Delivery&) = delete;
   virtual ~Delivery() = default;
   virtual Status Deliver(const Message& message) = 0;
+  // What the receiver of the last message wrote, at most the last few KiB, as UTF-8.
+  [[nodiscard]] virtual std::string output() const { return {}; }
 };
 
 struct WebhookOptions {
@@ -40,8 +42,9 @@ struct CommandOptions {
   std::vector<std::string> argv;
   TimeNs timeout_ns = 60'000'000'000;
 };
-// Starts the command with the body on its standard input; its output goes nowhere. Exit code 75
-// (EX_TEMPFAIL) and a time-out are retryable, another non-zero code is final.
+// Starts the command with the body on its standard input; the end of its output is kept. Exit code
+// 75 (EX_TEMPFAIL) and a time-out are retryable, another non-zero code is final. An error tells the
+// last line that the command wrote.
 std::unique_ptr<Delivery> MakeCommandDelivery(const CommandOptions& options, const Clock& clock);
 
 // Hex of HMAC-SHA256 (RFC 2104 with FIPS 180-4's SHA-256).

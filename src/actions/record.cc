@@ -31,10 +31,13 @@ int64_t Whole(const json& value, const char* key) {
 }  // namespace
 
 std::string ActionRecordToJson(const ActionRecord& record) {
-  const json value = {{"wall_time_ns", record.wall_ns}, {"action", record.action},
-                      {"finding", record.finding_id},   {"event", record.event},
-                      {"outcome", record.outcome},      {"detail", record.detail},
-                      {"attempts", record.attempts}};
+  json value = {{"wall_time_ns", record.wall_ns}, {"action", record.action},
+                {"finding", record.finding_id},   {"event", record.event},
+                {"outcome", record.outcome},      {"detail", record.detail},
+                {"attempts", record.attempts}};
+  if (!record.output.empty()) {
+    value["output"] = record.output;
+  }
   return JsonLine(value);
 }
 
@@ -61,7 +64,8 @@ Result<std::vector<ActionRecord>> ReadActions(const std::string& run_dir) {
                        .event = Text(value, "event"),
                        .outcome = Text(value, "outcome"),
                        .detail = Text(value, "detail"),
-                       .attempts = static_cast<int>(Whole(value, "attempts"))});
+                       .attempts = static_cast<int>(Whole(value, "attempts")),
+                       .output = Text(value, "output")});
   }
   return records;
 }

@@ -100,7 +100,7 @@ class Router final : public ActionRouter {
   // Takes the first message that is due, the run's own before those of ended runs; false when none
   // is.
   bool TakeDue(Pending* pending) WT_REQUIRES(mutex_);
-  void Settle(Pending pending, const Status& outcome);
+  void Settle(Pending pending, const Status& outcome, std::string output);
   // True while there is something that the end of the run waits for: the run's own messages, and
   // one try of those of ended runs.
   [[nodiscard]] bool Waiting() const WT_REQUIRES(mutex_);
@@ -356,15 +356,17 @@ void Router::SendLoop() {
       }
     }
     const auto delivery = deliveries_.find(pending.message.action);
-    const Status outcome = delivery == deliveries_.end()
-                               ? FailedPreconditionError("the action is no longer configured")
-                               : delivery->second->Deliver(pending.message);
-    Settle(std::move(pending), outcome);
+    if (delivery == deliveries_.end()) {
+      Settle(std::move(pending), FailedPreconditionError("the action is no longer configured"), "");
+    } else {
+      const Status outcome = delivery->second->Deliver(pending.message);
+      Settle(std::move(pending), outcome, delivery->second->output());
+    }
     changed_.NotifyAll();
   }
 }
 
-void Router::Settle(Pending pending, const Status& outcome) {
+void Router::Settle(Pending pending, const Status& outcome, std::string output) {
   ++pending.attempts;
   const bool again = !outcome.ok() && IsRetryable(outcome.code());
   // An hour of an unreachable receiver is some sixty tries: the log tells the first few and then
@@ -376,7 +378,8 @@ void Router::Settle(Pending pending, const Status& outcome) {
                            .event = pending.message.event,
                            .outcome = outcome.ok() ? "done" : (again ? "retrying" : "failed"),
                            .detail = outcome.message(),
-                           .attempts = pending.attempts});
+                           .attempts = pending.attempts,
+                           .output = outcome.ok() ? "" : std::move(output)});
   }
   if (!outcome.ok() && told_failures_.insert(pending.message.action).second) {
     Log(LogLevel::kWarning, "action " + pending.message.action +

@@ -306,3 +306,22 @@ def test_an_alert_whose_receiver_was_down_is_said_and_delivered_by_the_next_run(
     with receiver(port) as (_, again):
         program("run", "--name", "later", "--", "true", cwd=tmp_path)
     assert again == []
+def test_what_a_failing_command_wrote_is_told_and_kept(tmp_path: Path) -> None:
+    script = tmp_path / "page.sh"
+    script.write_text(
+        "#!/bin/sh\ncat > /dev/null\necho on its way\nprintf 'no route to \\377pager\\n\\n' >&2\nexit 3\n"
+    )
+    script.chmod(0o755)
+    (tmp_path / "wheeltapper.toml").write_text(f'[actions.command]\nargv = ["{script}"]\non = "info"\n')
+    command = (sys.executable, str(TRAIN), "--nan-at", "5")
+    outcome = program("run", "--name", "acted", *EVERY_STEP, "--", *command, cwd=tmp_path)
+    assert outcome.code == 0
+    wrote = "exit code 3; it wrote: no route to \ufffdpager"
+    assert wrote in outcome.err
+    assert wrote in program("show", "acted", cwd=tmp_path).out
+    lines = (tmp_path / "wheeltapper-runs" / "acted" / "actions.jsonl").read_text().splitlines()
+    failed = [record for record in map(json.loads, lines) if record["outcome"] == "failed"]
+    assert failed
+    assert {record["output"] for record in failed} == {"on its way\nno route to \ufffdpager\n\n"}
+
+

@@ -34,6 +34,7 @@ struct ActionRecord {
   std::string outcome = {};  // "done", "retrying", "failed", "suppressed"
   std::string detail = {};
   int attempts = 0;
+  std::string output = {};  // of a command that failed: the end of what it wrote
 };
 std::string ActionRecordToJson(const ActionRecord& record);
 // Reads actions.jsonl; a run without the file has none.
