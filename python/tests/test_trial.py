@@ -175,3 +175,20 @@ def test_a_live_run_can_be_followed(job, tmp_path):
             live.wait_for_step(99, timeout=0.2)
 
     job(follow)
+
+
+def test_the_value_of_a_number_is_the_number_at_that_step(job):
+    def loop():
+        for i in range(3):
+            wheeltapper.log({"cost": float(i)})
+            wheeltapper.step()
+        wheeltapper.log({"cost": 7.0}, mode="eval", step=1)
+
+    cost = job(loop).tensor("cost")
+    value = cost.value(2)
+    assert (value.shape, value.dtype, float(value)) == ((), np.float64, 2.0)
+    assert not value.flags.writeable
+    assert float(cost.value(1, mode="eval")) == 7.0
+    assert {step: float(value) for step, value in cost.values().items()} == {0: 0.0, 1: 1.0, 2: 2.0}
+    with pytest.raises(errors.NotFoundError, match=r"nothing was logged at step 9 \(train\), rank 0"):
+        cost.value(9)

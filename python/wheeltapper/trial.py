@@ -299,14 +299,22 @@ class Tensor:
     def value(self, step: int, *, mode: str = "train", rank: int = 0) -> np.ndarray[Any, Any]:
         """Its raw value at a global step: a read-only array without a copy (see `as_numpy`).
 
+        Of a scalar, such as a loss: its number, which is kept at every step, as an array without dimensions.
+
         Raises:
-            wheeltapper.errors.NotFoundError: It, the step or the raw value is not there; the
-                message says which.
+            wheeltapper.errors.NotFoundError: It, the step or the raw value is not there: it says which.
         """
+        if self.kind == "scalar":
+            numbers = self._numbers(mode, rank, first_step=step, last_step=step)
+            if step not in numbers:
+                raise NotFoundError(f'reading "{self.name}": nothing was logged at step {step} ({mode}), rank {rank}')
+            return numbers[step]
         return as_numpy(self._native.value(self.name, step, _mode_id(mode) or 0, rank))
 
     def values(self, *, mode: str = "train", rank: int = 0) -> dict[int, np.ndarray[Any, Any]]:
         """Its raw values by step; steps without one are left out."""
+        if self.kind == "scalar":
+            return self._numbers(mode, rank)
         values: dict[int, np.ndarray[Any, Any]] = {}
         for steps, native in self._native.values(self.name, _mode_id(mode) or 0, rank):
             stack = as_numpy(native)
@@ -314,6 +322,12 @@ class Tensor:
             slices = stack if stack.ndim > 1 else (stack[i, ...] for i in range(len(stack)))
             values.update(zip(steps, slices, strict=True))
         return values
+
+    def _numbers(self, mode: str, rank: int, **steps: int) -> dict[int, np.ndarray[Any, Any]]:
+        """A scalar's numbers by step, the last one of each, as arrays without dimensions."""
+        series = _series(self._native.scalars(self.name, mode=_mode_id(mode), rank=rank, **steps))
+        series.value.flags.writeable = False
+        return {int(step): series.value[i, ...] for i, step in enumerate(series.step)}
 
     def scalars(self, *, mode: str | None = None, rank: int | None = None) -> Series:
         """All points of a scalar."""

@@ -1,10 +1,13 @@
 // One raw tensor: found in the tail or in the sealed index, handed out as a slice of its blob.
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "wheeltapper/core/config.h"
 
 #include "run_view.h"
 #include "sealed_columns.h"
@@ -108,9 +111,28 @@ Result<TensorValue> ReadBytes(RunView* view, const format::TensorRow& row) {
   return TensorValue{row.dtype, row.shape, ByteSpan(*owner), owner};
 }
 
+// The flag with which a run keeps the raw values of a tensor: of a built-in collection that it is
+// in, else of one of the user's own. What is in none was saved by the script.
+std::string RawFlag(const std::vector<std::string>& collections) {
+  for (const std::string& collection : collections) {
+    const std::string key = "capture." + collection;
+    const auto found = std::find_if(ConfigKeys().begin(), ConfigKeys().end(),
+                                    [&key](const ConfigKey& each) { return each.name == key; });
+    if (found != ConfigKeys().end() && found->choices.find("raw") != std::string::npos) {
+      return "--set " + key + "=raw";
+    }
+  }
+  return collections.empty() ? "--set capture.saved=raw"
+                             : "--set capture.collections." + collections.front() + ".raw=true";
+}
+
 // NotFound that says which part is missing: the raw values as such, or this one.
 Status WhyMissing(RunView* view, const std::string& name, format::NameId id,
                   const format::StepKey& key) {
+  const format::NameInfo& info = view->names.info(id);
+  if (info.kind == format::DescKind::kScalar) {
+    return NotFoundError("reading " + PlaceOf(name, key) + ": a number, not a tensor");
+  }
   bool any = false;
   for (const auto& [rank, tail] : view->tail.ranks()) {
     any = any || !Tail::RowsOf(tail.tensors, id).empty();
@@ -125,8 +147,9 @@ Status WhyMissing(RunView* view, const std::string& name, format::NameId id,
   }
   if (!any) {
     return NotFoundError("reading " + PlaceOf(name, key) +
-                         ": no raw values of this tensor were saved, at no step: add `raw` to its "
-                         "collection");
+                         ": no raw values of this tensor were saved, at no step: `wheeltapper "
+                         "run " +
+                         RawFlag(info.collections) + "` keeps them");
   }
   return NotFoundError("reading " + PlaceOf(name, key) +
                        ": no raw value was saved there, though it was at other steps or ranks");

@@ -153,12 +153,73 @@ def test_a_sound_run_is_healthy_once_it_was_checked(tmp_path: Path) -> None:
     assert as_json(program("show", "--json", cwd=tmp_path))["level"] == "healthy"
 
 
-def guide_rule(folder: Path) -> Path:
-    """The rule of the guide, copied as a reader would."""
-    (source,) = re.findall(r"```python\n(# my_rule.py\n.*?)```", GUIDE.read_text(), re.DOTALL)
-    path = folder / "my_rule.py"
+# Its third input is always 0, and at step 30 the loss is another one.
+JUMPS = ATTACHED.replace(
+    "optimizer = ", "with torch.no_grad():\n    model.classifier.weight[:, 2] = 0\noptimizer = "
+).replace(
+    "model(torch.ones(8, 4)).square().mean()",
+    "(model(torch.ones(8, 4) * torch.tensor([1.0, 1.0, 0.0, 1.0])) - 1).square().mean() * (1000 if step == 30 else 1)",
+)
+
+RAW_RULES = """
+import wheeltapper
+
+
+class Raw(wheeltapper.Rule):
+    def __init__(self, base_trial, *, name):
+        super().__init__(base_trial)
+        self.name = name
+
+    def invoke_at_step(self, step):
+        value = self.base_trial.tensor(self.name).value(step)
+        if step == 3:
+            self.report(f"its shape is {value.shape}, its sum {value.sum():.6g}")
+"""
+
+
+@pytest.mark.parametrize("name", ["classifier.weight", "classifier.bias", "gradient/classifier.weight"])
+def test_the_flag_that_is_advised_for_raw_values_keeps_them(tmp_path: Path, name: str) -> None:
+    (tmp_path / "raw.py").write_text(RAW_RULES)
+    (tmp_path / "attached.py").write_text(ATTACHED)
+    rule = ("--rule", "raw.py:Raw", "--set", f"rules.raw.name={name}")
+    script = ("--", sys.executable, "attached.py")
+    program("run", *EVERY_STEP, *rule, *script, cwd=tmp_path)
+    shown = program("show", cwd=tmp_path).out
+    advised = re.search(r"`wheeltapper run (--set \S+)` keeps them", shown)
+    assert advised, shown
+    again = program("run", *EVERY_STEP, *rule, *shlex.split(advised[1]), *script, cwd=tmp_path)
+    assert "its shape is" in again.err
+
+
+def test_a_rule_reads_the_loss_of_a_step_without_any_setting(tmp_path: Path) -> None:
+    (tmp_path / "raw.py").write_text(RAW_RULES)
+    (tmp_path / "attached.py").write_text(ATTACHED)
+    rule = ("--rule", "raw.py:Raw", "--set", "rules.raw.name=loss/backward")
+    outcome = program("run", *rule, "--", sys.executable, "attached.py", cwd=tmp_path)
+    assert "its shape is ()" in outcome.err, outcome.err
+
+
+def guide_rule(folder: Path, name: str = "my_rule.py") -> Path:
+    """A file of the guide, copied as a reader would."""
+    (source,) = re.findall(rf"```python\n(# {name}\n.*?)```", GUIDE.read_text(), re.DOTALL)
+    path = folder / name
     path.write_text(source)
     return path
+
+
+def test_the_file_of_two_rules_of_the_guide_works_as_it_is_printed(tmp_path: Path) -> None:
+    guide_rule(tmp_path, "my_rules.py")
+    (tmp_path / "attached.py").write_text(JUMPS)
+    flags = ("--rule", "my_rules.py", "--set", "capture.weights=raw")
+    outcome = program("run", "--name", "two", *flags, "--", sys.executable, "attached.py", cwd=tmp_path)
+    assert "failed" not in outcome.err, outcome.err
+    found = {row["rule"]: row for row in as_json(program("findings", "two", "--json", cwd=tmp_path))}
+    assert {"loss_jumps", "input_not_used"} <= set(found)
+    assert found["loss_jumps"]["step"] == 30
+    assert found["loss_jumps"]["tensor"] == "loss/backward"
+    assert found["input_not_used"]["message"].startswith("input 2 of classifier.weight")
+    program("run", "--name", "one", *flags, "--ignore", "loss_jumps", "--", sys.executable, "attached.py", cwd=tmp_path)
+    assert "loss_jumps" not in {row["rule"] for row in as_json(program("findings", "one", "--json", cwd=tmp_path))}
 
 
 @pytest.mark.parametrize("limit", ["10.0", "0.01"])
@@ -275,6 +336,25 @@ def test_an_action_that_cannot_be_carried_out_is_told_live_and_afterwards(tmp_pa
     assert "/no/such/pager" in program("show", "acted", cwd=tmp_path).out
 
 
+def test_what_a_failing_command_wrote_is_told_and_kept(tmp_path: Path) -> None:
+    script = tmp_path / "page.sh"
+    script.write_text(
+        "#!/bin/sh\ncat > /dev/null\necho on its way\nprintf 'no route to \\377pager\\n\\n' >&2\nexit 3\n"
+    )
+    script.chmod(0o755)
+    (tmp_path / "wheeltapper.toml").write_text(f'[actions.command]\nargv = ["{script}"]\non = "info"\n')
+    command = (sys.executable, str(TRAIN), "--nan-at", "5")
+    outcome = program("run", "--name", "acted", *EVERY_STEP, "--", *command, cwd=tmp_path)
+    assert outcome.code == 0
+    wrote = "exit code 3; it wrote: no route to \ufffdpager"
+    assert wrote in outcome.err
+    assert wrote in program("show", "acted", cwd=tmp_path).out
+    lines = (tmp_path / "wheeltapper-runs" / "acted" / "actions.jsonl").read_text().splitlines()
+    failed = [record for record in map(json.loads, lines) if record["outcome"] == "failed"]
+    assert failed
+    assert {record["output"] for record in failed} == {"on its way\nno route to \ufffdpager\n\n"}
+
+
 def test_an_alert_whose_receiver_was_down_is_said_and_delivered_by_the_next_run(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -306,22 +386,3 @@ def test_an_alert_whose_receiver_was_down_is_said_and_delivered_by_the_next_run(
     with receiver(port) as (_, again):
         program("run", "--name", "later", "--", "true", cwd=tmp_path)
     assert again == []
-def test_what_a_failing_command_wrote_is_told_and_kept(tmp_path: Path) -> None:
-    script = tmp_path / "page.sh"
-    script.write_text(
-        "#!/bin/sh\ncat > /dev/null\necho on its way\nprintf 'no route to \\377pager\\n\\n' >&2\nexit 3\n"
-    )
-    script.chmod(0o755)
-    (tmp_path / "wheeltapper.toml").write_text(f'[actions.command]\nargv = ["{script}"]\non = "info"\n')
-    command = (sys.executable, str(TRAIN), "--nan-at", "5")
-    outcome = program("run", "--name", "acted", *EVERY_STEP, "--", *command, cwd=tmp_path)
-    assert outcome.code == 0
-    wrote = "exit code 3; it wrote: no route to \ufffdpager"
-    assert wrote in outcome.err
-    assert wrote in program("show", "acted", cwd=tmp_path).out
-    lines = (tmp_path / "wheeltapper-runs" / "acted" / "actions.jsonl").read_text().splitlines()
-    failed = [record for record in map(json.loads, lines) if record["outcome"] == "failed"]
-    assert failed
-    assert {record["output"] for record in failed} == {"on its way\nno route to \ufffdpager\n\n"}
-
-

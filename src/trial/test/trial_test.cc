@@ -72,6 +72,8 @@ TEST_F(TrialTest, MistakesAreNamedWithWhatWasProbablyMeant) {
   EXPECT_EQ(trial->ReadTable("scalar", {}, {}).status().code(), StatusCode::kInvalidArgument);
   EXPECT_THAT(trial->Value("layer.weight", Step{1}, Mode::kTrain, Rank{0}).status().message(),
               HasSubstr("no raw values of this tensor"));
+  EXPECT_THAT(trial->Value("loss/main", Step{1}, Mode::kTrain, Rank{0}).status().message(),
+              HasSubstr("a number, not a tensor"));
   EXPECT_EQ(Trial::Open(run() + "/nowhere").status().code(), StatusCode::kNotFound);
 }
 
