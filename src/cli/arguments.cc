@@ -383,9 +383,11 @@ ParseOutcome ParseArguments(const std::vector<std::string>& args) {
       outcome.text = app.help();
       return outcome;
     }
-    const std::string verb = args.empty() ? "" : " " + args.front();
-    return Mistake(std::string(error.what()) + "; `wheeltapper" + verb +
-                   " --help` shows what is accepted");
+    const std::string& verb = args.front();
+    const bool needs_rule = verb == "explain" && error.get_name() == "RequiredError";
+    return Mistake(std::string(error.what()) +
+                   (needs_rule ? "; `wheeltapper rules` lists them"
+                               : "; `wheeltapper " + verb + " --help` shows what is accepted"));
   }
   outcome.arguments.verb = verbs[app.get_subcommands().front()];
   return CheckCommand(std::move(outcome), dashes != args.end(), command);

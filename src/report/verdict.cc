@@ -111,11 +111,16 @@ std::string HowItFailed(const trial::Trial& trial, const std::vector<int64_t>& a
     return "";
   }
   constexpr int kSignalBase = 128;  // as a shell counts
+  constexpr int kNotStarted = 127;  // likewise
   const std::optional<format::EndInfo>& end = trial.end();
   const int code = end ? end->exit_code : 1;
+  const std::string when = steps == 0 ? "before the first step" : "after " + Steps(steps);
+  if (steps == 0 && code == kNotStarted && !end->reason.empty()) {
+    return Capitalised(end->reason);
+  }
   return end && end->state == "killed"
-             ? fmt::format("Killed by signal {} after {}", code - kSignalBase, Steps(steps))
-             : fmt::format("Failed with exit code {} after {}", code, Steps(steps));
+             ? fmt::format("Killed by signal {} {}", code - kSignalBase, when)
+             : fmt::format("Failed with exit code {} {}", code, when);
 }
 
 // "Failed …; error: the finding", or only what is known.
@@ -134,6 +139,9 @@ Verdict WithoutFindings(trial::Trial& trial, size_t steps, const std::string& ho
     // A run without a step still holds what its open one has captured.
     const std::string what =
         steps == 0 ? "Nothing was recorded" : "Only forward passes were recorded";
+    if (trial.state() == trial::RunState::kFailed) {
+      return {"no data", Joined(how, what + ".")};  // why is said already
+    }
     return {"no data",
             Joined(how, trial.state() == trial::RunState::kRunning
                             ? "No step has been recorded yet."

@@ -49,6 +49,8 @@ TEST(ArgumentsTest, MistakesAreUsageErrorsThatSayHowToMendThem) {
       {{"run", "--set", "budget", "--", "true"}, "KEY=VALUE"},
       {{"export", "--table", "nothing"}, "nothing"},
       {{"explain"}, "RULE"},
+      {{"explain"}, "`wheeltapper rules` lists them"},
+      {{"explain", "--json"}, "`wheeltapper rules` lists them"},
       {{"run", "--json", "--", "true"}, "--json"},
       {{"run", "python", "train.py", "--lr", "0.1", "--epochs", "1"},
        "put \"--\" before the command: wheeltapper run -- python train.py --lr 0.1 --epochs 1"},

@@ -263,6 +263,22 @@ TEST_F(ReportTest, ARunWithoutStepsIsNotCalledHealthy) {
   EXPECT_EQ(MakeVerdict(trial_, {}).level, "no data");
 }
 
+TEST_F(ReportTest, ACommandThatFailedBeforeItsFirstStepIsNotAskedWhetherItTrains) {
+  trial_.times.clear();
+  trial_.run_state = trial::RunState::kFailed;
+  trial_.run_end->state = "failed";
+  trial_.run_end->exit_code = 2;
+  Verdict verdict = MakeVerdict(trial_, {});
+  EXPECT_EQ(verdict.level, "no data");
+  EXPECT_EQ(verdict.sentence,
+            "Failed with exit code 2 before the first step; nothing was recorded.");
+  trial_.run_end->exit_code = 127;
+  trial_.run_end->reason = "starting the command \"pyhton\": No such file or directory";
+  verdict = MakeVerdict(trial_, {});
+  EXPECT_EQ(verdict.sentence,
+            "Starting the command \"pyhton\": No such file or directory; nothing was recorded.");
+}
+
 TEST_F(ReportTest, ForwardPassesAloneAreNoHealth) {
   EXPECT_TRUE(HasRecords(trial_, 10));
   EXPECT_FALSE(HasRecords(trial_, 0));
