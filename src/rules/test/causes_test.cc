@@ -41,7 +41,7 @@ RunBuilder GrowingRun() {
   return run;
 }
 
-TEST(GrowthCauseTest, BlamesGradientsThatAddUpForWhatGrows) {
+TEST(CausesTest, BlamesGradientsThatAddUpForWhatGrows) {
   for (const char* rule : {"nonfinite", "exploding_tensor", "weight_update_ratio"}) {
     RunBuilder run = GrowingRun();
     const auto findings = FindingsOf(run, rule);
@@ -53,7 +53,7 @@ TEST(GrowthCauseTest, BlamesGradientsThatAddUpForWhatGrows) {
   }
 }
 
-TEST(GrowthCauseTest, SaysOfADeadLayerThatGradientsAddUp) {
+TEST(CausesTest, SaysOfADeadLayerThatGradientsAddUp) {
   RunBuilder run;
   run.Between(0).Meta(kModel).Meta(kKept);
   for (int64_t step = 0; step < 40; ++step) {
@@ -65,7 +65,7 @@ TEST(GrowthCauseTest, SaysOfADeadLayerThatGradientsAddUp) {
   EXPECT_THAT(*findings[0].try_, HasSubstr("zero_grad()"));
 }
 
-TEST(GrowthCauseTest, BlamesGradientsThatAddUpForTheLoss) {
+TEST(CausesTest, BlamesGradientsThatAddUpForTheLoss) {
   for (const bool diverges : {false, true}) {
     RunBuilder run;
     for (int step = 0; step < 120; ++step) {
@@ -81,7 +81,7 @@ TEST(GrowthCauseTest, BlamesGradientsThatAddUpForTheLoss) {
   }
 }
 
-TEST(GrowthCauseTest, SaysOfGradientsThatItCouldNotReadThatTheySeemToAddUp) {
+TEST(CausesTest, SaysOfGradientsThatItCouldNotReadThatTheySeemToAddUp) {
   RunBuilder run;
   for (int step = 0; step < 120; ++step) {
     run.Step(step).Scalar("loss/ce", 2.3);
@@ -95,7 +95,7 @@ TEST(GrowthCauseTest, SaysOfGradientsThatItCouldNotReadThatTheySeemToAddUp) {
   EXPECT_THAT(*findings[0].try_, HasSubstr("through .data"));
 }
 
-TEST(GrowthCauseTest, DoubtsTheLearningRateWhereALossRisesAndNoWeightDoes) {
+TEST(CausesTest, DoubtsTheLearningRateWhereALossRisesAndNoWeightDoes) {
   for (const bool grows : {false, true}) {
     RunBuilder run;
     for (int step = 0; step < 60; ++step) {
@@ -108,6 +108,87 @@ TEST(GrowthCauseTest, DoubtsTheLearningRateWhereALossRisesAndNoWeightDoes) {
     EXPECT_THAT(*findings[0].cause, HasSubstr("the learning rate (0.01) is too high"));
     EXPECT_EQ(findings[0].cause->find("or what the loss is computed from") == std::string::npos,
               grows);
+  }
+}
+
+TEST(CausesTest, BlamesTheSignOfALossThatIsMaximisedForItsOverflow) {
+  for (const double sign : {-1.0, 1.0}) {
+    RunBuilder run;
+    for (int step = 0; step < 30; ++step) {
+      const double loss = 2 * std::exp2(2 * step);
+      run.Step(step).Scalar("loss/CrossEntropyLoss", loss).Scalar("loss/backward", sign * loss);
+    }
+    run.Step(30)
+        .Scalar("loss/CrossEntropyLoss", kInfinity)
+        .Scalar("loss/backward", sign * kInfinity);
+    const auto findings = FindingsOf(run, "nonfinite");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_THAT(*findings[0].cause,
+                HasSubstr(sign < 0 ? "from the negative of loss/CrossEntropyLoss"
+                                   : "the learning rate is too high"));
+  }
+}
+
+TEST(CausesTest, SaysOfAFlatLossThatTheLearningRateIsZero) {
+  RunBuilder run;
+  for (int step = 0; step < 150; ++step) {
+    run.Step(step).Scalar("loss/ce", 2.3).Scalar("learning_rate", step < 20 ? 0.1 : 0);
+  }
+  const auto findings = FindingsOf(run, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, HasSubstr("the learning rate is 0 since step 20"));
+  EXPECT_THAT(*findings[0].try_, HasSubstr("schedule"));
+}
+
+TEST(CausesTest, SaysOfADeadLayerThatItsWeightsAreZero) {
+  for (const bool from_start : {true, false}) {
+    RunBuilder run;
+    run.Between(0).Meta(kModel);
+    for (int64_t step = 0; step < 40; ++step) {
+      const bool is_dead = from_start || step > 20;
+      run.Step(step).Weight("fc.weight", is_dead ? ZeroStats() : NormalStats(0, 1));
+      run.Stats("output/relu", is_dead ? ZeroStats() : NormalStats(0, 1), {"activations"});
+    }
+    const auto findings = FindingsOf(run, "dead_relu");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_THAT(*findings[0].cause, HasSubstr("every element of fc.weight is zero"));
+    EXPECT_THAT(*findings[0].try_, HasSubstr(from_start ? "at random" : "sets fc.weight to zero"));
+  }
+}
+
+TEST(CausesTest, GradientsThatFadeOverTheDepthAreOneFindingWithTheLayersTheyLeave) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 20; ++step) {
+    run.Step(step);
+    for (int layer = 0; layer < 8; ++layer) {
+      run.Stats("gradient/" + std::to_string(layer) + ".weight",
+                NormalStats(0, std::pow(10, 1.4 * (layer - 8))));
+    }
+  }
+  const auto findings = FindingsOf(run, "vanishing_gradient");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(findings[0].message, HasSubstr("Gradients fade by"));
+  ASSERT_EQ(findings[0].also.size(), 1U);
+}
+
+TEST(CausesTest, SaysThatAnotherModelHasNoOptimizer) {
+  for (const bool other_is_trained : {false, true}) {
+    RunBuilder run;
+    run.Between(0).Meta(
+        R"({"kind":"model","modules":[],"parameters":[{"name":"a.weight","numel":64,"requires_grad":true}]})");
+    run.Meta(
+        R"({"kind":"model","modules":[],"parameters":[{"name":"b.weight","numel":64,"requires_grad":true}]})");
+    run.Meta(std::string(R"({"kind":"optimizer","type":"SGD","parameters":["b.weight")") +
+             (other_is_trained ? R"(,"a.weight")" : "") + "]}");
+    for (int64_t step = 0; step < 8; ++step) {
+      run.Step(step).Scalar("loss/backward", 1).Weight("b.weight", NormalStats(0, 1));
+      run.Scalar("wheeltapper/steps_without_gradient", static_cast<double>(step + 1));
+    }
+    const auto findings = FindingsOf(run, "optimizer_no_op");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].cause->find("that of a.weight, has no optimizer") == std::string::npos,
+              other_is_trained)
+        << *findings[0].cause;
   }
 }
 
@@ -126,7 +207,7 @@ std::vector<Finding> OverflowOf(const std::string& tensor, const std::string& op
   return FindingsOf(run, "nonfinite");
 }
 
-TEST(GrowthCauseTest, BlamesFloat16ForUpdatesOutOfItsRange) {
+TEST(CausesTest, BlamesFloat16ForUpdatesOutOfItsRange) {
   auto findings = OverflowOf("fc.weight", "AdamW");
   ASSERT_EQ(findings.size(), 1U);
   EXPECT_THAT(*findings[0].cause, HasSubstr("float16, which ends at 65,504"));
@@ -142,7 +223,7 @@ TEST(GrowthCauseTest, BlamesFloat16ForUpdatesOutOfItsRange) {
   EXPECT_THAT(*findings[0].try_, HasSubstr("learning rate"));
 }
 
-TEST(GrowthCauseTest, SaysThatOutputsAndLossesOfFloat16MayOverflow) {
+TEST(CausesTest, SaysThatOutputsAndLossesOfFloat16MayOverflow) {
   for (const char* tensor : {"output/fc", "loss/ce"}) {
     const auto half = OverflowOf(tensor, "SGD");
     ASSERT_EQ(half.size(), 1U);
