@@ -76,8 +76,7 @@ std::string StartAndBest(const LossTrack& track) {
     return fmt::format("{} over its first {} values, {} over its last", first, track.halves, last);
   }
   if (track.plateau > 0) {
-    const auto& [start, level] = NumbersForPeople(
-        track.after_jump ? track.early.front() : Median(track.start), track.plateau_level);
+    const auto& [start, level] = NumbersForPeople(track.plateau_start, Median(track.start));
     const std::string from = track.after_jump
                                  ? fmt::format("at step {}, then up to {}", track.first_step,
                                                NumberForPeople(track.peak))

@@ -285,11 +285,9 @@ bool LossJudge::IsStuck(LossTrack* track, bool ended) const {
     return false;
   }
   track->plateau = plateau->values;
-  track->plateau_level = plateau->level;
   track->after_jump = after_jump;
-  if (after_jump) {
-    track->start.assign(kStartValues, plateau->level);  // what falls from here on has recovered
-  }
+  track->plateau_start = after_jump ? track->early.front() : Median(track->start);
+  track->start.assign(kStartValues, plateau->level);  // what falls from here on has recovered
   return true;
 }
 

@@ -47,16 +47,16 @@ struct LossTrack {
   Window since_diverged{kRecoveryWindow};
 
   int64_t last_flat_check = std::numeric_limits<int64_t>::min();
-  bool checked = false;    // with the newest value
-  bool is_flat = false;    // at the last check
-  size_t halves_due = 0;   // of how many values halves are compared next
-  size_t halves = 0;       // of how many values the halves are that showed it; 0: windows did
-  size_t plateau_due = 0;  // of how many values a plateau is looked for next
-  size_t plateau = 0;      // how many values at one level showed it; 0: none did
-  double plateau_level = 0;
-  bool after_jump = false;  // of the plateau
-  bool was_flat = false;    // and no lasting decrease since
-  int decreases = 0;        // consecutive checks that saw one
+  bool checked = false;      // with the newest value
+  bool is_flat = false;      // at the last check
+  size_t halves_due = 0;     // of how many values halves are compared next
+  size_t halves = 0;         // of how many values the halves are that showed it; 0: windows did
+  size_t plateau_due = 0;    // of how many values a plateau is looked for next
+  size_t plateau = 0;        // how many values at one level showed it; 0: none did
+  double plateau_start = 0;  // what it is compared with
+  bool after_jump = false;   // of the plateau
+  bool was_flat = false;     // and no lasting decrease since
+  int decreases = 0;         // consecutive checks that saw one
 };
 
 struct Divergence {

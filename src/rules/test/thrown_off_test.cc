@@ -146,6 +146,7 @@ TEST(ThrownOffTest, ReportsALossThatHardlyFellAndIsLevelButNotOneThatGoesOnFalli
     RunBuilder stuck = LossEvery(1, level);
     const auto findings = FindingsOf(stuck, "loss_not_decreasing");
     reported += IsCalledFlat(findings) ? 1 : 0;
+    EXPECT_LE(EventsOf(stuck, "loss_not_decreasing").size(), 1U) << seed;  // opens, and stays open
     if (!findings.empty()) {
       EXPECT_THAT(findings.back().message,
                   HasSubstr("has hardly decreased, and does so no more: 1.6"));
