@@ -18,16 +18,6 @@ using nlohmann::json;
 
 constexpr uint64_t kMaxLogBytes = uint64_t{1} << 30;
 
-std::string Text(const json& value, const char* key) {
-  const auto found = value.find(key);
-  return found != value.end() && found->is_string() ? found->get<std::string>() : "";
-}
-
-int64_t Whole(const json& value, const char* key) {
-  const auto found = value.find(key);
-  return found != value.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
-}
-
 }  // namespace
 
 std::string ActionRecordToJson(const ActionRecord& record) {
@@ -58,14 +48,14 @@ Result<std::vector<ActionRecord>> ReadActions(const std::string& run_dir) {
       }
       return DataLossError("reading \"" + path + "\": a line is no JSON object");
     }
-    records.push_back({.wall_ns = Whole(value, "wall_time_ns"),
-                       .action = Text(value, "action"),
-                       .finding_id = Text(value, "finding"),
-                       .event = Text(value, "event"),
-                       .outcome = Text(value, "outcome"),
-                       .detail = Text(value, "detail"),
-                       .attempts = static_cast<int>(Whole(value, "attempts")),
-                       .output = Text(value, "output")});
+    records.push_back({.wall_ns = JsonInteger(value, "wall_time_ns"),
+                       .action = JsonText(value, "action"),
+                       .finding_id = JsonText(value, "finding"),
+                       .event = JsonText(value, "event"),
+                       .outcome = JsonText(value, "outcome"),
+                       .detail = JsonText(value, "detail"),
+                       .attempts = static_cast<int>(JsonInteger(value, "attempts")),
+                       .output = JsonText(value, "output")});
   }
   return records;
 }

@@ -1,5 +1,7 @@
 #include "wheeltapper/core/json.h"
 
+#include <limits>
+
 #include <nlohmann/json.hpp>
 
 namespace wheeltapper {
@@ -34,5 +36,21 @@ std::string JsonLine(const nlohmann::json& value) { return Dump(value, kOneLine)
 std::string JsonLine(const nlohmann::ordered_json& value) { return Dump(value, kOneLine); }
 std::string JsonIndented(const nlohmann::json& value) { return Dump(value, 2); }
 std::string JsonIndented(const nlohmann::ordered_json& value) { return Dump(value, 2); }
+
+std::string JsonText(const nlohmann::json& object, std::string_view key, std::string_view missing) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>()
+                                                     : std::string(missing);
+}
+
+int64_t JsonInteger(const nlohmann::json& object, std::string_view key, int64_t missing) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_number_integer()) {
+    return missing;
+  }
+  const bool fits = !found->is_number_unsigned() ||
+                    found->get<uint64_t>() <= uint64_t{std::numeric_limits<int64_t>::max()};
+  return fits ? found->get<int64_t>() : missing;
+}
 
 }  // namespace wheeltapper

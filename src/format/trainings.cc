@@ -58,16 +58,6 @@ struct Start {
   TimeNs ended_wall_ns = 0;
 };
 
-std::string TextOf(const Json& line, const char* key) {
-  const auto found = line.find(key);
-  return found != line.end() && found->is_string() ? found->get<std::string>() : "";
-}
-
-int64_t IntegerOf(const Json& line, const char* key) {
-  const auto found = line.find(key);
-  return found != line.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
-}
-
 std::vector<std::string> TextsOf(const Json& line, const char* key) {
   std::vector<std::string> texts;
   if (const auto found = line.find(key); found != line.end() && found->is_array()) {
@@ -78,7 +68,7 @@ std::vector<std::string> TextsOf(const Json& line, const char* key) {
   return texts;
 }
 
-Rank RankOf(const Json& line) { return Rank{static_cast<int32_t>(IntegerOf(line, "rank"))}; }
+Rank RankOf(const Json& line) { return Rank{static_cast<int32_t>(JsonInteger(line, "rank"))}; }
 
 // Whether `run` can be the name of a folder beside the first run.
 bool IsName(const std::string& run) {
@@ -86,30 +76,30 @@ bool IsName(const std::string& run) {
 }
 
 Start ParseStart(const Json& line) {
-  return {.training = IntegerOf(line, "training"),
-          .attempt = IntegerOf(line, "attempt"),
+  return {.training = JsonInteger(line, "training"),
+          .attempt = JsonInteger(line, "attempt"),
           .rank = RankOf(line),
-          .group = TextOf(line, "group"),
-          .run = TextOf(line, "run"),
+          .group = JsonText(line, "group"),
+          .run = JsonText(line, "run"),
           .argv = TextsOf(line, "argv"),
-          .host = TextOf(line, "host"),
-          .boot_id = TextOf(line, "boot_id"),
-          .pid = IntegerOf(line, "pid"),
-          .pid_start = static_cast<uint64_t>(IntegerOf(line, "pid_start")),
-          .world_size = static_cast<int32_t>(IntegerOf(line, "world_size")),
-          .cwd = TextOf(line, "cwd"),
-          .launcher = TextOf(line, "launcher"),
-          .child = TextOf(line, "child"),
-          .began_wall_ns = IntegerOf(line, "wall_ns")};
+          .host = JsonText(line, "host"),
+          .boot_id = JsonText(line, "boot_id"),
+          .pid = JsonInteger(line, "pid"),
+          .pid_start = static_cast<uint64_t>(JsonInteger(line, "pid_start")),
+          .world_size = static_cast<int32_t>(JsonInteger(line, "world_size")),
+          .cwd = JsonText(line, "cwd"),
+          .launcher = JsonText(line, "launcher"),
+          .child = JsonText(line, "child"),
+          .began_wall_ns = JsonInteger(line, "wall_ns")};
 }
 
 void NoteEnd(const Json& line, std::vector<Start>* starts) {
   for (Start& start : *starts) {
-    if (start.training == IntegerOf(line, "training") &&
-        start.attempt == IntegerOf(line, "attempt") && start.rank == RankOf(line)) {
-      start.exit_code = static_cast<int>(IntegerOf(line, "exit_code"));
+    if (start.training == JsonInteger(line, "training") &&
+        start.attempt == JsonInteger(line, "attempt") && start.rank == RankOf(line)) {
+      start.exit_code = static_cast<int>(JsonInteger(line, "exit_code"));
       start.state = start.exit_code == 0 ? kFinished : kFailed;
-      start.ended_wall_ns = IntegerOf(line, "wall_ns");
+      start.ended_wall_ns = JsonInteger(line, "wall_ns");
     }
   }
 }
@@ -121,7 +111,7 @@ std::vector<Start> ParseStarts(const std::vector<std::string>& lines) {
     if (!line.is_object()) {
       continue;
     }
-    if (const std::string event = TextOf(line, "event"); event == kEnded) {
+    if (const std::string event = JsonText(line, "event"); event == kEnded) {
       NoteEnd(line, &starts);
     } else if (Start start = ParseStart(line);
                event == kBegan && start.training > 0 && start.attempt > 0 && IsName(start.run)) {

@@ -12,11 +12,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-std::string TextOf(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
 const Json& ArrayOf(const Json& object, const char* key) {
   static const Json kNone = Json::array();
   const auto found = object.find(key);
@@ -37,8 +32,8 @@ std::vector<ModuleDescription> ModulesOf(const Json& model) {
   std::vector<ModuleDescription> modules;
   for (const Json& module : ArrayOf(model, "modules")) {
     if (module.is_object()) {
-      modules.push_back({.path = TextOf(module, "path"),
-                         .type = TextOf(module, "type"),
+      modules.push_back({.path = JsonText(module, "path"),
+                         .type = JsonText(module, "type"),
                          .parameters = TextsOf(module, "parameters")});
     }
   }
@@ -160,22 +155,19 @@ void ModelDescription::AddMeta(const std::string& meta) {
   if (!json.is_object()) {
     return;
   }
-  const std::string kind = TextOf(json, "kind");
+  const std::string kind = JsonText(json, "kind");
   if (kind == "hyperparameters") {
-    const auto size = json.find("world_size");
-    world_size_ = size != json.end() && size->is_number_integer() ? size->get<int64_t>() : 1;
+    world_size_ = JsonInteger(json, "world_size", 1);
   } else if (kind == "optimizer") {
-    AddOptimizer(TextOf(json, "type"), TextsOf(json, "parameters"), MeansOf(json));
+    AddOptimizer(JsonText(json, "type"), TextsOf(json, "parameters"), MeansOf(json));
     weight_decay_ = std::max(weight_decay_, WeightDecayOf(json));
   } else if (kind == "kept_gradient") {
-    const auto step = json.find("step");
-    const bool has_step = step != json.end() && step->is_number_integer();
-    kept_gradient_ = {.parameter = TextOf(json, "parameter"),
-                      .step = has_step ? step->get<int64_t>() : 0,
+    kept_gradient_ = {.parameter = JsonText(json, "parameter"),
+                      .step = JsonInteger(json, "step"),
                       .is_read = json.value("read", Json(true)) != Json(false)};
   } else if (kind == "idle_optimizer") {
     for (std::string& name : TextsOf(json, "parameters")) {
-      idle_[std::move(name)] = TextOf(json, "type");
+      idle_[std::move(name)] = JsonText(json, "type");
     }
   } else if (kind == "model") {
     ++models_;
@@ -184,7 +176,7 @@ void ModelDescription::AddMeta(const std::string& meta) {
     }
     for (const Json& parameter : ArrayOf(json, "parameters")) {
       if (parameter.is_object()) {
-        AddParameter(TextOf(parameter, "name"), RequiresGradOf(parameter));
+        AddParameter(JsonText(parameter, "name"), RequiresGradOf(parameter));
       }
     }
   }

@@ -17,16 +17,6 @@ constexpr std::array kStateNames = {"waiting", "active", "errored"};
 
 std::string PathOf(const std::string& run_dir) { return JoinPath(run_dir, "rules.json"); }
 
-std::string TextOf(const json& row, const char* key) {
-  const auto found = row.find(key);
-  return found != row.end() && found->is_string() ? found->get<std::string>() : "";
-}
-
-int64_t CountOf(const json& row, const char* key, int64_t missing) {
-  const auto found = row.find(key);
-  return found != row.end() && found->is_number_integer() ? found->get<int64_t>() : missing;
-}
-
 RuleState StateOf(const std::string& name) {
   const auto found = std::find(kStateNames.begin(), kStateNames.end(), name);
   return found == kStateNames.end() ? RuleState::kWaiting
@@ -36,11 +26,11 @@ RuleState StateOf(const std::string& name) {
 // Before there were the two keys, the detail of an active rule was the one for a built-in rule and
 // the other for a user's.
 void ReadActiveNotes(const json& row, RuleStatus* status) {
-  status->left_out = TextOf(row, "left_out");
-  status->sandbox_note = TextOf(row, "sandbox_note");
+  status->left_out = JsonText(row, "left_out");
+  status->sandbox_note = JsonText(row, "sandbox_note");
   if (!row.contains("left_out")) {
     (FindRule(status->name) != nullptr ? status->left_out : status->sandbox_note) =
-        TextOf(row, "detail");
+        JsonText(row, "detail");
   }
 }
 
@@ -84,15 +74,15 @@ Result<std::vector<RuleStatus>> ReadRuleStates(const std::string& run_dir) {
       return DataLossError("reading rules.json: a row is no JSON object");
     }
     RuleStatus status;
-    status.name = TextOf(row, "name");
-    status.state = StateOf(TextOf(row, "state"));
+    status.name = JsonText(row, "name");
+    status.state = StateOf(JsonText(row, "state"));
     if (status.state == RuleState::kActive) {
       ReadActiveNotes(row, &status);
     } else {
-      status.detail = TextOf(row, "detail");
+      status.detail = JsonText(row, "detail");
     }
-    status.batches = CountOf(row, "batches", 1);  // else by a version that did not count
-    status.findings = CountOf(row, "findings", 0);
+    status.batches = JsonInteger(row, "batches", 1);  // else by a version that did not count
+    status.findings = JsonInteger(row, "findings", 0);
     states.push_back(std::move(status));
   }
   return states;

@@ -1,5 +1,6 @@
 #include "wheeltapper/core/json.h"
 
+#include <limits>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -39,6 +40,31 @@ TEST(JsonTest, IndentedEndsWithoutALineBreak) {
 
 TEST(JsonTest, BytesThatAreNoUtf8BecomeReplacementCharacters) {
   EXPECT_EQ(JsonLine(nlohmann::json("a\xff z")), "\"a\xef\xbf\xbd z\"");
+}
+
+TEST(JsonTest, AMemberThatIsMissingOrOfAnotherTypeIsAsIfMissing) {
+  const nlohmann::json object = ParseJson(R"({"text":"x","whole":-7,"part":1.5,"null":null})");
+  EXPECT_EQ(JsonText(object, "text"), "x");
+  EXPECT_EQ(JsonInteger(object, "whole"), -7);
+  for (const char* key : {"none", "whole", "part", "null"}) {
+    EXPECT_EQ(JsonText(object, key), "") << key;
+    EXPECT_EQ(JsonText(object, key, "else"), "else") << key;
+  }
+  for (const char* key : {"none", "text", "part", "null"}) {
+    EXPECT_EQ(JsonInteger(object, key), 0) << key;
+    EXPECT_EQ(JsonInteger(object, key, 3), 3) << key;
+  }
+  for (const char* text : {"null", "[1]", "1", "{"}) {
+    EXPECT_EQ(JsonText(ParseJson(text), "text"), "") << text;
+    EXPECT_EQ(JsonInteger(ParseJson(text), "whole"), 0) << text;
+  }
+}
+
+TEST(JsonTest, AnIntegerThatDoesNotFitIsAsIfMissing) {
+  const nlohmann::json object =
+      ParseJson(R"({"most":9223372036854775807,"more":9223372036854775808})");
+  EXPECT_EQ(JsonInteger(object, "most"), std::numeric_limits<int64_t>::max());
+  EXPECT_EQ(JsonInteger(object, "more"), 0);
 }
 
 }  // namespace

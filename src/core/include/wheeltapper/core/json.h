@@ -3,6 +3,7 @@
 // they cost seconds in every file that calls them. Any thread may call any function.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -25,5 +26,11 @@ std::string JsonLine(const nlohmann::json& value);
 std::string JsonLine(const nlohmann::ordered_json& value);
 std::string JsonIndented(const nlohmann::json& value);
 std::string JsonIndented(const nlohmann::ordered_json& value);
+
+// A member of an object that others wrote: `missing` when there is none, when it is of another
+// type, and when it does not fit.
+std::string JsonText(const nlohmann::json& object, std::string_view key,
+                     std::string_view missing = "");
+int64_t JsonInteger(const nlohmann::json& object, std::string_view key, int64_t missing = 0);
 
 }  // namespace wheeltapper
