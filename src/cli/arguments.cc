@@ -156,8 +156,8 @@ void AddRun(CLI::App* app, Arguments* out) {
 
 void AddRunArgument(CLI::App* app, Arguments* out, bool many) {
   auto* option = app->add_option("RUN", out->runs,
-                                 many ? "Run directories or names (default the latest run)"
-                                      : "Run directory or name (default the latest run)");
+                                 many ? "Run directories or names (default the newest command's)"
+                                      : "Run directory or name (default the newest command's)");
   option->type_name("");
   if (!many) {
     option->expected(0, 1);

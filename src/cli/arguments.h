@@ -38,7 +38,7 @@ struct Arguments {
   std::string run_dir;
   bool no_report = false;
 
-  // verbs on runs: paths, names under storage.path; empty means the latest run
+  // verbs on runs: paths, names under storage.path; empty means those of the newest command
   std::vector<std::string> runs;
 
   std::string severity;         // findings: lowest shown; check: lowest that makes exit code 1

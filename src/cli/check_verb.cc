@@ -1,5 +1,7 @@
 // `wheeltapper check`: the rules over finished (or running) runs, as if they were watched now.
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -9,6 +11,7 @@
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/rules/engine.h"
 
+#include "chosen_runs.h"
 #include "context.h"
 #include "findings_output.h"
 #include "progress.h"
@@ -149,29 +152,66 @@ bool Reaches(const std::vector<rules::Finding>& findings, rules::Severity level)
 }
 
 struct Outcome {
-  std::vector<rules::Finding> findings;
+  std::vector<RunFindings> runs;
   bool incomplete = false;  // a rule failed, or something could not be read
 };
 
-// The runs that are named, else the latest; checked, shown, and saved when that was asked for.
+// Checked, shown, and saved when that was asked for.
+Result<Checked> CheckOne(const Arguments& arguments, const std::string& run,
+                         const std::vector<rules::RuleSelection>& selection, bool one_of_several) {
+  WT_ASSIGN_OR_RETURN(Checked checked, Check(run, selection, arguments.quiet));
+  WT_RETURN_IF_ERROR(SaveIfWanted(arguments, checked));
+  TellDamage(checked);
+  TellRules(checked, !arguments.json && !arguments.quiet);
+  if (!arguments.json) {
+    const bool names_the_run = one_of_several && !checked.findings.empty();
+    PrintText(checked, arguments.quiet && !names_the_run);
+  }
+  return checked;
+}
+
+// The runs that are named, else those of the newest command. One of several that cannot be read
+// keeps the others from nothing.
 Result<Outcome> CheckAll(const Arguments& arguments, const Config& config) {
   WT_ASSIGN_OR_RETURN(const auto selection, rules::SelectRules(config));
+  WT_ASSIGN_OR_RETURN(const std::vector<std::string> runs, ChosenRuns(arguments, config));
   Outcome all;
-  for (const std::string& name :
-       arguments.runs.empty() ? std::vector<std::string>{""} : arguments.runs) {
-    WT_ASSIGN_OR_RETURN(const std::string run, ResolveRun(name, config));
-    WT_ASSIGN_OR_RETURN(const Checked checked, Check(run, selection, arguments.quiet));
-    WT_RETURN_IF_ERROR(SaveIfWanted(arguments, checked));
-    TellDamage(checked);
-    TellRules(checked, !arguments.json && !arguments.quiet);
-    if (!arguments.json) {
-      const bool names_the_run = arguments.runs.size() > 1 && !checked.findings.empty();
-      PrintText(checked, arguments.quiet && !names_the_run);
+  for (const std::string& run : runs) {
+    Result<Checked> checked = CheckOne(arguments, run, selection, runs.size() > 1);
+    if (!checked.ok() && runs.size() == 1) {
+      return checked.status();
     }
-    all.findings.insert(all.findings.end(), checked.findings.begin(), checked.findings.end());
-    all.incomplete = all.incomplete || !LeftUnchecked(checked).empty();
+    if (!checked.ok()) {
+      SayError(fmt::format("{}: {}", Printable(BaseName(run)), checked.status().message()));
+      all.incomplete = true;
+      continue;
+    }
+    all.incomplete = all.incomplete || !LeftUnchecked(*checked).empty();
+    all.runs.push_back({.run = run, .findings = std::move(checked->findings)});
   }
   return all;
+}
+
+// "2 runs: 1 finding, the worst critical, in run exp", of findings that no other one tells; only
+// the open ones are called the worst.
+std::string Together(const std::vector<RunFindings>& all) {
+  int64_t count = 0;
+  const RunFindings* worst_run = nullptr;
+  std::optional<rules::Severity> worst;
+  for (const RunFindings& of_run : all) {
+    for (const rules::Finding& finding : of_run.findings) {
+      count += finding.part_of ? 0 : 1;
+      if (finding.state == rules::FindingState::kOpen && (!worst || finding.severity > *worst)) {
+        worst = finding.severity;
+        worst_run = &of_run;
+      }
+    }
+  }
+  const std::string head = fmt::format("{}: {}", Plural(static_cast<int64_t>(all.size()), "run"),
+                                       count == 0 ? "no findings" : Plural(count, "finding"));
+  return worst_run == nullptr ? head
+                              : fmt::format("{}, the worst {}, in run {}", head,
+                                            rules::SeverityName(*worst), BaseName(worst_run->run));
 }
 
 }  // namespace
@@ -191,9 +231,14 @@ int CheckVerb(const Arguments& arguments) {
     return Fail(outcome.status());
   }
   if (arguments.json) {
-    Print(FindingsJson(outcome->findings));
+    Print(FindingsJson(outcome->runs));
+  } else if (outcome->runs.size() > 1 && !arguments.quiet) {
+    Print(Together(outcome->runs) + "\n");
   }
-  return outcome->incomplete || Reaches(outcome->findings, *level) ? kExitFindings : kExitOk;
+  const bool reached =
+      std::any_of(outcome->runs.begin(), outcome->runs.end(),
+                  [&](const RunFindings& of_run) { return Reaches(of_run.findings, *level); });
+  return outcome->incomplete || reached ? kExitFindings : kExitOk;
 }
 
 }  // namespace wheeltapper::cli

@@ -1,7 +1,6 @@
-// What every verb needs: messages, the configuration, and finding the run the user means.
+// What every verb needs: messages and the configuration.
 #pragma once
 
-#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,7 +10,6 @@
 #include "wheeltapper/core/config.h"
 #include "wheeltapper/core/plural.h"
 #include "wheeltapper/core/status.h"
-#include "wheeltapper/trial/trial.h"
 
 #include "arguments.h"
 
@@ -37,16 +35,6 @@ Result<Config> LoadConfig(const Arguments& arguments);
 // The same for verbs that only read runs: a mistake in a file or a variable is a warning, and the
 // setting is left out.
 Result<Config> LoadConfigToRead(const Arguments& arguments);
-
-// A path, a name under storage.path, or "" for the latest run. NotFound says where was looked and
-// what is there.
-Result<std::string> ResolveRun(const std::string& run, const Config& config);
-// The run that the command line names, or the latest.
-Result<std::string> ChosenRun(const Arguments& arguments);
-Result<std::unique_ptr<trial::Trial>> OpenChosenRun(const Arguments& arguments);
-// Run directories under `folder`, oldest first by start time; folders without run.json are left
-// out.
-Result<std::vector<std::string>> ListRuns(const std::string& folder);
 
 // True for a terminal that understands escape codes: TERM is set and not "dumb".
 bool IsTerminal(int fd);

@@ -10,6 +10,7 @@
 #include "wheeltapper/format/parquet.h"
 #include "wheeltapper/trial/trial.h"
 
+#include "chosen_runs.h"
 #include "context.h"
 #include "npz.h"
 #include "progress.h"

@@ -11,9 +11,16 @@
 
 namespace wheeltapper::cli {
 
+// Of one run.
+struct RunFindings {
+  std::string run;  // its path
+  std::vector<rules::Finding> findings;
+};
+
 // The worst by rule.
 std::map<std::string, rules::Severity> SeveritiesOf(const std::vector<rules::AlsoSeen>& also);
-std::string FindingsJson(const std::vector<rules::Finding>& findings);
+// All of them in one array; each says which run it is of.
+std::string FindingsJson(const std::vector<RunFindings>& all);
 Result<rules::Severity> ParseSeverity(const std::string& text, rules::Severity fallback);
 
 }  // namespace wheeltapper::cli

@@ -3,12 +3,16 @@
 #include <optional>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 #include <unistd.h>
 
 #include "wheeltapper/cli/main.h"
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/core/json.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/rules/engine.h"
 
+#include "chosen_runs.h"
 #include "context.h"
 #include "findings_output.h"
 #include "render.h"
@@ -26,12 +30,16 @@ std::map<std::string, rules::Severity> SeveritiesOf(const std::vector<rules::Als
   return worst;
 }
 
-std::string FindingsJson(const std::vector<rules::Finding>& findings) {
-  std::string text = "[";
-  for (const rules::Finding& finding : findings) {
-    text += (text.size() == 1 ? "\n  " : ",\n  ") + rules::FindingToJson(finding);
+std::string FindingsJson(const std::vector<RunFindings>& all) {
+  std::string text;
+  for (const RunFindings& of_run : all) {
+    for (const rules::Finding& finding : of_run.findings) {
+      nlohmann::ordered_json json = ParseOrderedJson(rules::FindingToJson(finding));
+      json["run"] = BaseName(of_run.run);
+      text += (text.empty() ? "\n  " : ",\n  ") + JsonLine(json);
+    }
   }
-  return text + (findings.empty() ? "]\n" : "\n]\n");
+  return "[" + text + (text.empty() ? "]\n" : "\n]\n");
 }
 
 Result<rules::Severity> ParseSeverity(const std::string& text, rules::Severity fallback) {
@@ -59,23 +67,60 @@ std::optional<rules::Severity> SeverityFor(const std::string& rule, const rules:
   return other == others.end() ? std::nullopt : std::optional(other->second);
 }
 
-// A rule is known when it is built in, ran over this run, or is told by a finding of it.
-Status CheckRuleName(const std::string& name, const std::string& run,
-                     const std::vector<rules::Finding>& findings) {
+// A rule is known when it is built in, ran over one of the runs, or is told by a finding of one.
+Status CheckRuleName(const std::string& name, const std::vector<RunFindings>& all) {
   std::vector<std::string> names;
-  for (const rules::RuleStatus& status :
-       rules::ReadRuleStates(run).value_or(std::vector<rules::RuleStatus>())) {
-    names.push_back(status.name);
-  }
-  for (const rules::Finding& finding : findings) {
-    names.push_back(finding.rule);
-    for (const rules::AlsoSeen& other : finding.also) {
-      names.push_back(other.rule);
+  for (const RunFindings& of_run : all) {
+    for (const rules::RuleStatus& status :
+         rules::ReadRuleStates(of_run.run).value_or(std::vector<rules::RuleStatus>())) {
+      names.push_back(status.name);
+    }
+    for (const rules::Finding& finding : of_run.findings) {
+      names.push_back(finding.rule);
+      for (const rules::AlsoSeen& other : finding.also) {
+        names.push_back(other.rule);
+      }
     }
   }
   const bool known = name.empty() || rules::FindRule(name) != nullptr ||
                      std::find(names.begin(), names.end(), name) != names.end();
   return known ? Status() : NoSuchRule(name, names);
+}
+
+// What can be read of a run; says what cannot, and notes it in `damaged`.
+Result<std::vector<rules::Finding>> Read(const std::string& run, bool* damaged) {
+  // Findings can be read without the rest of a damaged run, but not those of another format.
+  if (const Status info = format::ReadRunInfo(run).status();
+      info.code() == StatusCode::kFailedPrecondition) {
+    return info;
+  }
+  std::vector<std::string> lines;
+  WT_ASSIGN_OR_RETURN(std::vector<rules::Finding> findings, rules::ReadFindings(run, &lines));
+  for (const std::string& line : lines) {
+    SayError(fmt::format("{}/findings.jsonl: {}", Printable(run), Printable(line)));
+    *damaged = true;
+  }
+  return findings;
+}
+
+void PrintFindings(const RunFindings& of_run, bool name_the_run) {
+  // One that goes on as part of another is told there, if that is told.
+  const auto is_told = [&](const std::string& id) {
+    return std::any_of(of_run.findings.begin(), of_run.findings.end(),
+                       [&](const rules::Finding& other) { return other.id == id; });
+  };
+  const std::string which =
+      name_the_run ? fmt::format("run {}: ", Printable(BaseName(of_run.run))) : "";
+  for (const rules::Finding& finding : of_run.findings) {
+    if (!(finding.part_of && is_told(*finding.part_of))) {
+      Print(which + RenderFinding(finding, ColoursOn(STDOUT_FILENO)));
+    }
+  }
+}
+
+// "no findings in wheeltapper-runs/exp", or the names of several.
+std::string NoFindings(const std::vector<std::string>& runs) {
+  return "no findings in " + (runs.size() == 1 ? runs.front() : NamesOf(runs));
 }
 
 }  // namespace
@@ -85,48 +130,43 @@ int FindingsVerb(const Arguments& arguments) {
   if (!lowest.ok()) {
     return Fail(lowest.status());
   }
-  const Result<std::string> run = ChosenRun(arguments);
-  if (!run.ok()) {
-    return Fail(run.status());
+  const Result<std::vector<std::string>> runs = ChosenRuns(arguments);
+  if (!runs.ok()) {
+    return Fail(runs.status());
   }
-  // Findings can be read without the rest of a damaged run, but not those of another format.
-  if (const Status info = format::ReadRunInfo(*run).status();
-      info.code() == StatusCode::kFailedPrecondition) {
-    return Fail(info);
+  bool damaged = false;
+  std::vector<RunFindings> all;
+  for (const std::string& run : *runs) {
+    Result<std::vector<rules::Finding>> findings = Read(run, &damaged);
+    if (!findings.ok()) {
+      return Fail(findings.status());
+    }
+    all.push_back({.run = run, .findings = std::move(*findings)});
   }
-  std::vector<std::string> damaged;
-  Result<std::vector<rules::Finding>> findings = rules::ReadFindings(*run, &damaged);
-  if (!findings.ok()) {
-    return Fail(findings.status());
-  }
-  for (const std::string& line : damaged) {
-    SayError(fmt::format("{}/findings.jsonl: {}", Printable(*run), Printable(line)));
-  }
-  if (const Status known = CheckRuleName(arguments.rule, *run, *findings); !known.ok()) {
+  if (const Status known = CheckRuleName(arguments.rule, all); !known.ok()) {
     return Fail(known);
   }
-  std::erase_if(*findings, [&](const rules::Finding& finding) {
-    const std::optional<rules::Severity> severity = SeverityFor(arguments.rule, finding);
-    return !severity || *severity < *lowest;
-  });
-  if (arguments.json) {
-    Print(FindingsJson(*findings));
-  } else if (findings->empty()) {
-    Say("no findings in " + *run);
+  bool found = false;
+  for (RunFindings& of_run : all) {
+    std::erase_if(of_run.findings, [&](const rules::Finding& finding) {
+      const std::optional<rules::Severity> severity = SeverityFor(arguments.rule, finding);
+      return !severity || *severity < *lowest;
+    });
+    found = found || !of_run.findings.empty();
   }
-  // One that goes on as part of another is told there, if that is told.
-  const auto is_told = [&](const std::string& id) {
-    return std::any_of(findings->begin(), findings->end(),
-                       [&](const rules::Finding& other) { return other.id == id; });
-  };
-  for (const rules::Finding& finding : *findings) {
-    if (!arguments.json && !(finding.part_of && is_told(*finding.part_of))) {
-      Print(RenderFinding(finding, ColoursOn(STDOUT_FILENO)));
+  if (arguments.json) {
+    Print(FindingsJson(all));
+  } else if (!found) {
+    Say(NoFindings(*runs));
+  }
+  for (const RunFindings& of_run : all) {
+    if (!arguments.json) {
+      PrintFindings(of_run, all.size() > 1);
     }
   }
   // A level that was asked for makes the exit code answer it; a plain listing is no judgement.
-  const bool asked_and_found = !arguments.severity.empty() && !findings->empty();
-  return asked_and_found || !damaged.empty() ? kExitFindings : kExitOk;
+  const bool asked_and_found = !arguments.severity.empty() && found;
+  return asked_and_found || damaged ? kExitFindings : kExitOk;
 }
 
 }  // namespace wheeltapper::cli

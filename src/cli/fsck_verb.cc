@@ -9,6 +9,7 @@
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/format/run_reader.h"
 
+#include "chosen_runs.h"
 #include "context.h"
 #include "progress.h"
 #include "verbs.h"

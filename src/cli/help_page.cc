@@ -17,11 +17,13 @@ constexpr std::array kPages = {
         .arguments = "VERB",
         .details = "A RUN is the path of a run directory or the name of a run under "
                    "./wheeltapper-runs; left out, the\n"
-                   "latest one. `wheeltapper VERB --help` explains a verb.\n",
+                   "newest command is meant, with the runs of all its trainings. `wheeltapper VERB "
+                   "--help` explains a\n"
+                   "verb.\n",
         .examples =
             "  wheeltapper run -- python train.py     watch a training script; nothing in it "
             "changes\n"
-            "  wheeltapper show                       the latest run: verdict, overhead, gaps\n"
+            "  wheeltapper show                       the newest run: verdict, overhead, gaps\n"
             "  wheeltapper findings                   what the rules found, with cause and "
             "advice\n",
         .exit_codes = "Exit codes: of `run` the command's own, or 2 usage, 3 --fail-on reached, 4 "
@@ -38,7 +40,10 @@ constexpr std::array kPages = {
             "signals and\n"
             "terminal are untouched. Python processes in it attach by themselves. Findings are "
             "printed to stderr\n"
-            "as they are opened; a report is left in the run directory.\n",
+            "as they are opened; a report is left in the run directory. A command that trains "
+            "several "
+            "times\n"
+            "leaves a run for each training: NAME, NAME-2, NAME-3, ....\n",
         .examples =
             "  wheeltapper run -- python train.py --lr 0.1\n"
             "  wheeltapper run --stop-on error -- torchrun --nproc-per-node 2 train.py\n"
@@ -53,7 +58,9 @@ constexpr std::array kPages = {
              .arguments = "",
              .details = "One line a run, oldest first: name, state, start, number of findings, "
                         "command. A run of which not\n"
-                        "everything can be read is marked; `wheeltapper show` says what it is.\n",
+                        "everything can be read is marked; `wheeltapper show` says what it is. "
+                        "A further training of a\n"
+                        "command names the run of the first one.\n",
              .examples = "  wheeltapper ls\n"
                          "  wheeltapper ls /data/runs --json\n",
              .exit_codes = "Exit codes: 0 fine; 2 wrong arguments, or no such folder; 6 "
@@ -63,15 +70,21 @@ constexpr std::array kPages = {
              .arguments = "",
              .details = "The verdict is one sentence. Overhead is the share of the step time that "
                         "watching cost, gaps are\n"
-                        "what was to be recorded and was not. The findings follow.\n",
+                        "what was to be recorded and was not. The findings follow.\n"
+                        "Without RUN, a command with several trainings is shown by its worst "
+                        "one's verdict and a line for\n"
+                        "each; with --json `trainings` holds them all.\n",
              .examples = "  wheeltapper show\n"
                          "  wheeltapper show swift-otter-12 --json\n",
-             .exit_codes = kReadingCodes},
+             .exit_codes = "Exit codes: 0 fine; 1 of a command's trainings one cannot be read; 2 "
+                           "wrong arguments, or no such\n"
+                           "run; 6 internal.\n"},
     HelpPage{.verb = "findings",
              .summary = "List what the rules found",
              .arguments = "",
              .details = "Each with tensor, layer, step, cause and advice. One finding tells all "
-                        "that has the same cause.\n",
+                        "that has the same cause.\n"
+                        "Without RUN, those of all trainings of the newest command.\n",
              .examples = "  wheeltapper findings\n"
                          "  wheeltapper findings swift-otter-12 --severity error\n"
                          "  wheeltapper findings --rule dead_relu --json\n",
@@ -93,7 +106,10 @@ constexpr std::array kPages = {
         .details =
             "The rules see the run as if it were watched now. The first check of a run that is "
             "over and that no\n"
-            "rule has looked at is recorded in it, unless --rules or --ignore leave some out.\n",
+            "rule has looked at is recorded in it, unless --rules or --ignore leave some out.\n"
+            "Without RUN, all trainings of the newest command are checked. Of several runs the "
+            "worst makes the\n"
+            "exit code, and a last line says which it is.\n",
         .examples = "  wheeltapper check\n"
                     "  wheeltapper check swift-otter-12 brave-ibex-7 --severity error\n"
                     "  wheeltapper check --rule my_rule.py:WeightsTooLarge\n",
@@ -115,7 +131,10 @@ constexpr std::array kPages = {
              .arguments = "",
              .details = "Prints the path of the HTML file; beside it the same lies as "
                         "report.json. `run` has left one\n"
-                        "already, unless it was told not to.\n",
+                        "already, unless it was told not to.\n"
+                        "Without RUN, one for each training of the newest command; -o and --json "
+                        "then need a RUN if it has\n"
+                        "several.\n",
              .examples = "  wheeltapper report\n"
                          "  wheeltapper report swift-otter-12 -o report.html\n"
                          "  wheeltapper report --json > report.json\n",
@@ -129,7 +148,8 @@ constexpr std::array kPages = {
             "step), steps\n"
             "(times, in ns), tensors (an index of the raw ones). What cannot be read of a damaged "
             "run is told,\n"
-            "the rest is exported. With --json and -o: one object that tells what was written.\n",
+            "the rest is exported. With --json and -o: one object that tells what was written.\n"
+            "Of a command with several trainings a RUN is needed.\n",
         .examples = "  wheeltapper export > stats.csv\n"
                     "  wheeltapper export --table scalars --regex loss -o losses.csv\n"
                     "  wheeltapper export --table tensors --format npz -o tensors.npz\n",
@@ -142,7 +162,7 @@ constexpr std::array kPages = {
         .arguments = "",
         .details = "Checksums, structure and sequence of all tables, blobs and journals. Nothing "
                    "is written without\n"
-                   "--repair.\n",
+                   "--repair. Of a command with several trainings a RUN is needed.\n",
         .examples = "  wheeltapper fsck\n"
                     "  wheeltapper fsck swift-otter-12 --repair\n",
         .exit_codes = "Exit codes: 0 clean; 1 problems are left; 2 wrong arguments, or no such "

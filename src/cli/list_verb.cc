@@ -11,6 +11,7 @@
 #include "wheeltapper/rules/finding.h"
 #include "wheeltapper/trial/trial.h"
 
+#include "chosen_runs.h"
 #include "context.h"
 #include "render.h"
 #include "verbs.h"
@@ -27,7 +28,8 @@ struct RunRow {
   int64_t findings = 0;
   int64_t damaged = 0;  // places that cannot be read; `show` names them
   std::string command = {};
-  std::string problem = {};  // why the run cannot be read; "" when it can
+  std::string first_run = {};  // of a further training: the name of the first one's run
+  std::string problem = {};    // why the run cannot be read; "" when it can
 };
 
 std::string LocalTime(TimeNs wall_ns) {
@@ -50,6 +52,7 @@ RunRow Describe(const std::string& path) {
   row.state = trial::RunStateName((*trial)->state());
   row.started_wall_ns = info.started_wall_ns;
   row.started = LocalTime(info.started_wall_ns);
+  row.first_run = info.first_run;
   for (const std::string& word : info.argv) {
     row.command += (row.command.empty() ? "" : " ") + word;
   }
@@ -71,6 +74,7 @@ void PrintRowsAsJson(const std::vector<RunRow>& rows) {
          {"findings", row.findings},
          {"damaged", row.damaged},
          {"command", row.command},
+         {"first_run", row.first_run.empty() ? nlohmann::json() : nlohmann::json(row.first_run)},
          {"problem", row.problem.empty() ? nlohmann::json() : nlohmann::json(row.problem)}});
   }
   PrintJson(all);
@@ -78,6 +82,11 @@ void PrintRowsAsJson(const std::vector<RunRow>& rows) {
 
 std::string StateText(const RunRow& row) {
   return row.state + (row.damaged > 0 ? " (damaged)" : "");
+}
+
+std::string CommandText(const RunRow& row) {
+  return row.first_run.empty() ? row.command
+                               : fmt::format("{} (a training of {})", row.command, row.first_run);
 }
 
 void PrintTable(const std::vector<RunRow>& rows) {
@@ -92,7 +101,7 @@ void PrintTable(const std::vector<RunRow>& rows) {
   for (const RunRow& row : rows) {
     Print(fmt::format("{:<{}}  {:<{}}  {:<19}  {:>8}  {}\n", Printable(row.name), name_width,
                       StateText(row), state_width, row.started, row.findings,
-                      Printable(row.problem.empty() ? row.command : row.problem)));
+                      Printable(row.problem.empty() ? CommandText(row) : row.problem)));
   }
 }
 

@@ -1,20 +1,29 @@
-// `wheeltapper show`: the summary of one run.
+// `wheeltapper show`: the summary of one run, or of a command with several trainings.
+#include <algorithm>
+#include <iterator>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
 #include "wheeltapper/actions/action.h"
 #include "wheeltapper/cli/main.h"
+#include "wheeltapper/core/file.h"
+#include "wheeltapper/format/run_directory.h"
+#include "wheeltapper/format/trainings.h"
 #include "wheeltapper/report/report.h"
 #include "wheeltapper/rules/engine.h"
 #include "wheeltapper/rules/finding.h"
 
+#include "chosen_runs.h"
 #include "context.h"
 #include "render.h"
 #include "verbs.h"
 
 namespace wheeltapper::cli {
 namespace {
+
+using nlohmann::json;
 
 std::string Words(const std::vector<std::string>& words) {
   std::string text;
@@ -75,23 +84,32 @@ std::vector<std::string> ActionLines(const std::string& run_dir) {
   return lines;
 }
 
-nlohmann::json ActionsJson(const ActionTrouble& trouble) {
-  nlohmann::json waiting = nlohmann::json::array();
+json ActionsJson(const ActionTrouble& trouble) {
+  json waiting = json::array();
   for (const actions::WaitingMessages& each : trouble.waiting) {
     waiting.push_back({{"action", each.action},
                        {"messages", each.count},
-                       {"why", each.why.empty() ? nlohmann::json() : nlohmann::json(each.why)}});
+                       {"why", each.why.empty() ? json() : json(each.why)}});
   }
   return {{"failed", trouble.failed},
-          {"last_failure",
-           trouble.failed > 0 ? nlohmann::json(trouble.last_failure) : nlohmann::json()},
+          {"last_failure", trouble.failed > 0 ? json(trouble.last_failure) : json()},
           {"waiting", std::move(waiting)}};
+}
+
+json TrainingJson(const report::TrainingVerdict& training) {
+  return {{"name", training.run},
+          {"path", training.path},
+          {"state", training.state},
+          {"level", training.verdict.level},
+          {"verdict", training.verdict.sentence},
+          {"findings", training.findings},
+          {"steps", training.steps}};
 }
 
 // What the report knows of the run, and the actions, which it does not. Damage there leaves the
 // rest to be read.
-Result<nlohmann::json> ShowJson(trial::Trial& trial) {
-  WT_ASSIGN_OR_RETURN(nlohmann::json summary, report::SummaryJson(trial));
+Result<json> RunJson(trial::Trial& trial) {
+  WT_ASSIGN_OR_RETURN(json summary, report::SummaryJson(trial));
   const Result<ActionTrouble> trouble = ReadTrouble(trial.path());
   if (trouble.ok()) {
     summary["actions"] = ActionsJson(*trouble);
@@ -111,8 +129,41 @@ Result<std::string> StepsText(trial::Trial& trial) {
                                      Plural(static_cast<int64_t>(ranks.size()), "rank"));
 }
 
-void PrintLine(const char* label, const std::string& text) {
-  Print(fmt::format("{:<9} {}\n", label, Printable(text)));
+constexpr size_t kLabelWidth = 9;
+
+void PrintLine(const std::string& label, const std::string& text, size_t width = kLabelWidth) {
+  Print(fmt::format("{:<{}} {}\n", label, width, Printable(text)));
+}
+
+// A line for each, under its run's name.
+void PrintTrainings(const std::vector<report::TrainingVerdict>& trainings) {
+  size_t width = kLabelWidth;
+  for (const report::TrainingVerdict& training : trainings) {
+    width = std::max(width, training.run.size());
+  }
+  for (const report::TrainingVerdict& training : trainings) {
+    PrintLine(Printable(training.run), training.state + "; " + training.verdict.sentence, width);
+  }
+}
+
+std::vector<report::TrainingVerdict> Judge(const std::vector<std::string>& runs) {
+  std::vector<report::TrainingVerdict> judged;
+  judged.reserve(runs.size());
+  std::transform(runs.begin(), runs.end(), std::back_inserter(judged), report::JudgeTraining);
+  return judged;
+}
+
+// Which trainings the command has beside this one, and what became of them.
+void PrintOtherTrainings(const trial::Trial& trial) {
+  const std::string others = report::FindOtherRuns(trial).text();
+  if (others.empty()) {
+    return;
+  }
+  PrintLine("trainings", others);
+  std::vector<std::string> runs = format::RunsOfCommand(trial.path());
+  std::erase_if(runs,
+                [&](const std::string& run) { return BaseName(run) == BaseName(trial.path()); });
+  PrintTrainings(Judge(runs));
 }
 
 // "stopped by rule nonfinite, exit code 143": the reason begins with the state.
@@ -139,9 +190,7 @@ Status PrintSummary(trial::Trial& trial) {
   const report::Verdict verdict = report::MakeVerdict(trial, findings);
   PrintLine("run", trial.info().name + "  " + trial.path());
   PrintLine("command", Words(trial.info().argv));
-  if (const std::string others = report::FindOtherRuns(trial).text(); !others.empty()) {
-    PrintLine("trainings", others);
-  }
+  PrintOtherTrainings(trial);
   PrintLine("state", StateLine(trial));
   PrintLine("verdict", verdict.sentence);
   PrintLine("steps", steps);
@@ -166,23 +215,80 @@ Status PrintSummary(trial::Trial& trial) {
   return {};
 }
 
+Status ShowRun(const std::string& run, bool as_json) {
+  WT_ASSIGN_OR_RETURN(const std::unique_ptr<trial::Trial> trial, trial::Trial::Open(run));
+  if (!as_json) {
+    return PrintSummary(*trial);
+  }
+  WT_ASSIGN_OR_RETURN(json summary, RunJson(*trial));
+  summary["trainings"] = json::array();
+  for (const report::TrainingVerdict& training : Judge(format::RunsOfCommand(run))) {
+    summary["trainings"].push_back(TrainingJson(training));
+  }
+  PrintJson(summary);
+  return {};
+}
+
+void PrintCommandJson(const std::vector<report::TrainingVerdict>& trainings) {
+  const report::Verdict verdict = report::MakeCommandVerdict(trainings);
+  int64_t findings = 0;
+  json all = json::array();
+  for (const report::TrainingVerdict& training : trainings) {
+    findings += training.findings;
+    json one = TrainingJson(training);
+    const Result<std::unique_ptr<trial::Trial>> trial = trial::Trial::Open(training.path);
+    if (trial.ok()) {
+      if (const Result<json> whole = RunJson(**trial); whole.ok()) {
+        one = *whole;
+      }
+    }
+    all.push_back(std::move(one));
+  }
+  PrintJson({{"name", trainings.front().run},
+             {"path", trainings.front().path},
+             {"level", verdict.level},
+             {"verdict", verdict.sentence},
+             {"findings", findings},
+             {"trainings", std::move(all)}});
+}
+
+void PrintCommand(const std::vector<report::TrainingVerdict>& trainings) {
+  const std::string& first = trainings.front().path;
+  if (const Result<format::RunInfo> info = format::ReadRunInfo(first); info.ok()) {
+    PrintLine("command", Words(info->argv));
+  }
+  PrintLine("trainings", fmt::format("{}, recorded in {}", trainings.size(), FolderOf(first)));
+  PrintLine("verdict", report::MakeCommandVerdict(trainings).sentence);
+  PrintTrainings(trainings);
+  PrintLine("more", "`wheeltapper show RUN`: one of them; `wheeltapper findings`: those of all");
+}
+
+// A command with several trainings, of which no run was named.
+int ShowCommand(const std::vector<std::string>& runs, bool as_json) {
+  const std::vector<report::TrainingVerdict> trainings = Judge(runs);
+  if (as_json) {
+    PrintCommandJson(trainings);
+  } else {
+    PrintCommand(trainings);
+  }
+  const bool all_read = std::none_of(
+      trainings.begin(), trainings.end(),
+      [](const report::TrainingVerdict& each) { return each.verdict.level == "unreadable"; });
+  return all_read ? kExitOk : kExitFindings;
+}
+
 }  // namespace
 
 int ShowVerb(const Arguments& arguments) {
-  const Result<std::unique_ptr<trial::Trial>> trial = OpenChosenRun(arguments);
-  if (!trial.ok()) {
-    return Fail(trial.status());
+  const Result<std::vector<std::string>> runs = ChosenRuns(arguments);
+  if (!runs.ok()) {
+    return Fail(runs.status());
   }
-  if (!arguments.json) {
-    const Status printed = PrintSummary(**trial);
-    return printed.ok() ? static_cast<int>(kExitOk) : Fail(printed);
+  if (runs->size() > 1) {
+    return ShowCommand(*runs, arguments.json);
   }
-  const Result<nlohmann::json> json = ShowJson(**trial);
-  if (!json.ok()) {
-    return Fail(json.status());
-  }
-  PrintJson(*json);
-  return kExitOk;
+  const Status shown = ShowRun(runs->front(), arguments.json);
+  return shown.ok() ? static_cast<int>(kExitOk) : Fail(shown);
 }
 
 }  // namespace wheeltapper::cli

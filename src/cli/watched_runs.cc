@@ -59,9 +59,8 @@ void LeaveReport(const std::string& run_dir, bool quiet) {
 bool LivesOn(const std::string& run_dir, int64_t training) {
   const std::vector<format::TrainingRecord> all =
       format::ListTrainings(run_dir).value_or(std::vector<format::TrainingRecord>());
-  return std::any_of(all.begin(), all.end(), [training](const format::TrainingRecord& record) {
-    return record.number == training && record.living;
-  });
+  const format::TrainingRecord* record = format::FindTraining(all, training);
+  return record != nullptr && record->living;
 }
 
 // Of a run that could not be watched.
@@ -81,9 +80,22 @@ void MarkEnd(const std::string& run_dir, const WatchedRuns::Ending& ending, cons
 }  // namespace
 
 void WatchedRuns::NamedStop::RequestStop(const std::string& reason) {
-  TimeNs never = 0;
-  owner_->stopped_wall_ns_.compare_exchange_strong(never, owner_->clock_.WallNs());
-  owner_->options_.job->RequestStop(owner_->several_ ? reason + " in run " + run_ : reason);
+  owner_->AskToStop(run_, reason);
+}
+
+void WatchedRuns::AskToStop(const std::string& run, const std::string& reason) {
+  {
+    MutexLock lock(mutex_);
+    if (stop_.wall_ns == 0) {
+      stop_ = {.wall_ns = clock_.WallNs(), .run = run};
+    }
+  }
+  options_.job->RequestStop(reason);
+}
+
+WatchedRuns::Stop WatchedRuns::stop() const {
+  MutexLock lock(mutex_);
+  return stop_;
 }
 
 WatchedRuns::~WatchedRuns() {
@@ -171,13 +183,6 @@ void WatchedRuns::Begin(const format::TrainingRecord& training) {
   }
 }
 
-const format::TrainingRecord* WatchedRuns::RecordOf(const Watched& run) const {
-  const auto found = std::find_if(
-      trainings_.begin(), trainings_.end(),
-      [&](const format::TrainingRecord& training) { return training.number == run.training; });
-  return found == trainings_.end() ? nullptr : &*found;
-}
-
 bool WatchedRuns::IsDue(const Watched& run, const format::TrainingRecord* record) const {
   const bool dead = runs_.size() > 1 && record != nullptr && !record->living;
   return !dead || clock_.MonotonicNs() - run.looked_ns >= kSeldomNs;
@@ -186,7 +191,7 @@ bool WatchedRuns::IsDue(const Watched& run, const format::TrainingRecord* record
 void WatchedRuns::Advance() {
   FindNewTrainings();
   for (Watched& run : runs_) {
-    const format::TrainingRecord* record = RecordOf(run);
+    const format::TrainingRecord* record = format::FindTraining(trainings_, run.training);
     if (run.ending || !IsDue(run, record)) {
       continue;
     }
@@ -195,7 +200,7 @@ void WatchedRuns::Advance() {
       run.watcher->Advance();
     }
     // A command that is being stopped ends its runs together: how is not known yet.
-    if (runs_.size() > 1 && record != nullptr && record->over && stopped_wall_ns_ == 0) {
+    if (runs_.size() > 1 && record != nullptr && record->over && stop().wall_ns == 0) {
       StartEnding(&run, EndingOf(*record, {}), record->ended_wall_ns);
     }
   }
@@ -203,13 +208,16 @@ void WatchedRuns::Advance() {
 
 WatchedRuns::Ending WatchedRuns::EndingOf(const format::TrainingRecord& training,
                                           const Ending& command) const {
-  const TimeNs stopped = stopped_wall_ns_;
-  if (stopped > 0 && (training.ended_wall_ns == 0 || training.ended_wall_ns >= stopped)) {
+  const Stop stop = this->stop();
+  if (command.state == "stopped" &&
+      (training.ended_wall_ns == 0 || training.ended_wall_ns >= stop.wall_ns)) {
     // One that cleans up and leaves when it is told to stop did not finish.
+    const bool own = stop.run == BaseName(training.run_dir);
+    const std::string whose = own ? "" : " in run " + stop.run;
     return {.state = "stopped",
             .exit_code = command.exit_code,
-            .reason = command.reason,
-            .words = command.words};
+            .reason = command.reason + whose,
+            .words = command.words + whose};
   }
   if (training.state == "finished") {
     return {.state = "finished", .exit_code = 0, .reason = "", .words = "finished"};
@@ -274,7 +282,7 @@ void WatchedRuns::Finish(const Ending& ending) {
     if (run.ending) {
       continue;
     }
-    const format::TrainingRecord* record = RecordOf(run);
+    const format::TrainingRecord* record = format::FindTraining(trainings_, run.training);
     const bool one_of_several = runs_.size() > 1 && record != nullptr;
     const TimeNs ended = one_of_several ? record->ended_wall_ns : 0;
     StartEnding(&run, one_of_several ? EndingOf(*record, ending) : ending,

@@ -13,6 +13,7 @@
 #include "wheeltapper/actions/action.h"
 #include "wheeltapper/core/clock.h"
 #include "wheeltapper/core/config.h"
+#include "wheeltapper/core/mutex.h"
 #include "wheeltapper/core/status.h"
 #include "wheeltapper/core/thread.h"
 #include "wheeltapper/format/trainings.h"
@@ -59,8 +60,12 @@ class WatchedRuns {
   [[nodiscard]] std::optional<rules::Severity> WorstOpen() const;
 
  private:
-  // Notes when the first stop was asked for and says, once the command has several runs, which of
-  // them did.
+  // The stop that was asked for first.
+  struct Stop {
+    TimeNs wall_ns = 0;  // 0: none was
+    std::string run;     // the name of the run whose rule asked
+  };
+  // Notes whose rule asked for a stop, and passes it on.
   class NamedStop final : public actions::JobControl {
    public:
     NamedStop(WatchedRuns* owner, std::string run) : owner_(owner), run_(std::move(run)) {}
@@ -84,6 +89,8 @@ class WatchedRuns {
   };
 
   WatchedRuns(const Options& options, const Clock& clock) : options_(options), clock_(clock) {}
+  void AskToStop(const std::string& run, const std::string& reason) WT_EXCLUDES(mutex_);
+  [[nodiscard]] Stop stop() const WT_EXCLUDES(mutex_);
   // Adds the run, also when it cannot be watched.
   Status StartWatching(const std::string& run_dir, int64_t training);
   [[nodiscard]] bool MayHaveNews(uint64_t trainings_bytes) const;
@@ -98,7 +105,6 @@ class WatchedRuns {
   // Starts the thread that ends a run.
   void StartEnding(Watched* run, const Ending& ending, TimeNs ended_wall_ns);
   void EndRun(Watched* run, const Ending& ending, TimeNs ended_wall_ns) const;
-  [[nodiscard]] const format::TrainingRecord* RecordOf(const Watched& run) const;
 
   const Options options_;
   const Clock& clock_;
@@ -108,7 +114,8 @@ class WatchedRuns {
   TimeNs trainings_read_ns_ = 0;  // when, by the monotonic clock
   bool told_ = false;             // that it cannot be read
   std::atomic<bool> several_ = false;
-  std::atomic<TimeNs> stopped_wall_ns_ = 0;  // when a stop was first asked for; 0: never
+  mutable Mutex mutex_;  // of what the routers' threads write
+  Stop stop_ WT_GUARDED_BY(mutex_);
 };
 
 }  // namespace wheeltapper::cli

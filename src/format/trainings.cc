@@ -302,6 +302,32 @@ Result<Start> Place(const std::string& run_dir, const std::vector<Start>& starts
   return self;
 }
 
+// "exp" of "exp-2", where that lies beside it; "" of any other name.
+std::string FirstRunOf(const std::string& run_dir) {
+  const std::string name = BaseName(run_dir);
+  const size_t dash = name.rfind('-');
+  const bool numbered = dash != std::string::npos && dash + 1 < name.size() &&
+                        name.find_first_not_of("0123456789", dash + 1) == std::string::npos;
+  if (!numbered) {
+    return "";
+  }
+  std::string first = Beside(run_dir, name.substr(0, dash));
+  return PathExists(RunInfoPath(first)) ? first : "";
+}
+
+// The first training's run and those of the further ones that are there.
+std::vector<std::string> RunsListedIn(const std::string& first_run) {
+  std::vector<std::string> runs = {first_run};
+  // What cannot be read names no runs; `fsck` says so.
+  for (const TrainingRecord& training :
+       ListTrainings(first_run).value_or(std::vector<TrainingRecord>())) {
+    if (training.number > 1 && PathExists(RunInfoPath(training.run_dir))) {
+      runs.push_back(training.run_dir);
+    }
+  }
+  return runs;
+}
+
 TrainingRecord RecordOf(const std::string& run_dir, const std::vector<Start>& ranks) {
   const auto ended = [&ranks](std::string_view state) {
     return std::count_if(ranks.begin(), ranks.end(),
@@ -380,6 +406,26 @@ Result<std::vector<TrainingRecord>> ListTrainings(const std::string& run_dir) {
     trainings.push_back(RecordOf(run_dir, ranks));
   }
   return trainings;
+}
+
+const TrainingRecord* FindTraining(const std::vector<TrainingRecord>& trainings, int64_t number) {
+  const auto found =
+      std::find_if(trainings.begin(), trainings.end(),
+                   [number](const TrainingRecord& training) { return training.number == number; });
+  return found == trainings.end() ? nullptr : &*found;
+}
+
+std::vector<std::string> RunsOfCommand(const std::string& run_dir) {
+  std::vector<std::string> own = RunsListedIn(run_dir);
+  const std::string first = own.size() > 1 ? "" : FirstRunOf(run_dir);
+  if (first.empty()) {
+    return own;
+  }
+  std::vector<std::string> runs = RunsListedIn(first);
+  const bool named = std::any_of(runs.begin(), runs.end(), [&](const std::string& run) {
+    return BaseName(run) == BaseName(run_dir);
+  });
+  return named ? runs : own;
 }
 
 }  // namespace wheeltapper::format

@@ -156,9 +156,11 @@ def test_a_stop_names_the_run_whose_rule_asked_for_it(tmp_path: Path) -> None:
     script = script.replace("--steps 20", "--steps 10000 --pause 0.01")
     outcome = run_script(tmp_path, script, "--stop-on", "critical")
     assert outcome.code == 4, outcome.err
-    for run in ("exp", "exp-2"):
+    told = {"exp": "stopped by rule nonfinite in run exp-2", "exp-2": "stopped by rule nonfinite"}
+    for run, reason in told.items():
         summary = show(tmp_path / run)
-        assert (summary["state"], summary["reason"]) == ("stopped", "stopped by rule nonfinite in run exp-2")
+        assert (summary["state"], summary["reason"]) == ("stopped", reason), "a run does not name itself"
+        assert f"run {run}: {reason}: " in outcome.err
 
 
 @pytest.mark.parametrize("restarts", [0, 1])

@@ -1,13 +1,15 @@
 // The parts of the command line behind the verbs; main_test.cc calls the verbs.
 #include <limits>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/format/trainings.h"
 #include "wheeltapper/rules/engine.h"
 
-#include "context.h"
+#include "chosen_runs.h"
 #include "job_environment.h"
 #include "made_run.h"
 #include "npz.h"
@@ -20,34 +22,77 @@
 namespace wheeltapper::cli {
 namespace {
 
+using testing::ElementsAre;
+
+// What a command's processes leave that began one training after the other, in these runs.
+void WriteTrainings(const std::string& run_dir, const std::vector<std::string>& runs) {
+  std::string lines;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    lines += fmt::format(R"({{"event":"began","training":{},"attempt":1,"rank":0,"run":"{}"}})",
+                         i + 1, runs[i]) +
+             "\n";
+  }
+  ASSERT_TRUE(WriteFileAtomically(format::TrainingsPath(run_dir), lines).ok());
+}
+
 Config StoredIn(const std::string& folder) {
   ConfigSources sources;
   sources.flags = {{"storage.path", folder, "--set"}};
   return *Config::Load(sources);
 }
 
-TEST(ResolveRunTest, TakesAPathANameAndByDefaultTheLatest) {
+TEST(ResolveRunsTest, TakesAPathANameAndByDefaultTheLatest) {
   const ScratchFolder scratch;
   const std::string& folder = scratch.path();
   MakeRun(folder, "old", 100);
   MakeRun(folder, "new", 200);
   const Config config = StoredIn(folder);
-  EXPECT_EQ(*ResolveRun(JoinPath(folder, "old"), config), JoinPath(folder, "old"));
-  EXPECT_EQ(*ResolveRun("old", config), JoinPath(folder, "old"));
-  EXPECT_EQ(*ResolveRun("", config), JoinPath(folder, "new"));
+  EXPECT_THAT(*ResolveRuns(JoinPath(folder, "old"), config), ElementsAre(JoinPath(folder, "old")));
+  EXPECT_THAT(*ResolveRuns("old", config), ElementsAre(JoinPath(folder, "old")));
+  EXPECT_THAT(*ResolveRuns("", config), ElementsAre(JoinPath(folder, "new")));
 }
 
-TEST(ResolveRunTest, AnUnknownNameIsAnErrorWithASuggestion) {
+TEST(ResolveRunsTest, AnUnknownNameIsAnErrorWithASuggestion) {
   const ScratchFolder scratch;
   const std::string& folder = scratch.path();
   MakeRun(folder, "swift-otter-12", 100);
-  const Result<std::string> run = ResolveRun("swift-oter-12", StoredIn(folder));
+  const auto run = ResolveRuns("swift-oter-12", StoredIn(folder));
   ASSERT_FALSE(run.ok());
   EXPECT_EQ(run.status().code(), StatusCode::kNotFound);
   EXPECT_NE(run.status().message().find("did you mean \"swift-otter-12\""), std::string::npos);
   const ScratchFolder empty;
-  EXPECT_NE(ResolveRun("", StoredIn(empty.path())).status().message().find("wheeltapper run --"),
+  EXPECT_NE(ResolveRuns("", StoredIn(empty.path())).status().message().find("wheeltapper run --"),
             std::string::npos);
+}
+
+TEST(ResolveRunsTest, ByDefaultAllTrainingsOfTheCommandThatWasStartedLast) {
+  const ScratchFolder scratch;
+  const std::string& folder = scratch.path();
+  const Config config = StoredIn(folder);
+  MakeRun(folder, "sweep", 100);
+  WriteTrainings(JoinPath(folder, "sweep"), {"sweep", "sweep-2", "sweep-3"});
+  MakeRun(folder, "sweep-2", 110);
+  MakeRun(folder, "sweep-3", 400);
+  const std::vector<std::string> trainings = {
+      JoinPath(folder, "sweep"), JoinPath(folder, "sweep-2"), JoinPath(folder, "sweep-3")};
+  EXPECT_EQ(*ResolveRuns("", config), trainings);
+  EXPECT_THAT(*ResolveRuns("sweep", config), ElementsAre(trainings[0])) << "named: it alone";
+  EXPECT_THAT(*ResolveRuns("sweep-3", config), ElementsAre(trainings[2]));
+  MakeRun(folder, "later", 200);
+  EXPECT_THAT(*ResolveRuns("", config), ElementsAre(JoinPath(folder, "later")))
+      << "started after the sweep, whose last training began after it";
+}
+
+TEST(ResolveRunsTest, ARunThatOnlyLooksLikeAFurtherTrainingIsACommandOfItsOwn) {
+  const ScratchFolder scratch;
+  const std::string& folder = scratch.path();
+  const Config config = StoredIn(folder);
+  MakeRun(folder, "exp-2", 300);
+  EXPECT_THAT(*ResolveRuns("", config), ElementsAre(JoinPath(folder, "exp-2"))) << "exp is gone";
+  MakeRun(folder, "exp", 100);
+  WriteTrainings(JoinPath(folder, "exp"), {"exp", "exp-3"});
+  EXPECT_THAT(*ResolveRuns("", config), ElementsAre(JoinPath(folder, "exp-2"))) << "not its";
+  EXPECT_THAT(*ResolveRuns("exp", config), ElementsAre(JoinPath(folder, "exp")));
 }
 
 TEST(RunNameTest, IsTwoWordsAndANumberForAnySeed) {

@@ -117,6 +117,31 @@ TEST_F(TrainingsTest, ATrainingAfterOneThatEndedWellGetsARunOfItsOwn) {
   EXPECT_EQ(JoinElsewhere({}, "finished"), 2);
 }
 
+TEST_F(TrainingsTest, TheRunsOfACommandAreFoundFromAnyOfThem) {
+  EXPECT_EQ(RunsOfCommand(run_), std::vector<std::string>{run_}) << "no training has begun";
+  for (int i = 0; i < 3; ++i) {
+    (void)Join();
+  }
+  const std::vector<std::string> all = {run_, folder_.file("first-2"), folder_.file("first-3")};
+  for (const std::string& run : all) {
+    EXPECT_EQ(RunsOfCommand(run), all) << run;
+  }
+  std::filesystem::remove_all(all[1]);
+  EXPECT_EQ(RunsOfCommand(run_), (std::vector<std::string>{all[0], all[2]}));
+  std::filesystem::remove_all(run_);
+  EXPECT_EQ(RunsOfCommand(all[2]), std::vector<std::string>{all[2]}) << "its first run is gone";
+}
+
+TEST_F(TrainingsTest, ARunWhoseNameEndsInANumberBelongsToNoCommandThatDoesNotNameIt) {
+  (void)Join();
+  const std::string other = folder_.file("first-7");
+  RunInfo info;
+  info.name = "first-7";
+  ASSERT_TRUE(CreateRunDirectory(other, info).ok());
+  EXPECT_EQ(RunsOfCommand(other), std::vector<std::string>{other});
+  EXPECT_EQ(RunsOfCommand(run_), std::vector<std::string>{run_});
+}
+
 TEST_F(TrainingsTest, ATrainingStartedAgainAfterAFailureIsAnotherAttemptOfIt) {
   for (const char* state : {"", "failed"}) {
     EXPECT_EQ(JoinElsewhere({}, state), 1);

@@ -72,6 +72,14 @@ struct TrainingRecord {
 // when that run is not its first. Lines that are no part of one are passed over.
 Result<std::vector<TrainingRecord>> ListTrainings(const std::string& run_dir);
 
+// The record of a training among those listed; null when it is not there.
+const TrainingRecord* FindTraining(const std::vector<TrainingRecord>& trainings, int64_t number);
+
+// The runs of the command whose training `run_dir` holds, in the order in which they began; those
+// that are gone are left out. `run_dir` alone where nothing says otherwise: a further run belongs
+// to the first one only if that one's lines name it.
+std::vector<std::string> RunsOfCommand(const std::string& run_dir);
+
 std::string TrainingsPath(const std::string& run_dir);
 
 }  // namespace wheeltapper::format

@@ -37,6 +37,20 @@ int64_t CountOwn(const std::vector<rules::Finding>& findings);
 int64_t CountDamagedPlaces(trial::Trial& trial);
 Verdict MakeVerdict(trial::Trial& trial, const std::vector<rules::Finding>& findings);
 
+// One training of a command that has several, as the command's summary tells it.
+struct TrainingVerdict {
+  std::string run;  // the name of its run's folder
+  std::string path;
+  std::string state;  // as `ls` gives it; "unreadable"
+  Verdict verdict;    // level "unreadable" where the run cannot be opened; the sentence says why
+  int64_t findings = 0;
+  int64_t steps = 0;
+};
+TrainingVerdict JudgeTraining(const std::string& run_dir);
+// Over all trainings of a command, of which there is at least one: the worst one speaks, by its
+// name.
+Verdict MakeCommandVerdict(const std::vector<TrainingVerdict>& trainings);
+
 // What silence of the rules does not mean, a line each: which of them failed, which had nothing to
 // judge or leave something out and what to do about it, and which run in a sandbox that is not
 // whole. Nothing of a rule that has not looked yet.
