@@ -73,21 +73,4 @@ std::string RenderFinding(const rules::Finding& finding, bool colours) {
   return out;
 }
 
-std::string RenderDuration(int64_t ns) {
-  const double seconds = static_cast<double>(ns) / 1e9;
-  if (seconds < 1) {
-    return fmt::format("{:.0f} ms", seconds * 1e3);
-  }
-  if (seconds < 60) {
-    return fmt::format("{:.1f} s", seconds);
-  }
-  const auto whole = static_cast<int64_t>(seconds);
-  if (whole < 3600) {
-    return fmt::format("{} min {} s", whole / 60, whole % 60);
-  }
-  return fmt::format("{} h {} min", whole / 3600, whole % 3600 / 60);
-}
-
-std::string RenderPercent(double fraction) { return fmt::format("{:.2f} %", fraction * 100); }
-
 }  // namespace wheeltapper::cli

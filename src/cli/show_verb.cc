@@ -9,6 +9,7 @@
 #include "wheeltapper/actions/action.h"
 #include "wheeltapper/cli/main.h"
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/quantity_text.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/trainings.h"
 #include "wheeltapper/report/report.h"
@@ -194,7 +195,7 @@ Status PrintSummary(trial::Trial& trial) {
   PrintLine("state", StateLine(trial));
   PrintLine("verdict", verdict.sentence);
   PrintLine("steps", steps);
-  PrintLine("overhead", overhead.elapsed_ns > 0 ? RenderPercent(overhead.fraction) + " of step time"
+  PrintLine("overhead", overhead.elapsed_ns > 0 ? PercentText(overhead.fraction) + " of step time"
                                                 : "not measured");
   PrintLine("gaps", Gaps(trial));
   for (const trial::Damage& damage : damaged) {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/quantity_text.h"
 #include "wheeltapper/format/run_directory.h"
 #include "wheeltapper/format/run_reader.h"
 #include "wheeltapper/report/report.h"
@@ -210,14 +211,14 @@ std::string Watcher::Summary(int64_t elapsed_ns) const {
   if (count == 0 && trial_ && !report::HasRecords(*trial_, steps.ok() ? steps->size() : 0)) {
     found = "nothing was recorded";
   }
-  std::string text = RenderDuration(elapsed_ns) + ", " + found;
+  std::string text = DurationText(elapsed_ns) + ", " + found;
   if (trial_) {
     if (steps.ok()) {
       text += ", " + Plural(static_cast<int64_t>(steps->size()), "step");
     }
     if (Result<trial::Overhead> overhead = trial_->MeasuredOverhead();
         overhead.ok() && overhead->elapsed_ns > 0) {
-      text += ", overhead " + RenderPercent(overhead->fraction);
+      text += ", overhead " + PercentText(overhead->fraction);
     }
   }
   return text;

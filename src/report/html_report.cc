@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/quantity_text.h"
 
 #include "html_page.h"
 #include "json_report.h"

@@ -153,13 +153,6 @@ TEST(RuleFilesTest, AMissingFileOrClassIsToldBeforeAnythingRuns) {
   EXPECT_EQ(CheckRuleFile(path + "/nope.py:Known").code(), StatusCode::kNotFound);
 }
 
-TEST(RenderTest, DurationsReadLikeDurations) {
-  EXPECT_EQ(RenderDuration(250'000'000), "250 ms");
-  EXPECT_EQ(RenderDuration(2'500'000'000), "2.5 s");
-  EXPECT_EQ(RenderDuration(125'000'000'000), "2 min 5 s");
-  EXPECT_EQ(RenderDuration(8'040'000'000'000), "2 h 14 min");
-}
-
 TEST(JobEnvironmentTest, PutsTheShimInFrontOfAPythonPath) {
   setenv("PYTHONPATH", "/theirs", 1);  // NOLINT(concurrency-mt-unsafe): one thread
   const auto environment = JobEnvironment("/run", "/package");
