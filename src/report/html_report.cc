@@ -96,6 +96,10 @@ std::string FindingBody(const rules::Finding& finding) {
     for (const std::string& name : finding.tensors) {
       all += (all.empty() ? "" : ", ") + Code(name);
     }
+    if (const int64_t more = finding.tensors_total - static_cast<int64_t>(finding.tensors.size());
+        more > 0) {
+      all += fmt::format(", and {} more", more);
+    }
     AddTerm(&out, "tensors", all);
   }
   if (finding.cause) {

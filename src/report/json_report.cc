@@ -84,6 +84,8 @@ json TensorsOf(const ReportData& data) {
                    {"last_zero_share", Number(health.last_zero_share)},
                    {"largest", Number(health.largest)},
                    {"nonfinite", health.nonfinite},
+                   {"nonfinite_steps", health.nonfinite_steps},
+                   {"nonfinite_most", health.nonfinite_most},
                    {"rms", Points(health.rms)}});
   }
   return out;

@@ -2,11 +2,20 @@
 
 #include <fmt/format.h>
 
+#include "wheeltapper/core/plural.h"
+
 #include "number_text.h"
 #include "svg_chart.h"
 
 namespace wheeltapper::report {
 namespace {
+
+// Beside the number of elements belongs what one step had of them, not a sum over steps.
+std::string NonfiniteText(const TensorHealth& health) {
+  return health.nonfinite == 0 ? "0"
+                               : fmt::format("<b>{}</b>, at {}", health.nonfinite_most,
+                                             Plural(health.nonfinite_steps, "step"));
+}
 
 std::string Row(const TensorHealth& health) {
   const bool activation = health.collection == "activations";
@@ -18,9 +27,8 @@ std::string Row(const TensorHealth& health) {
   for (const double value : {health.last_rms, health.last_mean, health.last_std, health.largest}) {
     out += fmt::format("<td>{}</td>", NumberText(value));
   }
-  out += fmt::format(
-      "<td>{:.1f} %</td><td>{}</td>", health.last_zero_share * 100,
-      health.nonfinite == 0 ? std::string("0") : fmt::format("<b>{}</b>", health.nonfinite));
+  out += fmt::format("<td>{:.1f} %</td><td>{}</td>", health.last_zero_share * 100,
+                     NonfiniteText(health));
   return out + "</tr>";
 }
 
@@ -37,10 +45,10 @@ std::string TableOf(const ReportData& data, const std::string& collection) {
   return fmt::format(
       "<h3>{}</h3><div class='scroll'><table><thead><tr><th scope='col'>tensor</th><th "
       "scope='col'>elements</th>"
-      "<th scope='col'>RMS over steps</th><th scope='col'>RMS</th><th scope='col'>mean</th><th "
-      "scope='col'>std</th>"
-      "<th scope='col'>max |x|</th><th scope='col'>zeros</th><th scope='col'>NaN, "
-      "∞</th></tr></thead><tbody>{}</tbody>"
+      "<th scope='col'>RMS over steps</th><th scope='col'>last RMS</th><th scope='col'>last "
+      "mean</th><th scope='col'>last std</th>"
+      "<th scope='col'>largest finite |x| of the run</th><th scope='col'>last zeros</th>"
+      "<th scope='col'>NaN and ∞ at a step, at most</th></tr></thead><tbody>{}</tbody>"
       "</table></div>",
       collection, rows);
 }

@@ -59,6 +59,8 @@ void AddPoint(const trial::StatsPoint& point, TensorHealth* health) {
   ++health->captures;
   health->numel = stats.numel;
   health->nonfinite += stats.nonfinite_count();
+  health->nonfinite_steps += stats.nonfinite_count() > 0 ? 1 : 0;
+  health->nonfinite_most = std::max(health->nonfinite_most, stats.nonfinite_count());
   health->last_rms = stats.rms();
   health->last_mean = stats.mean;
   health->last_std = stats.std(0);

@@ -32,8 +32,10 @@ struct TensorHealth {
   double last_mean = 0;
   double last_std = 0;
   double last_zero_share = 0;
-  double largest = 0;     // max |x| over the run
-  int64_t nonfinite = 0;  // elements, summed over the captured steps
+  double largest = 0;           // max |x| of the finite ones over the run
+  int64_t nonfinite = 0;        // elements, summed over the captured steps
+  int64_t nonfinite_steps = 0;  // captured steps with any
+  int64_t nonfinite_most = 0;   // elements at one of them
   std::vector<SeriesPoint> rms;
 };
 

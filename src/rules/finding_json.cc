@@ -332,6 +332,7 @@ std::string FindingToJson(const Finding& finding) {
   json["rank"] = finding.rank ? Json(finding.rank->value) : Json(nullptr);
   json["count"] = finding.count;
   json["tensors"] = finding.tensors;
+  json["tensors_total"] = finding.tensors_total;
   WriteAlso(finding.also, &json);
   json["part_of"] = OptionalToJson(finding.part_of);
   json["message"] = finding.message;
@@ -372,6 +373,9 @@ Result<Finding> FindingFromJson(std::string_view line) {
   }
   ReadNamed(reader, &finding);
   ReadLists(reader, &finding);
+  // Findings of earlier versions have no count: what they list is what is known.
+  finding.tensors_total =
+      reader.Integer("tensors_total", false).value_or(static_cast<int64_t>(finding.tensors.size()));
   if (!reader.problem().empty()) {
     return DataLossError("reading a finding: " + reader.problem());
   }

@@ -209,6 +209,9 @@ void IncidentBook::Add(const FindingSource& source, const Observation& observati
     incident.first = place;
     TakeTexts(observation, &incident);
     finding.wall_ns = std::min(finding.wall_ns, wall_ns);
+  } else if (is_of_now && observation.lasts && observation.tensor == finding.tensor &&
+             place.rank == incident.first.rank) {
+    incident.message = observation.message;
   }
   ++finding.count;
   finding.last_step = std::max(finding.last_step, step);
@@ -435,6 +438,7 @@ void IncidentBook::Compose(Incident* incident) {
     }
     finding.tensors.push_back(*name);
   }
+  finding.tensors_total = static_cast<int64_t>(ordered.size());
   finding.also.clear();
   for (const auto& [key, hidden] : incident->also) {
     finding.also.push_back(

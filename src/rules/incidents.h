@@ -11,9 +11,10 @@
 // clear: NaN is no recovery.
 //
 // What a finding says comes from its earliest observation since it opened last (by step, then
-// rank), so the order in which ranks are read does not change it. Sinks hear of an opening, a
-// resolving, a higher severity and another rule that sees the same at once, of other changes at
-// most every kUpdateIntervalNs.
+// rank), so the order in which ranks are read does not change it; how long it has lasted
+// (Observation::lasts) comes from the latest one of the same tensor and rank. Sinks hear of an
+// opening, a resolving, a higher severity and another rule that sees the same at once, of other
+// changes at most every kUpdateIntervalNs.
 //
 // One cause that several rules see is one finding: an observation that an open finding of another
 // rule explains (RuleInfo::explained_by) is added to that finding's `also`, and a finding that
@@ -139,7 +140,7 @@ class IncidentBook {
   struct Incident {
     size_t index = 0;     // in findings_
     Place first;          // of the observation that the texts come from
-    std::string message;  // of that observation, before the other tensors are counted
+    std::string message;  // before the other tensors are counted
     Latest latest;
     Ranks ranks;
     int times_resolved = 0;

@@ -315,6 +315,35 @@ TEST_F(ReportTest, HtmlHoldsFindingCauseAdviceEvidenceLayersAndTimes) {
   }
 }
 
+TEST_F(ReportTest, AListOfTensorsThatIsCutSaysHowManyAreLeftOut) {
+  rules::Finding finding = MakeFinding();
+  finding.tensors.assign(20, "fc.weight");
+  finding.tensors_total = 26;
+  WriteFinding(finding);
+  EXPECT_NE(ReportHtml(trial_)->find("<code>fc.weight</code>, and 6 more</dd>"), std::string::npos);
+}
+
+TEST_F(ReportTest, ValuesThatAreNotFiniteAreCountedPerStepBesideTheElements) {
+  tensor::TensorStats stats;
+  stats.numel = 100;
+  for (const int64_t nans : {30, 60, 50}) {
+    stats.nan_count = nans;
+    trial_.AddStats("conv1.weight", "weights", nans, stats);
+  }
+  const std::string html = *ReportHtml(trial_);
+  EXPECT_NE(html.find("<td><b>60</b>, at 3 steps</td>"), std::string::npos);
+  for (const char* column : {"last RMS", "largest finite |x| of the run"}) {
+    EXPECT_NE(html.find(column), std::string::npos) << column;
+  }
+  for (const json& tensor : json::parse(*ReportJson(trial_))["tensors"]) {
+    if (tensor["name"] == "conv1.weight") {
+      EXPECT_EQ(tensor["nonfinite"], 140);
+      EXPECT_EQ(tensor["nonfinite_steps"], 3);
+      EXPECT_EQ(tensor["nonfinite_most"], 60);
+    }
+  }
+}
+
 TEST_F(ReportTest, SharesOfTheTimeAreThoseOfAllStepsAndNotOfAMedianOne) {
   trial_.times.front().blocked_ns = 3'999'000;  // one captured step, and nine that cost nothing
   for (size_t i = 1; i < trial_.times.size(); ++i) {

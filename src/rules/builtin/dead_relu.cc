@@ -276,7 +276,8 @@ class DeadRelu final : public Rule {
         .severity = {},
         .since = Step{track.dead.since_step()},
         .whole_model = blocks_most_,
-        .patience = patience_};
+        .patience = patience_,
+        .lasts = true};
     if (layer != nullptr) {
       if (std::optional<Cause> why =
               cause_.Of(*layer, InputsOf("the ReLU's", track), context.names())) {
@@ -421,7 +422,8 @@ class DeadRelu final : public Rule {
          .severity = Severity::kWarning,
          .since = Step{zero_streaks_.at(path).since_step()},
          .whole_model = blocks_most_,
-         .patience = SparseSteps()});
+         .patience = SparseSteps(),
+         .lasts = true});
   }
 
   const Result<TensorChoice> choice_;

@@ -461,7 +461,8 @@ class LossNotDecreasing final : public Rule {
                      .try_ = why.try_,
                      .evidence = {LossEvidence(track)},
                      .severity = Severity::kWarning,
-                     .since = Step{track.first_step}});
+                     .since = Step{track.first_step},
+                     .lasts = true});
   }
 
   const Result<TensorChoice> choice_;

@@ -367,7 +367,8 @@ class OptimizerNoOp final : public Rule {
         .evidence = {},
         .severity = {},
         .since = Step{track.idle.since_step()},
-        .patience = num_steps_};
+        .patience = num_steps_,
+        .lasts = true};
   }
 
   // The likeliest cause, most certain first, and what to do about it.

@@ -160,7 +160,8 @@ class UnchangedTensor final : public Rule {
                  "these parameters",
          .evidence = {},
          .severity = {},
-         .patience = num_steps_});
+         .patience = num_steps_,
+         .lasts = true});
     return persisting;
   }
 

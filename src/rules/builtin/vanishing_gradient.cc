@@ -202,7 +202,8 @@ class VanishingGradient final : public Rule {
            .severity = {},
            .since = Step{persistence.since_step()},
            .whole_model = 2 * static_cast<size_t>(vanished) >= levels.size(),
-           .patience = patience_});
+           .patience = patience_,
+           .lasts = true});
     }
     small.Tell("small", key, context);
   }

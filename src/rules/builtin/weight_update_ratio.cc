@@ -224,7 +224,8 @@ class WeightUpdateRatio final : public Rule {
                      .try_ = "raise the learning rate of its parameter group",
                      .evidence = EvidenceOf(context.names(), "update/" + name),
                      .severity = {},
-                     .patience = patience_});
+                     .patience = patience_,
+                     .lasts = true});
   }
 
   [[nodiscard]] std::vector<Evidence> EvidenceOf(const format::NameTable& names,

@@ -93,6 +93,43 @@ TEST_F(IncidentBookTest, AFindingThatOpensAgainExplainsOnlyWhereItIsNow) {
   EXPECT_THAT(OpenRules(), ElementsAre("optimizer_no_op", "vanishing_gradient"));
 }
 
+TEST_F(IncidentBookTest, AFindingThatLastsSaysHowLongItHas) {
+  const auto see = [&](int64_t step, const std::string& tensor, int32_t rank = 0) {
+    Observation observation = Seen("", tensor);
+    observation.lasts = true;
+    observation.since = Step{2};
+    Apply(optimizer_, step, rank, {observation});
+  };
+  see(10, "a");
+  see(10, "b");
+  see(20, "a");
+  see(20, "b");
+  see(25, "a", 1);
+  book_->Flush(true);
+  EXPECT_EQ(book_->findings()[0].message, "a at step 20 (and 1 more tensor)");
+  EXPECT_EQ(book_->findings()[0].tensor, "a");
+  EXPECT_EQ(book_->findings()[0].step, 2);
+}
+
+TEST_F(IncidentBookTest, AFindingOfAnInstantKeepsWhatItSaidFirst) {
+  Idle(10, {"a"}, false);
+  Idle(20, {"a"}, false);
+  book_->Flush(true);
+  EXPECT_EQ(book_->findings()[0].message, "a at step 10");
+}
+
+TEST_F(IncidentBookTest, AFindingCountsAlsoTheTensorsThatItDoesNotName) {
+  std::vector<std::string> parameters;
+  for (int i = 0; i < 26; ++i) {
+    parameters.push_back("layer" + std::to_string(i));
+  }
+  Idle(0, parameters, true);
+  const Finding& finding = book_->findings()[0];
+  EXPECT_EQ(finding.tensors.size(), kMaxTensorsShown);
+  EXPECT_EQ(finding.tensors_total, 26);
+  EXPECT_EQ(finding.message, "layer0 at step 0 (and 25 more tensors)");
+}
+
 TEST_F(IncidentBookTest, AFindingThatLeavesAPartOfTheModelSoonExplainsNothingThere) {
   Idle(0, {"body.weight", "head.bias"}, true);
   for (int64_t step = 1; step < kClearsToResolve; ++step) {

@@ -415,7 +415,7 @@ RunBuilder ActiveOutputs(const std::vector<int64_t>& active) {
 }
 
 TEST(DeadReluTest, GivesTheShareThatWasMeasured) {
-  RunBuilder run = ActiveOutputs({32, 8, 16, 16});
+  RunBuilder run = ActiveOutputs({32, 8, 16});
   auto findings = FindingsOf(run, "dead_relu");
   ASSERT_EQ(findings.size(), 1U);
   EXPECT_THAT(findings[0].message,
@@ -423,7 +423,12 @@ TEST(DeadReluTest, GivesTheShareThatWasMeasured) {
                         "less than 1 % of samples: 16 of 8,192 outputs (0.195 %) are active at "
                         "step 2, at most 0.391 % at 3 captured steps since step 0"));
   EXPECT_THAT(*findings[0].cause, testing::Not(HasSubstr("every sample")));
-  RunBuilder none = ActiveOutputs({0, 0, 0, 0});
+  RunBuilder longer = ActiveOutputs({32, 8, 16, 4});
+  EXPECT_THAT(FindingsOf(longer, "dead_relu")[0].message,
+              HasSubstr("4 of 8,192 outputs (0.0488 %) are active at step 3, at most 0.391 % at 4 "
+                        "captured steps since step 0"))
+      << "what lasts is said as of the latest step";
+  RunBuilder none = ActiveOutputs({0, 0, 0});
   findings = FindingsOf(none, "dead_relu");
   EXPECT_THAT(findings[0].message, HasSubstr("relu1 (after conv1) is dead: 0 of 8,192 outputs are "
                                              "active at step 2, and so at 3 captured steps since"));
@@ -519,10 +524,16 @@ RunBuilder DeadFirstLayer(const std::vector<int64_t>& steps, bool with_outputs) 
 }
 
 TEST(DeadReluTest, DecidesByFewCapturedStepsThatSpanMuchOfTheTraining) {
-  RunBuilder thinned = DeadFirstLayer({0, 1, 2, 3, 4, 8, 80, 160, 320}, false);
-  const auto findings = FindingsOf(thinned, "dead_relu");
+  RunBuilder undecided = DeadFirstLayer({0, 1, 2, 3, 4, 8}, false);
+  EXPECT_TRUE(FindingsOf(undecided, "dead_relu").empty());
+  RunBuilder decided = DeadFirstLayer({0, 1, 2, 3, 4, 8, 80}, false);
+  auto findings = FindingsOf(decided, "dead_relu");
   ASSERT_EQ(findings.size(), 1U);
   EXPECT_THAT(findings[0].message, HasSubstr("for 7 captured steps up to step 80"));
+  RunBuilder thinned = DeadFirstLayer({0, 1, 2, 3, 4, 8, 80, 160, 320}, false);
+  findings = FindingsOf(thinned, "dead_relu");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(findings[0].message, HasSubstr("for 9 captured steps up to step 320"));
   EXPECT_EQ(findings[0].severity, Severity::kWarning);
   RunBuilder brief = DeadFirstLayer({0, 1, 2, 3, 4, 8, 16, 32}, false);
   EXPECT_TRUE(FindingsOf(brief, "dead_relu").empty());

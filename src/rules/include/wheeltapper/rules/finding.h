@@ -54,7 +54,8 @@ struct Finding {
   std::optional<Mode> mode;
   std::optional<Rank> rank;
   int64_t count = 0;                 // violations so far, over all grouped tensors and steps
-  std::vector<std::string> tensors;  // all tensors grouped under this finding (first 20)
+  std::vector<std::string> tensors;  // the first 20 of those grouped under this finding
+  int64_t tensors_total = 0;         // of all of them
   std::string message;               // one sentence: what, where, since when, numbers with units
   std::optional<std::string> cause;
   std::optional<std::string> try_;  // NOLINT(readability-identifier-naming): JSON key "try"

@@ -111,6 +111,9 @@ struct Observation {
   // Evaluated steps in a row that it took to be reported: the finding resolves after as many that
   // are clear, or after those that every finding needs where these are more.
   int64_t patience = 0;
+  // The message says for how long it has been so: that of the latest step is said, not that of the
+  // first.
+  bool lasts = false;
 };
 
 // What a rule sees besides the batch: names, and a way to report.
