@@ -127,7 +127,8 @@ constexpr KeyFlag kRunFlags[] = {
     {"--name", "run.name", "NAME",
      "Name of the run and of its folder (default two words and a number)"},
     {"--budget", "budget", "PERCENT",
-     "Most that observing may cost, as a share of the step time (default 1%)"},
+     "Most that observing may cost, as a share of the step time (default 1%); short steps, and "
+     "few of them, can cost more: `wheeltapper show` then says why"},
     {"--every", "capture.every", "STEPS",
      "Capture tensors every so many steps, or auto: as the budget allows (default auto)"},
     {"--stop-on", "actions.stop.on", "WHAT",

@@ -197,6 +197,10 @@ Status PrintSummary(trial::Trial& trial) {
   PrintLine("steps", steps);
   PrintLine("overhead", overhead.elapsed_ns > 0 ? PercentText(overhead.fraction) + " of step time"
                                                 : "not measured");
+  if (const std::optional<report::Budget> budget = report::CompareWithBudget(trial, overhead);
+      budget && !budget->exceeded_because.empty()) {
+    PrintLine("budget", PercentText(budget->fraction) + ", exceeded: " + budget->exceeded_because);
+  }
   PrintLine("gaps", Gaps(trial));
   for (const trial::Damage& damage : damaged) {
     PrintLine("damaged", damage.file + ": " + damage.what);

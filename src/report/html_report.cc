@@ -221,6 +221,14 @@ std::string SplitBar(const char* part, double share) {
                      std::clamp(share, 0.0, 1.0) * 100);
 }
 
+std::string BudgetNote(const ReportData& data) {
+  return !data.budget || data.budget->exceeded_because.empty()
+             ? ""
+             : fmt::format("<p class='note'>Watching took {}, more than the budget of {}: {}.</p>",
+                           PercentText(data.overhead.fraction), PercentText(data.budget->fraction),
+                           EscapeHtml(data.budget->exceeded_because));
+}
+
 std::string Times(const ReportData& data) {
   if (data.time.steps == 0) {
     return "";
@@ -235,7 +243,7 @@ std::string Times(const ReportData& data) {
       " computing, " + PercentText(wait) + " waiting for data, " + PercentText(own) +
       " watched by Wheeltapper.</p>";
   out += "<div class='split' aria-hidden='true'>" + SplitBar("compute", 1 - wait - own) +
-         SplitBar("wait", wait) + SplitBar("own", own) + "</div>";
+         SplitBar("wait", wait) + SplitBar("own", own) + "</div>" + BudgetNote(data);
   return out + Figure("Step time in ms", {{.label = "", .points = &data.step_ms}}, data) +
          "</section>";
 }

@@ -91,8 +91,12 @@ json TensorsOf(const ReportData& data) {
   return out;
 }
 
-json OverheadOf(const trial::Overhead& overhead) {
-  return {{"fraction", Number(overhead.fraction)},
+json OverheadOf(const ReportData& data) {
+  const trial::Overhead& overhead = data.overhead;
+  const bool exceeded = data.budget && !data.budget->exceeded_because.empty();
+  return {{"budget", data.budget ? json(data.budget->fraction) : json()},
+          {"exceeded_because", exceeded ? json(data.budget->exceeded_because) : json()},
+          {"fraction", Number(overhead.fraction)},
           {"blocked_s", static_cast<double>(overhead.blocked_ns) / 1e9},
           {"elapsed_s", static_cast<double>(overhead.elapsed_ns) / 1e9}};
 }
@@ -148,7 +152,7 @@ json Summary(const ReportData& data) {
       {"level", data.verdict.level},
       {"findings", CountOwn(data.findings)},
       {"rules", RulesOf(data.rules)},
-      {"overhead", OverheadOf(data.overhead)},
+      {"overhead", OverheadOf(data)},
       {"gaps", GapsOf(data.gaps)},
       {"damaged", DamagedOf(data.damaged)}};
 }

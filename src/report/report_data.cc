@@ -190,6 +190,7 @@ Result<ReportData> GatherSummary(trial::Trial& trial) {
   data.last_step = steps.empty() ? 0 : steps.back();
   WT_ASSIGN_OR_RETURN(data.captured_steps, CountCaptured(trial, steps));
   WT_ASSIGN_OR_RETURN(data.overhead, trial.MeasuredOverhead());
+  data.budget = CompareWithBudget(trial, data.overhead);
   WT_ASSIGN_OR_RETURN(data.gaps, trial.Gaps());
   return data;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,7 @@ struct ReportData {
   StepTimeSplit time;
   std::vector<SeriesPoint> step_ms;
   trial::Overhead overhead;
+  std::optional<Budget> budget;
   std::vector<format::GapRow> gaps;
   std::vector<trial::Damage> damaged;  // files that cannot be read
   int64_t steps = 0;

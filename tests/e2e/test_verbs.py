@@ -39,6 +39,14 @@ def test_show_prints_what_json_holds(run: Run) -> None:
         assert part in text
 
 
+def test_a_run_that_cost_more_than_its_budget_says_why(run: Run) -> None:
+    overhead = run.summary()["overhead"]
+    assert overhead["fraction"] > overhead["budget"] == 0.01, "raw gradients at every one of 30 steps"
+    (said,) = re.findall(r"^budget +(.*)$", program("show", str(run.path), cwd=run.path.parent).out, re.MULTILINE)
+    assert said == f"1.00 %, exceeded: {overhead['exceeded_because']}"
+    assert overhead["exceeded_because"] in (run.path / "report" / "report.html").read_text()
+
+
 def test_the_demo_prints_the_overhead_as_show_does(run: Run) -> None:
     (shown,) = re.findall(r"^overhead +(.*)$", program("show", str(run.path), cwd=run.path.parent).out, re.MULTILINE)
     summary = program("show", str(run.path), "--json", cwd=run.path.parent).out

@@ -2,6 +2,7 @@
 // dark, prints) and the same as JSON.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -65,6 +66,15 @@ struct OtherRuns {
   [[nodiscard]] std::string text() const;
 };
 OtherRuns FindOtherRuns(const trial::Trial& trial);
+
+// The share of the step time that watching may cost, and why it cost more: "" where it did not.
+// What the reason says is measured, or stands in the configuration.
+struct Budget {
+  double fraction = 0;
+  std::string exceeded_because;
+};
+// None where the run's configuration cannot be read.
+std::optional<Budget> CompareWithBudget(trial::Trial& trial, const trial::Overhead& overhead);
 
 // "tensors captured at 51 of them"; how many of `steps` hold tensors.
 Result<int64_t> CountCaptured(trial::Trial& trial, const std::vector<int64_t>& steps);
