@@ -37,13 +37,29 @@ std::map<std::string, KeyRow> KeyRows(const Config& config,
   return rows;
 }
 
-std::string Line(const std::string& name, const KeyRow& row) {
+// "Time between SIGTERM and SIGKILL when a job is stopped. Default 10 s.", on one line.
+std::string MeaningOf(const KeyRow& row) {
+  if (row.key == nullptr) {
+    return "A parameter of a rule of your own.";
+  }
+  const std::string unit = row.key->unit.empty() ? "" : " " + row.key->unit;
+  return row.key->meaning + (row.key->default_toml.empty()
+                                 ? " Unset by default."
+                                 : fmt::format(" Default {}{}.", row.key->default_toml, unit));
+}
+
+std::string Setting(const std::string& name, const KeyRow& row) {
   if (row.entry == nullptr) {
     return fmt::format("{} =  # unset\n", name);
   }
   return fmt::format("{} = {}  # {}\n", name, ConfigValueToml(row.entry->value, row.key),
                      row.entry->where.empty() ? ConfigLayerName(row.entry->layer)
                                               : std::string_view(row.entry->where));
+}
+
+// What it means, what it is and where that comes from; a blank line after it.
+std::string Text(const std::string& name, const KeyRow& row) {
+  return "# " + MeaningOf(row) + "\n" + Setting(name, row) + "\n";
 }
 
 json TextOrNull(const std::string& text) { return text.empty() ? json() : json(text); }
@@ -72,7 +88,7 @@ int ConfigVerb(const Arguments& arguments) {
     if (arguments.json) {
       all.push_back(RowJson(name, row));
     } else {
-      Print(Line(name, row));
+      Print(Text(name, row));
     }
   }
   if (arguments.json) {

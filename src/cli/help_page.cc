@@ -169,7 +169,7 @@ constexpr std::array kPages = {
                       "run; 6 internal.\n"},
     HelpPage{
         .verb = "config",
-        .summary = "Show every setting, its value and where it comes from",
+        .summary = "Show every setting: what it means, its value and where that comes from",
         .arguments = "",
         .details =
             "Keys as they stand in wheeltapper.toml; each is also a flag of `--set`, and a "

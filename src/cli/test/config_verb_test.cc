@@ -21,6 +21,11 @@ std::string Printed(const std::vector<std::string>& args) {
   return answer.out;
 }
 
+const std::vector<ConfigKey>& RuleKeys() {
+  static const std::vector<ConfigKey> keys = rules::RuleConfigKeys();
+  return keys;
+}
+
 TEST(ConfigVerbTest, ShowsEveryKeyWithItsValueAndItsOrigin) {
   const std::string text = Printed({"config", "--set", "capture.eval.every=7"});
   for (const ConfigKey& key : ConfigKeys()) {
@@ -30,6 +35,22 @@ TEST(ConfigVerbTest, ShowsEveryKeyWithItsValueAndItsOrigin) {
   EXPECT_THAT(text, HasSubstr("\ncapture.every = \"auto\"  # default\n"));
   EXPECT_THAT(text, HasSubstr("\nactions.webhook.url =  # unset\n"));
   EXPECT_THAT(text, HasSubstr("\nrules.<rule>.severity =  # unset\n"));
+}
+
+TEST(ConfigVerbTest, SaysOfEveryKeyWhatItMeansAndItsDefault) {
+  const std::string text = Printed({"config", "--set", "budget=3%"});
+  EXPECT_THAT(text, HasSubstr("# Share of the step time that observing may cost. Above it, capture "
+                              "backs off. Default \"1%\".\nbudget = \"3%\"  # --set budget\n\n"));
+  EXPECT_THAT(text,
+              HasSubstr("# Time between SIGTERM and SIGKILL when a job is stopped. Default 10 "
+                        "s.\nrun.grace_s = 10  # default\n"));
+  EXPECT_THAT(text, HasSubstr("Unset by default.\nactions.webhook.url =  # unset\n"));
+  for (const std::vector<ConfigKey>* keys : {&ConfigKeys(), &RuleKeys()}) {
+    for (const ConfigKey& key : *keys) {
+      EXPECT_NE(key.meaning, "") << key.name;
+      EXPECT_THAT(text, HasSubstr("# " + key.meaning)) << key.name;
+    }
+  }
 }
 
 TEST(ConfigVerbTest, JsonHoldsTheSameWithNullForWhatIsUnset) {
