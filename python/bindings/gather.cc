@@ -105,12 +105,6 @@ bool GatherPlan::View(PyObject* object, tensor::TensorView* view) {
   return true;
 }
 
-void GatherPlan::HandOver(capture::Session& session) {
-  const TimeNs started = SystemClock().MonotonicNs();
-  session.Record(items_);
-  session_ns_ = SystemClock().MonotonicNs() - started;
-}
-
 size_t GatherPlan::Record(capture::Session& session, double scale) {
   const Release release(this);
   stats_.resize(entries_.size());
@@ -134,19 +128,18 @@ size_t GatherPlan::Record(capture::Session& session, double scale) {
     item.stats_out->numel = kUntouched;
     items_.push_back(item);
   }
-  HandOver(session);
+  session.Record(items_);
   UpdateNorm();
   return items_.size();
 }
 
 bool GatherPlan::RecordOne(capture::Session& session, nb::handle object, capture::CaptureId id) {
   const Release release(this);
-  session_ns_ = 0;
   capture::TensorItem item{.id = id, .view = {}};
   const bool readable = View(object.ptr(), &item.view);
   if (readable) {
     items_.push_back(item);
-    HandOver(session);
+    session.Record(items_);
   } else {
     session.RecordUnsupported(id);
   }
@@ -217,8 +210,6 @@ void BindGather(nb::module_& m) {
       .def_prop_ro("norm", &GatherPlan::norm,
                    "Euclidean norm over all tensors of the last record(), NaN when one of them\n"
                    "held NaN or infinity or had no statistics taken.")
-      .def_prop_ro("session_ns", &GatherPlan::session_ns,
-                   "Time the last call spent inside the session.")
       .def("__len__", &GatherPlan::size);
 }
 

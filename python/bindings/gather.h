@@ -41,8 +41,6 @@ class GatherPlan {
   // Euclidean norm over all elements of the last Record; NaN when one of the tensors held NaN or
   // infinity, or when no statistics were taken of it.
   [[nodiscard]] double norm() const { return norm_; }
-  // Time the last Record or RecordOne spent inside the session, which counts it itself.
-  [[nodiscard]] TimeNs session_ns() const { return session_ns_; }
   [[nodiscard]] size_t size() const { return entries_.size(); }
 
   int Traverse(visitproc visit, void* arg);
@@ -78,7 +76,6 @@ class GatherPlan {
   bool View(PyObject* object, tensor::TensorView* view);
   static bool ViewPlain(PyObject* object, tensor::TensorView* view);
   void UpdateNorm();
-  void HandOver(capture::Session& session);
 
   std::vector<PyTypeObject*> plain_types_;
   nanobind::callable resolve_;
@@ -88,7 +85,6 @@ class GatherPlan {
   std::vector<capture::TensorItem> items_;
   std::vector<tensor::TensorStats> stats_;
   double norm_;
-  TimeNs session_ns_ = 0;
 };
 
 void BindGather(nanobind::module_& m);

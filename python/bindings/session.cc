@@ -279,6 +279,9 @@ void BindHotPath(nb::class_<NativeSession>& type) {
           [](NativeSession& self, int64_t step) { self.get().SetGlobalStep(step); },
           nb::arg("step"), "After a resume: the next step to finish.")
       .def_prop_ro(
+          "held_ns", [](NativeSession& self) { return self.get().held_ns(); },
+          "Time that calls which record have taken so far, in ns.")
+      .def_prop_ro(
           "global_step", [](NativeSession& self) { return self.get().global_step(); },
           "The step that is open now.")
       .def(

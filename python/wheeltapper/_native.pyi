@@ -111,6 +111,10 @@ class Session:
         """After a resume: the next step to finish."""
 
     @property
+    def held_ns(self) -> int:
+        """Time that calls which record have taken so far, in ns."""
+
+    @property
     def global_step(self) -> int:
         """The step that is open now."""
 

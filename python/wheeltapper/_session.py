@@ -57,7 +57,9 @@ class RankSession:
         self.unsettled = False  # its first call: which step it ended is not known yet
         self._left_out_told = False
         self.data_wait_ns = 0
-        self.hooks_ns = 0
+        self.hooks_ns = 0  # in hooks of ours since the last finished step, but for calls of `native`
+        self._entered_ns = 0  # when the hook that is running was entered
+        self._held_ns = 0  # `native.held_ns` at that time
         # Says whether the watched model is in eval mode; set by the framework's part.
         self.in_eval: Callable[[], bool] | None = None
         # Called after each finished training step with whether the next one is armed.
@@ -72,6 +74,17 @@ class RankSession:
         if known is None:
             known = self._scalars[name] = self.native.register_scalar(name, role_of_scalar(name))
         return known
+
+    def enter_hook(self) -> None:
+        """The framework has called us: the job waits."""
+        self._held_ns = self.native.held_ns
+        self._entered_ns = time.perf_counter_ns()
+
+    def leave_hook(self) -> None:
+        """The job goes on. What `native` took it has counted itself."""
+        spent = time.perf_counter_ns() - self._entered_ns - (self.native.held_ns - self._held_ns)
+        self.hooks_ns += max(spent, 0)  # hooks of several threads may overlap
+        self._entered_ns = 0
 
     def enter_mode(self, mode: int | None) -> None:
         """What is recorded from here on belongs to `mode`; None: to whatever the framework shows."""
@@ -159,9 +172,14 @@ class RankSession:
         """Closes the open step of `mode`; one that the script itself ends counts whatever it holds."""
         if told:
             self.native.mark_step()
+        in_hook = self._entered_ns != 0
+        if in_hook:
+            self.leave_hook()
         self.armed = self.native.finish_step(mode, self.data_wait_ns, self.hooks_ns)
         self.data_wait_ns = 0
         self.hooks_ns = 0
+        if in_hook:
+            self.enter_hook()
         if mode == TRAIN:
             self.backward_seen = False
             self.round_open = False

@@ -24,6 +24,7 @@ class Recorder::HotScope {
   HotScope& operator=(const HotScope&) = delete;
   ~HotScope() {
     const TimeNs held_ns = counted_ ? recorder_->clock_->MonotonicNs() - begin_ns_ : 0;
+    recorder_->CountHeld(held_ns);
     if (!entered_) {
       recorder_->contended_.fetch_add(1, std::memory_order_relaxed);
       recorder_->contended_ns_.fetch_add(held_ns, std::memory_order_relaxed);

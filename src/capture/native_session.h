@@ -33,6 +33,7 @@ class NativeSession final : public Session {
   Status DescribeModel(const std::string& summary) override;
 
   [[nodiscard]] bool armed(Mode mode) const noexcept override { return recorder_->armed(mode); }
+  [[nodiscard]] TimeNs held_ns() const noexcept override { return recorder_->held_ns(); }
   void Record(std::span<const TensorItem> items) noexcept override { recorder_->Record(items); }
   void RecordScalars(std::span<const ScalarItem> items) noexcept override {
     recorder_->RecordScalars(items);

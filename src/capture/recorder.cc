@@ -359,9 +359,10 @@ void Recorder::FinishStep(Mode mode, const StepTimes& times) noexcept {
   last_mode_ = mode;
   armed_steps_.fetch_add(is_armed ? 1 : 0, std::memory_order_relaxed);
   elapsed_total_ns_.fetch_add(elapsed_ns, std::memory_order_relaxed);
-  const TimeNs blocked_ns = blocked_ns_ + times.hooks_ns +
-                            contended_ns_.exchange(0, std::memory_order_relaxed) +
-                            clock_->MonotonicNs() - now_ns;
+  const TimeNs own_ns = clock_->MonotonicNs() - now_ns;
+  CountHeld(own_ns);
+  const TimeNs blocked_ns =
+      blocked_ns_ + times.hooks_ns + contended_ns_.exchange(0, std::memory_order_relaxed) + own_ns;
   blocked_total_ns_.fetch_add(blocked_ns, std::memory_order_relaxed);
   blocked_ns_ = 0;
   scope.DoNotCount();

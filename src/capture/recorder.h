@@ -73,6 +73,10 @@ class Recorder {
   Status RecordFuse(TimeNs deadline_ns);
 
   // --- hot path, as in session.h ---
+  // All the time so far that calls of the training loop were in here.
+  [[nodiscard]] TimeNs held_ns() const noexcept {
+    return held_total_ns_.load(std::memory_order_relaxed);
+  }
   [[nodiscard]] bool armed(Mode mode) const noexcept;
   void Record(std::span<const TensorItem> items) noexcept;
   void RecordScalars(std::span<const ScalarItem> items) noexcept;
@@ -167,6 +171,9 @@ class Recorder {
 
   // recorder.cc
   [[nodiscard]] bool Enter(int spins) noexcept;
+  void CountHeld(TimeNs held_ns) noexcept {
+    held_total_ns_.fetch_add(held_ns, std::memory_order_relaxed);
+  }
   void Leave() noexcept;
   void OpenTransaction() noexcept;
   [[nodiscard]] Place PlaceNow(Mode mode) const noexcept;
@@ -246,6 +253,7 @@ class Recorder {
   std::atomic<int64_t> contended_{0};  // hot calls that gave up, not yet in the ledger
   std::atomic<TimeNs> contended_ns_{0};
   std::atomic<TimeNs> blocked_total_ns_{0};
+  std::atomic<TimeNs> held_total_ns_{0};
   std::atomic<TimeNs> elapsed_total_ns_{0};
   Fuse fuse_;
   Governor governor_;

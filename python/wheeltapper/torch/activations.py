@@ -10,7 +10,6 @@ wrapped by torch.compile or a compilation starts, before anything is traced, and
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -140,21 +139,18 @@ class Activations:
 
     def on_call(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """A module was called. Does nothing on steps that are not armed."""
-        started = time.perf_counter_ns()
         if not self._calls.present or not torch.is_grad_enabled():
             return
         session = _session.running()
-        inside = 0
         if session is None:
             session = self._start_at(module, output)
             if session is None:
                 return
             for earlier, outputs in self._early.take():
-                inside += self._take(session, earlier, outputs, (), {})
+                self._take(session, earlier, outputs, (), {})
         else:
             self._early.clear()  # something else has started it
-        inside += self._take(session, module, list(_tensors("", output)), args, kwargs)
-        session.hooks_ns += time.perf_counter_ns() - started - inside
+        self._take(session, module, list(_tensors("", output)), args, kwargs)
 
     def _start_at(self, module: nn.Module, output: Any) -> _session.RankSession | None:
         """The session, when this call shows that a training has begun."""
@@ -176,30 +172,28 @@ class Activations:
         outputs: list[tuple[str, torch.Tensor]],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-    ) -> int:
-        """Records a call unless that module's has been in this step; returns the ns inside the session."""
+    ) -> None:
+        """Records a call unless that module's has been in this step."""
         watched = self._watched.get(id(module))
         if watched is None or watched.module() is not module:
             watched = self._look_up(module)
             if watched is None:
-                return 0
+                return
         session.settle(own=False)  # training goes on
         root = watched.root()
         step = session.native.global_step
         if watched.step == step or root is None or not root.training:
-            return 0
+            return
         prefix = f"output/{watched.path}"
         if any(is_opaque(tensor) for _, tensor in outputs):
             watched.opaque.update(prefix + suffix for suffix, _ in outputs)
-            return 0  # a rehearsal, perhaps: the step's real forward may come yet
+            return  # a rehearsal, perhaps: the step's real forward may come yet
         watched.step = step
-        inside = 0
         for suffix, tensor in outputs:
-            inside += self._record(session, watched, prefix + suffix, tensor, "output")
+            self._record(session, watched, prefix + suffix, tensor, "output")
         if watched.is_root:
             for name, tensor in _inputs(f"input/{watched.path}", args, kwargs):
-                inside += self._record(session, watched, name, tensor, "input")
-        return inside
+                self._record(session, watched, name, tensor, "input")
 
     def _look_up(self, module: nn.Module) -> _Watched | None:
         if id(module) in self._watched and self._watched[id(module)] is None:
@@ -213,7 +207,7 @@ class Activations:
 
     def _record(
         self, session: _session.RankSession, watched: _Watched, name: str, tensor: torch.Tensor, role: str
-    ) -> int:
+    ) -> None:
         known = watched.ids.get(name)
         if known is None:
             known = session.native.register_tensor(
@@ -223,6 +217,5 @@ class Activations:
                 known = _NOT_TAKEN
             watched.ids[name] = known
         if known == _NOT_TAKEN:
-            return 0
+            return
         self._gather.record_one(session.native, tensor, known)
-        return self._gather.session_ns

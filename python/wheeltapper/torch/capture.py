@@ -6,7 +6,6 @@ Everything that holds tensors is looked at only on armed steps; the rest costs a
 from __future__ import annotations
 
 import math
-import time
 import weakref
 from typing import Any
 
@@ -176,7 +175,6 @@ class TorchCapture:
 
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """An optimizer is about to step."""
-        started = time.perf_counter_ns()
         session = self.session()
         if session is None:
             return
@@ -184,7 +182,6 @@ class TorchCapture:
         session.native.set_phase(_session.PHASE_OPTIMIZER)
         plan = self.plan(optimizer, session)
         plan.calls += 1
-        plan.session_ns = 0
         plan.skips = amp.skips(optimizer)
         if plan.skips:
             return
@@ -201,11 +198,9 @@ class TorchCapture:
             if not plan.has_closure:
                 plan.record_gradients(session, amp.gradient_scale(optimizer))
             plan.copy_weights()
-        session.hooks_ns += time.perf_counter_ns() - started - plan.session_ns
 
     def after_step(self, optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
         """An optimizer has stepped."""
-        started = time.perf_counter_ns()
         session = self._session if _session.running() is not None else None
         plan = self._plans.get(id(optimizer))
         if session is None or plan is None:
@@ -216,7 +211,6 @@ class TorchCapture:
         plan.kept.after_step(parameters_of(optimizer), self._backwards)
         if plan.kept.is_due:
             self._kept_due.append(plan.kept)
-        plan.session_ns = 0
         norm = math.nan
         if session.armed and plan.recorded_step != session.native.global_step:
             plan.recorded_step = session.native.global_step
@@ -228,15 +222,12 @@ class TorchCapture:
         self._record_scalars(optimizer, plan, session, norm)
         session.round_open = True
         ends = self.rounds.after(plan.token, optimizers=len(self.optimizers))
-        inside_ns = plan.session_ns
         if session.armed and (ends or session.explicit_steps):
             # Nobody unscales the gradients of parameters that no optimizer steps.
             scale = 1.0 / (self.scaler.loss_scale or 1.0)
             stepped = [each for each in self.optimizers if id(each) in self._plans]
             idle = [each for each in self.optimizers if id(each) not in self._plans]
             self.loose.record(session, self.names, stepped, idle, scale=scale)
-            inside_ns += self.loose.session_ns
-        session.hooks_ns += time.perf_counter_ns() - started - inside_ns
         if ends and not session.explicit_steps:
             self._finish(session)
 

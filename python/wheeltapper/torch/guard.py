@@ -2,7 +2,7 @@
 
 No exception of ours gets out, torch.compile neither traces our functions nor breaks its graph at
 them, and modes of the job (a `TorchDispatchMode` that counts operators, say) and its profiler do not
-meet the operators that we use. Who profiles Python itself (cProfile, `profile(with_stack=True)`) sees
+meet the operators that we use. Its time counts as overhead. Who profiles Python itself (cProfile, `profile(with_stack=True)`) sees
 our functions: their time is real.
 """
 
@@ -17,7 +17,8 @@ from torch._C._dynamo import eval_frame
 from torch.compiler import is_compiling
 from torch.utils._python_dispatch import _pop_mode, _push_mode
 
-from wheeltapper._fuse import fused_hook
+from wheeltapper._fuse import FUSE
+from wheeltapper._session import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,16 +26,24 @@ if TYPE_CHECKING:
 
 def guarded(function: Callable[..., object]) -> Callable[..., None]:
     """A function that torch may call as a hook, or a tap at any time; returns None."""
-    fused = fused_hook(function)
 
     def called(*args: Any, **kwargs: Any) -> None:
-        if is_compiling():  # what is traced runs without us
+        if FUSE.blown or is_compiling():  # what is traced runs without us
             return
-        if _is_watched():
-            with _unseen():
-                fused(*args, **kwargs)
-        else:
-            fused(*args, **kwargs)
+        session = running()
+        try:
+            if session is not None:
+                session.enter_hook()
+            if _is_watched():
+                with _unseen():
+                    function(*args, **kwargs)
+            else:
+                function(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - the observed must never be hurt
+            FUSE.report(error)
+        finally:
+            if session is not None:
+                session.leave_hook()
 
     # For all functions that this makes: they share the code. Where it is called between two graphs,
     # it and what it calls run as they are.

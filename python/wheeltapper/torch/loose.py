@@ -25,7 +25,6 @@ class LooseParameters:
     def __init__(self, find_models: Callable[[Optimizer], None]) -> None:
         # Has the models that hold an optimizer's parameters watched, so that these have names.
         self._find_models = find_models
-        self.session_ns = 0  # inside the session, of the last record call
         self._step = -1  # the last that was looked at: with several optimizers it ends more than once
         self._built_for: tuple[int, ...] = ()
         self._found: list[tuple[weakref.ref[torch.Tensor], int | None, int | None]] = []
@@ -43,7 +42,6 @@ class LooseParameters:
 
         `idle` are the optimizers that have not stepped so far.
         """
-        self.session_ns = 0
         step = session.native.global_step
         if step in (0, self._step):
             return  # at the first step not every optimizer may have been seen yet
@@ -65,7 +63,6 @@ class LooseParameters:
         if any_left:
             gradients.record(session.native, scale)
             weights.record(session.native)
-            self.session_ns = gradients.session_ns + weights.session_ns
 
     def _build(
         self, session: _session.RankSession, names: Names, stepped: list[Optimizer], idle: list[Optimizer]

@@ -59,7 +59,6 @@ class OptimizerPlan:
         self.without_gradient: int | None = None
         self._had_gradient = False
         self._steps_without = 0
-        self.session_ns = 0  # inside the session, of the last record call
         self._built_for: tuple[int, ...] = ()
         self._built_of: tuple[int, ...] = ()  # identities; the plan keeps the objects, so none is reused
         self._state_built_for: tuple[int, int] = (0, 0)
@@ -144,13 +143,9 @@ class OptimizerPlan:
         self._updates.add_object(before, known)
         return int(readable.numel())
 
-    def _record(self, plan: _native.GatherPlan, session: _session.RankSession, scale: float = 1.0) -> None:
-        plan.record(session.native, scale)
-        self.session_ns += plan.session_ns
-
     def record_gradients(self, session: _session.RankSession, scale: float) -> None:
         """Gradients as they are now, times `scale`."""
-        self._record(self._gradients, session, scale)
+        self._gradients.record(session.native, scale)
         self.norm = self._gradients.norm
         if not self._had_gradient:
             self._look_for_gradient()
@@ -177,13 +172,13 @@ class OptimizerPlan:
 
     def record_after_step(self, session: _session.RankSession) -> None:
         """Weights, updates and optimizer state as they are now."""
-        self._record(self._weights, session)
+        self._weights.record(session.native)
         if self._before:
             with torch.no_grad():
                 torch._foreach_sub_(self._before, self._changing)
             # before − after, recorded with its sign turned.
-            self._record(self._updates, session, -1.0)
-        self._record(self._states, session)
+            self._updates.record(session.native, -1.0)
+        self._states.record(session.native)
 
     def build_states(self, optimizer: torch.optim.Optimizer, session: _session.RankSession, names: Names) -> None:
         """Registers optimizer state, which appears with the first step and anew after loading."""

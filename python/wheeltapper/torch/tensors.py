@@ -73,7 +73,9 @@ def is_dtensor(value: torch.Tensor) -> bool:
 
 def number(value: torch.Tensor) -> float | None:
     """The value of a one-element tensor on the CPU, None for others."""
-    if value.numel() != 1 or value.device.type != "cpu":
+    if value.numel() != 1 or not value.is_cpu:
         return None
+    if type(value) in PLAIN_TYPES and value.layout is torch.strided and not is_functorch_wrapped_tensor(value):
+        return float(value.item())  # nearly every loss: two of them are read in each step
     readable = plain(value)
     return None if readable is None else float(readable.item())

@@ -195,6 +195,28 @@ TEST(GovernorTest, SettlesWithinTheBudgetWhenArmedStepsAreExpensive) {
   EXPECT_LE(governor.multiplier(), 16);
 }
 
+TEST(GovernorTest, CapturesKeepAQuarterOfABudgetThatShortStepsUseUp) {
+  Governor governor(GovernorOptions{0.01, true});
+  const Schedule schedule;
+  int64_t captured = 0;
+  TimeNs captures_ns = 0;
+  TimeNs elapsed_ns = 0;
+  constexpr TimeNs kHooksNs = 30'000;  // 10 % of a step of 0.3 ms, whatever is captured
+  for (int64_t step = 0; step < 200'000; ++step) {
+    const bool armed = schedule.Fires(step, governor.multiplier());
+    const TimeNs capture_ns = armed ? 500'000 : 0;
+    governor.OnStep(armed, kHooksNs + capture_ns, 300'000 + capture_ns);
+    captured += armed ? 1 : 0;
+    captures_ns += capture_ns;
+    elapsed_ns += 300'000 + capture_ns;
+  }
+  const double share = static_cast<double>(captures_ns) / static_cast<double>(elapsed_ns);
+  EXPECT_LE(share, 0.003);
+  EXPECT_GE(share, 0.001);
+  EXPECT_GE(captured, 100);
+  EXPECT_NEAR(governor.overhead(), 0.1, 0.01);  // what is told is all of it
+}
+
 TEST(GovernorTest, DisabledMeasuresOnly) {
   Governor governor(GovernorOptions{0.01, false});
   for (int i = 0; i < 10; ++i) {

@@ -141,6 +141,8 @@ class Session {
   // step. Also says which mode the job is in: Record and RecordScalars belong to the mode last
   // asked about.
   [[nodiscard]] virtual bool armed(Mode mode) const noexcept = 0;
+  // Time that hot calls have held their callers so far, in all; what hooks take out of their own.
+  [[nodiscard]] virtual TimeNs held_ns() const noexcept = 0;
   // Takes what the plan wants of each item into the open step transaction.
   virtual void Record(std::span<const TensorItem> items) noexcept = 0;
   // Scalars of the open step transaction (loss, learning rate): visible with its commit.
