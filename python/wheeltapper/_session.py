@@ -82,8 +82,10 @@ class RankSession:
 
     def leave_hook(self) -> None:
         """The job goes on. What `native` took it has counted itself."""
+        if self._entered_ns == 0:
+            return  # another thread's hook, which overlapped, has ended and taken it
         spent = time.perf_counter_ns() - self._entered_ns - (self.native.held_ns - self._held_ns)
-        self.hooks_ns += max(spent, 0)  # hooks of several threads may overlap
+        self.hooks_ns += max(spent, 0)
         self._entered_ns = 0
 
     def enter_mode(self, mode: int | None) -> None:
