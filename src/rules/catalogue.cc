@@ -61,7 +61,8 @@ std::string ExplainedByText(const RuleInfo& info) {
   std::string names;
   std::string_view last;
   for (const Explanation& explanation : info.explained_by) {
-    if (last != explanation.rule) {  // the causes of one rule stand together
+    const bool is_own = info.name == std::string_view(explanation.rule);
+    if (!is_own && last != explanation.rule) {  // the causes of one rule stand together
       names += fmt::format("{}`{}`", names.empty() ? "" : " or ", explanation.rule);
     }
     last = explanation.rule;

@@ -15,8 +15,7 @@ struct Cause {
   std::string try_;
 };
 
-// Set where backward() was seen to begin on the gradients of the step before: whatever else is
-// wrong, that comes first.
+// Set where backward() was seen to begin on the gradients of the step before.
 std::optional<Cause> GradientsAddUp(const ModelDescription& model);
 // Of a loss whose negative backward() starts from.
 Cause CauseOfMaximising(const std::string& loss);

@@ -38,10 +38,13 @@ Cause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
   if (std::optional<Cause> adds_up = GradientsAddUp(model)) {
     return *std::move(adds_up);
   }
-  if (const std::optional<int64_t> since = growth.LearningRateIsZeroSince()) {
+  // Once the rate is 0 the loss stays where it is; that it did so before has another cause.
+  const std::optional<int64_t> zero_since = growth.LearningRateIsZeroSince();
+  const int64_t steps = track.latest.step.value - track.first_step;
+  if (zero_since && *zero_since - track.first_step <= steps / 4) {
     return {
         .cause = fmt::format("the learning rate is 0 since step {}: no update changes the model",
-                             *since),
+                             *zero_since),
         .try_ = "check the schedule: how often it is stepped, and how many steps it is made for"};
   }
   const std::optional<Growth> shrunk = growth.MostShrunkenWeight();
@@ -76,7 +79,9 @@ std::string StartAndBest(const LossTrack& track) {
     return fmt::format("{} over its first {} values, {} over its last", first, track.halves, last);
   }
   if (track.plateau > 0) {
-    const auto& [start, level] = NumbersForPeople(track.plateau_start, Median(track.start));
+    const auto& [start, level] =
+        NumbersForPeople(track.after_jump ? track.early.front() : Median(track.start),
+                         Median(track.values.Newest(track.plateau)));
     const std::string from = track.after_jump
                                  ? fmt::format("at step {}, then up to {}", track.first_step,
                                                NumberForPeople(track.peak))

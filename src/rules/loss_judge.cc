@@ -30,6 +30,11 @@ constexpr double kRarelyBelow = 0.05;
 constexpr double kNotableJump = 0.25;
 constexpr double kJumpSigmas = 4;
 constexpr size_t kSigmaWindow = 64;
+// A jump at the start is looked for among so many values, of which some in a row lie above the
+// first by this much; it has come back when it is above this part of the first.
+constexpr size_t kJumpValues = 20;
+constexpr double kLastingJump = 0.5;
+constexpr double kBackAtFirst = 0.8;
 // Halves of a noisy run are compared when three standard errors of that are below this part.
 constexpr double kLargestErrorOfHalves = 0.1;
 // What a loss reached more rarely than in the rest of this part of its steps is not usual for it.
@@ -237,40 +242,50 @@ bool LossJudge::ThrownOffForGood(LossTrack* track) {
 std::optional<LossJudge::Plateau> LossJudge::PlateauOf(LossTrack* track, bool ended) const {
   const size_t half = std::min(track->count / 2, LossTrack::kEarly);
   const size_t due = ended ? 0 : track->plateau_due;
-  if (track->count < std::max(2 * min_points_, due) || half < 2 * kStartValues) {
+  if (track->count < std::max(2 * min_points_, due) || half < kJumpValues) {
     return std::nullopt;
   }
   track->plateau_due = 2 * track->count;
   const std::vector<double> late = track->values.Newest(half);
-  const Plateau plateau = {.values = half,
-                           .level = Median(late),
-                           .sigma = RobustSigma(late),
-                           .highest = *std::max_element(late.begin(), late.end())};
-  const double error = 2 * plateau.sigma / std::sqrt(static_cast<double>(half / 2));
+  const double level = Median(late);
+  const double sigma = RobustSigma(late);
+  const double error = 2 * sigma / std::sqrt(static_cast<double>(half / 2));
   const double fall =
       Median(std::span(late).first(half / 2)) - Median(std::span(late).last(half / 2));
-  return fall > error || fall + 2 * error > kLargestErrorOfHalves * plateau.level
-             ? std::nullopt
-             : std::optional(plateau);
+  if (fall > error || fall + 2 * error > kLargestErrorOfHalves * level) {
+    return std::nullopt;
+  }
+  return Plateau{.values = half,
+                 .level = level,
+                 .sigma = sigma,
+                 .highest = *std::max_element(late.begin(), late.end()),
+                 .largest_fall = fall + 2 * error};
 }
 
-// After a jump in the first half of the run to a multiple of the first value, a level not far from
-// that value: what a model does that its first updates have brought to chance. Its loss may end a
-// little below the start, because the frequencies of the classes are all that it still learns.
+// After a jump of several values within the first of the run to a multiple of the first value, a
+// level near that value: what a model does that its first updates have brought to chance. Its loss
+// may end a little below the start, because the frequencies of the classes are all that it still
+// learns.
 bool LossJudge::CameBackFromJump(const LossTrack& track, const Plateau& plateau) {
   const double first = track.early.front();
-  const std::span<const double> early = std::span(track.early).first(plateau.values);
+  const std::span<const double> early = std::span(track.early).first(kJumpValues);
   const double peak = *std::max_element(early.begin(), early.end());
+  double lasting = 0;  // one bad batch is no jump
+  for (size_t i = 0; i + kLeastWindow <= early.size(); ++i) {
+    lasting = std::max(lasting, Median(early.subspan(i, kLeastWindow)));
+  }
   return first >= kNoLoss && peak >= first + kBlowUp * first &&
+         lasting >= first + kLastingJump * first &&
          peak >= plateau.level + kDeviations * plateau.sigma && plateau.highest < peak &&
-         plateau.level >= kGained * first && plateau.level <= first + kRecoveredShare * first;
+         plateau.level >= kBackAtFirst * first && plateau.level <= first + kRecoveredShare * first;
 }
 
-// A model may learn those frequencies, or unlearn a bad guess, and nothing else.
+// A model may learn those frequencies, or unlearn a bad guess, and nothing else. Told only where
+// noise could not hide a fall that matters on this scale.
 bool LossJudge::HardlyFell(const LossTrack& track, const Plateau& plateau) {
   const double start = Median(track.start);
-  const double error = 2 * plateau.sigma / std::sqrt(static_cast<double>(plateau.values / 2));
-  return start >= kNoLoss && plateau.level <= start && 2 * error <= kLeastGain * start &&
+  return start >= kNoLoss && plateau.level <= start &&
+         plateau.largest_fall <= kLeastGain / 2 * start &&
          plateau.level > start - kLeastGain * start &&
          track.best_median > start - 2 * kLeastGain * start;
 }
@@ -280,14 +295,12 @@ bool LossJudge::IsStuck(LossTrack* track, bool ended) const {
   if (!plateau) {
     return false;
   }
-  const bool after_jump = CameBackFromJump(*track, *plateau);
-  if (!after_jump && !HardlyFell(*track, *plateau)) {
+  track->after_jump = CameBackFromJump(*track, *plateau);
+  if (!track->after_jump && !HardlyFell(*track, *plateau)) {
     return false;
   }
   track->plateau = plateau->values;
-  track->after_jump = after_jump;
-  track->plateau_start = after_jump ? track->early.front() : Median(track->start);
-  track->start.assign(kStartValues, plateau->level);  // what falls from here on has recovered
+  track->resolve_level = plateau->level;
   return true;
 }
 
@@ -318,15 +331,18 @@ bool LossJudge::HalvesAreLevel(LossTrack* track) const {
 }
 
 bool LossJudge::Flat(LossTrack* track, bool ended) const {
-  const double start = Median(track->start);
   const double error = ErrorOf(*track);
   if (track->was_flat) {
-    const double gain = std::max(kLeastGain, diff_fraction_) * std::abs(start);
-    return Median(track->values.Newest(kFlatWindow)) >= start - std::max(gain, 3 * error);
+    const double level = track->resolve_level;
+    const double gain = std::max(kLeastGain, diff_fraction_) * std::abs(level);
+    return Median(track->values.Newest(kFlatWindow)) >= level - std::max(gain, 3 * error);
   }
   track->halves = 0;
   track->plateau = 0;
-  if (ThrownOffForGood(track)) {
+  const bool thrown_off = ThrownOffForGood(track);
+  const double start = Median(track->start);
+  track->resolve_level = start;
+  if (thrown_off) {
     return true;
   }
   // Too noisy to tell by a window.

@@ -53,8 +53,8 @@ struct LossTrack {
   size_t halves = 0;         // of how many values the halves are that showed it; 0: windows did
   size_t plateau_due = 0;    // of how many values a plateau is looked for next
   size_t plateau = 0;        // how many values at one level showed it; 0: none did
-  double plateau_start = 0;  // what it is compared with
   bool after_jump = false;   // of the plateau
+  double resolve_level = 0;  // of a flat loss: clearly below it has decreased
   bool was_flat = false;     // and no lasting decrease since
   int decreases = 0;         // consecutive checks that saw one
 };
@@ -101,6 +101,7 @@ class LossJudge {
     double level = 0;
     double sigma = 0;
     double highest = 0;
+    double largest_fall = 0;  // of its second half below its first, as far as noise could hide it
   };
   [[nodiscard]] std::optional<Plateau> PlateauOf(LossTrack* track, bool ended) const;
   [[nodiscard]] static bool CameBackFromJump(const LossTrack& track, const Plateau& plateau);

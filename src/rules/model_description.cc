@@ -63,9 +63,20 @@ std::optional<std::pair<double, double>> BetasOf(const Json& optimizer) {
   return std::pair(betas[0].get<double>(), betas[1].get<double>());
 }
 
+std::optional<double> EpsOf(const Json& optimizer) {
+  const auto defaults = optimizer.find("defaults");
+  if (defaults == optimizer.end() || !defaults->is_object()) {
+    return std::nullopt;
+  }
+  const auto eps = defaults->find("eps");
+  return eps != defaults->end() && eps->is_number() ? std::optional(eps->get<double>())
+                                                    : std::nullopt;
+}
+
 RunningMeans MeansOf(const Json& optimizer) {
   RunningMeans means;
   means.betas = BetasOf(optimizer).value_or(means.betas);
+  means.eps = EpsOf(optimizer);
   const auto new_at = optimizer.find("new_at");
   if (new_at != optimizer.end() && new_at->is_number_integer()) {
     means.new_at = new_at->get<int64_t>();

@@ -35,6 +35,8 @@ struct RunningMeans {
   std::pair<double, double> betas = {0.9, 0.999};
   // The first step of all that they hold; nothing where they may hold some from before the run.
   std::optional<int64_t> new_at;
+  // What is added to the root that an update is divided by; nothing where nothing says so.
+  std::optional<double> eps = std::nullopt;
 };
 
 // Grows with every META; later descriptions of the same path replace earlier ones. Anything that is

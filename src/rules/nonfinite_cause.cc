@@ -29,9 +29,13 @@ bool OnlyMultiplies(const std::string& type) {
          type.starts_with("LazyConv") || type.starts_with("Embedding");
 }
 
-// Optimizers that divide by a root of mean squares plus eps, 1e-8 unless set.
+// Half of the smallest number of float16: what is below rounds to zero.
+constexpr double kLeastHalf = 0x1p-25;
+
+// Optimizers that divide by a root of mean squares plus eps.
 bool DividesByEps(const std::string& optimizer) {
-  return optimizer.find("Adam") != std::string::npos || optimizer == "RMSprop";
+  return optimizer == "Adam" || optimizer == "AdamW" || optimizer == "NAdam" ||
+         optimizer == "RAdam" || optimizer == "RMSprop";
 }
 
 }  // namespace
@@ -264,13 +268,14 @@ void NonfiniteCause::ExplainUpdate(const NonfiniteHit& hit, Observation* observa
   if (hit.dtype != tensor::DType::kF16) {
     return;
   }
+  *observation->cause += "; it is float16, which ends at 65,504";
   const std::string optimizer = model_.OptimizerOf(hit.role.subject);
-  *observation->cause += "; the weights are float16, which ends at 65,504";
-  if (DividesByEps(optimizer)) {
+  const std::optional<double> eps = model_.RunningMeansOf(hit.role.subject).eps;
+  if (DividesByEps(optimizer) && eps && *eps < kLeastHalf) {
     *observation->cause += fmt::format(
-        " and rounds numbers below 3e-8 to zero, as the usual eps of 1e-8 by which {} keeps "
-        "from dividing by zero",
-        optimizer);
+        " and rounds numbers below {} to zero, as the eps of {} by which {} keeps from dividing by "
+        "zero",
+        NumberForPeople(kLeastHalf), NumberForPeople(*eps), optimizer);
   }
   observation->try_ =
       "keep the weights in float32 and use torch.autocast with a GradScaler, or train in bfloat16";

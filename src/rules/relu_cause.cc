@@ -16,7 +16,7 @@ std::string FullName(const ModuleDescription& layer, const std::string& paramete
 }  // namespace
 
 void ReluCause::Add(const format::StatsRow& row) {
-  const bool is_zero = row.stats.zero_count == row.stats.numel;
+  const bool is_zero = row.stats.numel > 0 && row.stats.zero_count == row.stats.numel;
   const auto [slot, is_new] = seen_.try_emplace(row.name);
   if (is_new) {
     slot->second.first_mean = row.stats.mean;

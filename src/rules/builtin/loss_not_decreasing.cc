@@ -4,11 +4,12 @@
 // every noisy loss; it is here behind `compat`. Ours looks at medians of windows, and reports
 //   diverged  the newest window lies far above everything before, far above the start, or back at
 //             the start after most of the loss had been unlearned;
-//   flat      no window of the whole run lies below the start.
-// A loss that has once decreased is never called flat, so convergence raises no alarm. Where
-// several optimizers have a loss each (a GAN), nothing is called flat, and a rise that another's
-// fall balances is no divergence. A mere term of what is minimised is judged only while that is not
-// well.
+//   flat      no window of the whole run lies below the start, or the newest half is at one level
+//             next to it, or near the first value after a jump at the start.
+// A loss that has clearly decreased and stays below is never called flat, so convergence raises no
+// alarm. Where several optimizers have a loss each (a GAN), nothing is called flat, and a rise that
+// another's fall balances is no divergence. A mere term of what is minimised is judged only while
+// that is not well.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -21,6 +22,7 @@
 #include <fmt/format.h>
 
 #include "builtin/builtin.h"
+#include "builtin/loss_not_decreasing_info.h"
 #include "fresh_models.h"
 #include "growth.h"
 #include "incidents.h"
@@ -41,109 +43,6 @@ constexpr double kSuspectGrowth = 10;
 constexpr double kGameStakes = 10;
 constexpr double kLeastStakes =
     1;  // a critic's loss starts near zero and takes its values from there
-
-constexpr std::array<ParameterSpec, 9> kParameters = {{
-    {"collection_names", ParameterType::kText, "",
-     "Collections to look at, separated by commas, in place of the losses.", kSageMaker},
-    {"tensor_regex", ParameterType::kRegex, "", "Names to look at, in place of the losses.",
-     kSageMaker},
-    {"use_losses_collection", ParameterType::kBool, "true",
-     "Look at everything that is a loss as well.", kSageMaker},
-    {"num_steps", ParameterType::kInteger, "10",
-     "Steps between two checks, and how far back to "
-     "compare with `compat`.",
-     kSageMaker},
-    {"diff_percent", ParameterType::kNumber, "0.1", "A decrease below this percentage is none.",
-     kSageMaker},
-    {"increase_threshold_percent", ParameterType::kNumber, "5",
-     "With `compat`: an increase above this percentage is worded as one.", kSageMaker},
-    {"mode", ParameterType::kText, "",
-     "train, eval, predict or global; unset: train and global (with `compat`: the first of eval, "
-     "train, global that has a loss).",
-     kSageMaker},
-    {"min_points", ParameterType::kInteger, "100", "Loss values before a loss can be called flat.",
-     kOurs},
-    {"compat", ParameterType::kBool, "false",
-     "Compare single values as SageMaker's rule does: alarms at plateaus too.", kOurs},
-}};
-
-constexpr std::array<Explanation, 6> kExplainedBy = {{
-    {"flat", "optimizer_no_op", kAnyCause, Reach::kWholeModel},
-    {"flat", "dead_relu", kAnyCause, Reach::kWholeModel},
-    {"flat", "vanishing_gradient", kAnyCause, Reach::kWholeModel},
-    {"diverged", "nonfinite", kAnyCause},
-    {"diverged", "exploding_tensor", "growth"},
-    {"diverged", "weight_update_ratio", "large"},
-}};
-
-const RuleInfo kInfo = {
-    .name = "loss_not_decreasing",
-    .title = "Loss not decreasing",
-    .summary = "The loss diverges, or has not decreased since the start.",
-    .smdebug_name = "LossNotDecreasing",
-    .severity = Severity::kError,
-    .on_by_default = true,
-    .warm_up_steps = 4,
-    .parameters = kParameters,
-    .needs = {.collections = {"losses"}, .scalars = true},
-    .what_it_means =
-        "Diverged, an error: the median of the newest values (a quarter of the run so far, 3 to 25 "
-        "values) is three times the 90 % quantile of what came before and three times the first "
-        "value; or has stayed above twice the starting level; or is back at the starting level "
-        "after "
-        "having been below half of it, above what has been usual since, and stays there; or above "
-        "the starting "
-        "level after having been below three quarters of it. It resolves when the loss has come "
-        "back "
-        "near its former level for 15 values. Flat, only a warning, because it may just need more "
-        "time: after `min_points` values no window of 15 values has a median below the median of "
-        "the "
-        "first ten by more than `diff_percent` percent and three standard errors (2 percent are "
-        "always enough), or the loss jumped from its very first value at once and fewer than 5 "
-        "percent "
-        "of all values lie below that, or it jumped to three times that value in the first half of "
-        "the run and the second half (128 values at most, after twice `min_points` values) stays "
-        "at "
-        "one level within a quarter of it, or is at one level then that is not 2 percent below the "
-        "start. Of a loss so "
-        "noisy that three standard errors are more than 5 percent of it, the halves of the run "
-        "(128 "
-        "values at most) are compared after twice as many values, and whenever these have doubled: "
-        "it is flat when the first ten, "
-        "twenty, forty … values have no higher median than the second half. It resolves when the "
-        "loss stays below the start by 2 percent and three standard errors. Nothing is called flat "
-        "where several optimizers minimise a loss each, as in a GAN, unless you name the losses "
-        "that "
-        "are meant to fall; there, a rise to less than ten times the largest of the losses at the "
-        "start, or to less than 10 where none of them starts above 1, is no divergence while "
-        "another "
-        "loss falls. A loss that is only a term of what backward() starts from (or, where that "
-        "cannot "
-        "be read, of a loss logged as loss or total_loss) may rise or stay: it is judged only "
-        "while "
-        "that one diverges or is flat. Of several logged losses without either, one may rise as "
-        "far "
-        "as a side of a game while another falls. With a new optimizer over parameters that no "
-        "other "
-        "one had, as for each fold of a cross-validation, judging begins anew.",
-    .false_alarms =
-        "Losses that are not meant to fall: policy losses, that of Q-learning before its first "
-        "reward, "
-        "the sides of a game that share one "
-        "optimizer, a sum one of whose "
-        "weights is raised on a schedule. A run that starts from a converged checkpoint is flat "
-        "from its first step, and a noisy loss may seem so that falls only by a few percent in its "
-        "very "
-        "first values. Name the losses that matter with `tensor_regex`, or ignore the rule.",
-    .how_to_fix =
-        "Diverged: lower the learning rate, add warm-up or gradient clipping; check that "
-        "zero_grad() "
-        "is called in each step, and the sign of the loss. Flat: check that "
-        "the optimizer holds the parameters (optimizer_no_op), that labels match inputs, that the "
-        "learning rate is neither far too high nor far too low, that no layer is dead (dead_relu), "
-        "that weight decay is not too strong.",
-    .explained_by = kExplainedBy,
-};
 
 class LossNotDecreasing final : public Rule {
  public:
@@ -438,7 +337,7 @@ class LossNotDecreasing final : public Rule {
     if (track.plateau == 0) {
       return "has not decreased";
     }
-    return track.after_jump ? "does not decrease" : "has hardly decreased, and does so no more";
+    return track.after_jump ? "does not decrease" : "has hardly decreased";
   }
 
   void ReportFlat(const LossTrack& track, RuleContext& context) const {
@@ -483,7 +382,7 @@ class LossNotDecreasing final : public Rule {
 
 }  // namespace
 
-const RuleType kLossNotDecreasing = {&kInfo,
+const RuleType kLossNotDecreasing = {&kLossNotDecreasingInfo,
                                      [](const Parameters& parameters) -> std::unique_ptr<Rule> {
                                        return std::make_unique<LossNotDecreasing>(parameters);
                                      }};

@@ -140,6 +140,16 @@ TEST(CausesTest, SaysOfAFlatLossThatTheLearningRateIsZero) {
   EXPECT_THAT(*findings[0].try_, HasSubstr("schedule"));
 }
 
+TEST(CausesTest, DoesNotBlameARateThatBecameZeroAfterTheLossHadLongBeenFlat) {
+  RunBuilder run;
+  for (int step = 0; step < 150; ++step) {
+    run.Step(step).Scalar("loss/ce", 2.3).Scalar("learning_rate", step < 90 ? 0.1 : 0);
+  }
+  const auto findings = FindingsOf(run, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, Not(HasSubstr("is 0 since")));
+}
+
 TEST(CausesTest, SaysOfADeadLayerThatItsWeightsAreZero) {
   for (const bool from_start : {true, false}) {
     RunBuilder run;
@@ -194,10 +204,11 @@ TEST(CausesTest, SaysThatAnotherModelHasNoOptimizer) {
 
 // One step with an infinite value in a tensor of dtype float16, of the optimizer of that type.
 std::vector<Finding> OverflowOf(const std::string& tensor, const std::string& optimizer,
-                                tensor::DType dtype = tensor::DType::kF16) {
+                                tensor::DType dtype = tensor::DType::kF16, double eps = 0) {
   RunBuilder run;
   run.Between(0).Meta(kModel).Meta(R"({"kind":"optimizer","type":")" + optimizer +
-                                   R"(","parameters":["fc.weight"],"defaults":{}})");
+                                   R"(","parameters":["fc.weight"],"defaults":{"eps":)" +
+                                   std::to_string(eps) + "}}");
   tensor::TensorStats infinite = NormalStats(0, 1);
   infinite.posinf_count = 60;
   run.Step(0).Stats("gradient/fc.weight", NormalStats(0, 1)).Scalar("learning_rate", 0.001);
@@ -211,8 +222,11 @@ TEST(CausesTest, BlamesFloat16ForUpdatesOutOfItsRange) {
   auto findings = OverflowOf("fc.weight", "AdamW");
   ASSERT_EQ(findings.size(), 1U);
   EXPECT_THAT(*findings[0].cause, HasSubstr("float16, which ends at 65,504"));
-  EXPECT_THAT(*findings[0].cause, HasSubstr("the usual eps of 1e-8 by which AdamW"));
+  EXPECT_THAT(*findings[0].cause, HasSubstr("the eps of 0 by which AdamW"));
   EXPECT_THAT(*findings[0].try_, HasSubstr("bfloat16"));
+  findings = OverflowOf("fc.weight", "AdamW", tensor::DType::kF16, 1e-3);
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, Not(HasSubstr("eps")));
   findings = OverflowOf("fc.weight", "SGD");
   ASSERT_EQ(findings.size(), 1U);
   EXPECT_THAT(*findings[0].cause, HasSubstr("float16, which ends at 65,504"));
