@@ -2,8 +2,8 @@
 
 No exception of ours gets out, torch.compile neither traces our functions nor breaks its graph at
 them, and modes of the job (a `TorchDispatchMode` that counts operators, say) and its profiler do not
-meet the operators that we use. Its time counts as overhead. Who profiles Python itself (cProfile, `profile(with_stack=True)`) sees
-our functions: their time is real.
+meet the operators that we use. What it takes counts as overhead. Who profiles Python itself
+(cProfile, `profile(with_stack=True)`) sees our functions: their time is real.
 """
 
 from __future__ import annotations
