@@ -18,8 +18,10 @@ constexpr size_t kEvidencePoints = 64;
 // A tensor whose elements are smaller than this (biases and adapters start at zero) has not grown
 // when it reaches it.
 constexpr double kParameterFloorRms = 0.01;
-// A parameter whose norm grew by this much has been driven somewhere.
-constexpr double kNotableGrowth = 1.5;
+// A loss below zero is without an end when it is this many times as far from zero as its start.
+constexpr double kEndless = 10;
+// A learning rate that is this part of its highest moves nothing any more.
+constexpr double kNextToNothing = 1e-3;
 // A learning rate that grew less than this times is called high, not grown.
 constexpr double kNotableRise = 2;
 // A rise is over when the learning rate has stayed where it is for more than this part of the steps
@@ -48,6 +50,7 @@ void GrowthTracker::AddValue(const format::NameTable& names, format::NameId id, 
     track.growth.from = value;
     track.growth.from_step = step;
     track.is_loss = track.growth.role.kind == TensorKind::kLoss;
+    track.floor = floor;
     track.lowest = value;
     track.lowest_step = step;
   }
@@ -158,18 +161,53 @@ Evidence GrowthTracker::EvidenceOf(const Growth& growth) const {
           .threshold = std::nullopt};
 }
 
-bool GrowthTracker::ParametersRest() const {
-  bool any = false;
+bool GrowthTracker::IsWeight(const Track& track) {
+  return track.growth.role.kind == TensorKind::kParameter &&
+         track.growth.tensor.find("bias") == std::string::npos;
+}
+
+bool GrowthTracker::SeesWeights() const {
+  return std::any_of(tracks_.begin(), tracks_.end(),
+                     [](const auto& entry) { return IsWeight(entry.second); });
+}
+
+std::optional<double> GrowthTracker::WeightGrowthSince(int64_t step) const {
+  std::optional<double> largest;
+  for (const auto& [id, track] : tracks_) {
+    const std::vector<EvidencePoint>& points = track.recent;
+    if (!IsWeight(track) || points.size() < 2 || points.back().step < step) {
+      continue;
+    }
+    const auto after = std::find_if(points.begin(), points.end(),
+                                    [&](const EvidencePoint& point) { return point.step >= step; });
+    const double before = after == points.begin() ? points.front().value : std::prev(after)->value;
+    largest = std::max(largest.value_or(0), points.back().value / std::max(before, track.floor));
+  }
+  return largest;
+}
+
+std::optional<double> GrowthTracker::LargestChangeOfNorm() const {
+  std::optional<double> largest;
   for (const auto& [id, track] : tracks_) {
     const Growth& growth = track.growth;
-    if (growth.role.kind == TensorKind::kParameter && growth.to_step > growth.from_step) {
-      any = true;
-      if (growth.factor >= kNotableGrowth) {
-        return false;
-      }
+    if (growth.role.kind == TensorKind::kParameter && growth.to_step > growth.from_step &&
+        growth.from > 0) {
+      largest = std::max(largest.value_or(0), std::abs(growth.to - growth.from) / growth.from);
     }
   }
-  return any;
+  return largest;
+}
+
+std::optional<Growth> GrowthTracker::EndlessLoss() const {
+  std::optional<Growth> least;
+  for (const auto& [id, track] : tracks_) {
+    const bool falls = track.is_loss && track.lowest < 0 && track.growth.to <= track.lowest / 2 &&
+                       -track.growth.to > kEndless * std::max(std::abs(track.growth.from), 1.0);
+    if (falls && (!least || track.growth.to < least->to)) {
+      least = track.growth;
+    }
+  }
+  return least;
 }
 
 std::optional<Growth> GrowthTracker::MostShrunkenWeight() const {
@@ -190,15 +228,24 @@ std::optional<Growth> GrowthTracker::MostShrunkenWeight() const {
   return *weights[(weights.size() - 1) / 2];
 }
 
-std::optional<int64_t> GrowthTracker::LearningRateIsZeroSince() const {
-  std::optional<int64_t> since;
+std::optional<GrowthTracker::Fallen> GrowthTracker::LearningRateFell() const {
+  Fallen fallen;
   for (const auto& [id, changes] : changes_) {
-    if (changes.back().rate != 0) {
+    const auto higher = [](const RateChange& a, const RateChange& b) { return a.rate < b.rate; };
+    const auto highest = std::max_element(changes.begin(), changes.end(), higher);
+    const double small = kNextToNothing * highest->rate;
+    if (changes.back().rate > small || highest->rate <= 0) {
       return std::nullopt;
     }
-    since = std::max(since.value_or(changes.back().step), changes.back().step);
+    const auto since = std::find_if(highest, changes.end(),
+                                    [&](const RateChange& change) { return change.rate <= small; });
+    fallen.since_step = std::max(fallen.since_step, since->step);
+    if (highest->rate >= fallen.from) {
+      fallen.from = highest->rate;
+      fallen.to = changes.back().rate;
+    }
   }
-  return since;
+  return changes_.empty() ? std::nullopt : std::optional(fallen);
 }
 
 std::optional<double> GrowthTracker::RateAt(int64_t step) const {

@@ -41,8 +41,14 @@ class GrowthTracker {
   // The latest learning rate the run recorded.
   [[nodiscard]] std::optional<double> learning_rate() const { return learning_rate_; }
   [[nodiscard]] bool LearningRateRises() const { return Rising() != nullptr; }
-  // The first step of those, up to the latest, at which every learning rate is zero.
-  [[nodiscard]] std::optional<int64_t> LearningRateIsZeroSince() const;
+  // Where every learning rate is next to nothing of what it was at its highest: that, what it is
+  // now, and the first of the steps at which it has been so.
+  struct Fallen {
+    double from = 0;
+    double to = 0;
+    int64_t since_step = 0;
+  };
+  [[nodiscard]] std::optional<Fallen> LearningRateFell() const;
   // "the learning rate (10) is too high", or of one that still rises "the learning rate grew from
   // 0.01 to 3.2 between steps 0 and 40 and is too high".
   [[nodiscard]] std::string LearningRateCause() const;
@@ -51,8 +57,17 @@ class GrowthTracker {
   // The same of a loss whose rise began at step `onset`: of the learning rate that led to it.
   [[nodiscard]] std::string LearningRateCauseAt(int64_t onset) const;
   [[nodiscard]] std::string LearningRateAdviceAt(int64_t onset, format::NameId loss) const;
-  // Whether parameters were captured twice, and none has grown in between.
-  [[nodiscard]] bool ParametersRest() const;
+  // By how much the weight grew most whose norm was captured at or after `step`, since the capture
+  // before it; nothing where none was.
+  [[nodiscard]] std::optional<double> WeightGrowthSince(int64_t step) const;
+  // Whether any weight is captured at all.
+  [[nodiscard]] bool SeesWeights() const;
+  // The largest part of its first norm by which the norm of a parameter has changed; nothing before
+  // any was seen twice.
+  [[nodiscard]] std::optional<double> LargestChangeOfNorm() const;
+  // The loss that fell most below zero, where it still falls and has left its start by a multiple
+  // of it: nothing ends it.
+  [[nodiscard]] std::optional<Growth> EndlessLoss() const;
   // The median among weights (not biases, which start near zero) by how much they shrank; none
   // before any was seen twice.
   [[nodiscard]] std::optional<Growth> MostShrunkenWeight() const;
@@ -62,6 +77,7 @@ class GrowthTracker {
     Growth growth;
     std::vector<EvidencePoint> recent;
     bool is_loss = false;
+    double floor = 0;
     double lowest = 0;
     int64_t lowest_step = 0;
   };
@@ -76,6 +92,7 @@ class GrowthTracker {
     int64_t step = 0;
     double rate = 0;
   };
+  static bool IsWeight(const Track& track);
   static constexpr size_t kMostChanges = 1024;
   // The largest learning rate in force at a step, as far back as changes are remembered.
   [[nodiscard]] std::optional<double> RateAt(int64_t step) const;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "robust.h"
+
 namespace wheeltapper::rules {
 
 std::optional<Cause> GradientsAddUp(const ModelDescription& model) {
@@ -31,6 +33,16 @@ Cause CauseOfMaximising(const std::string& loss) {
 }
 
 Cause CauseOfGrowth(const GrowthTracker& growth, const ModelDescription& model) {
+  if (const std::optional<Growth> endless = growth.EndlessLoss()) {
+    return {
+        .cause = fmt::format("{} falls without an end, from {} at step {} to {} at step {}: what "
+                             "is minimised has no lowest value, as with the wrong sign",
+                             endless->tensor, NumberForPeople(endless->from), endless->from_step,
+                             NumberForPeople(endless->to), endless->to_step),
+        .try_ =
+            "check the sign of the loss: a log-likelihood is maximised, so minimise its "
+            "negative"};
+  }
   return GradientsAddUp(model).value_or(
       Cause{.cause = growth.LearningRateCause(), .try_ = growth.LearningRateAdvice()});
 }

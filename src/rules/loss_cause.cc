@@ -13,6 +13,10 @@ namespace {
 
 // Weights that have lost so much of their norm hold nothing that was learned.
 constexpr double kShrunken = 0.1;
+// A weight that has grown by this much since a loss began to rise was driven away.
+constexpr double kDriven = 1.5;
+// Weights whose norms have changed by less than this part in a hundred steps learn nothing.
+constexpr double kStill = 1e-3;
 
 }  // namespace
 
@@ -25,12 +29,20 @@ Cause CauseOfDivergence(format::NameId id, int64_t onset, bool negated, const Gr
     return *std::move(adds_up);
   }
   // Then nothing but the rise itself speaks against the learning rate.
-  const bool is_doubtful = growth.ParametersRest() && !growth.LearningRateRises();
-  return {.cause = growth.LearningRateCauseAt(onset) +
-                   (is_doubtful ? ", or what the loss is computed from has changed: the data, the "
-                                  "targets, a reward"
-                                : ""),
-          .try_ = growth.LearningRateAdviceAt(onset, id)};
+  const bool is_doubtful = !IsDriven(onset, growth) && !growth.LearningRateRises();
+  return {
+      .cause = growth.LearningRateCauseAt(onset) +
+               (is_doubtful ? ", or what the loss is computed from has changed: the data, the "
+                              "targets, a reward"
+                            : ""),
+      .try_ = growth.LearningRateAdviceAt(onset, id) +
+              (is_doubtful ? ", unless the loss may rise, as in reinforcement learning: look at "
+                             "the metric that counts"
+                           : "")};
+}
+
+bool IsDriven(int64_t onset, const GrowthTracker& growth) {
+  return !growth.SeesWeights() || growth.WeightGrowthSince(onset).value_or(0) >= kDriven;
 }
 
 Cause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
@@ -38,14 +50,26 @@ Cause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
   if (std::optional<Cause> adds_up = GradientsAddUp(model)) {
     return *std::move(adds_up);
   }
-  // Once the rate is 0 the loss stays where it is; that it did so before has another cause.
-  const std::optional<int64_t> zero_since = growth.LearningRateIsZeroSince();
+  // A rate of next to nothing holds the loss where it is; that it was there before has another
+  // cause.
+  const std::optional<GrowthTracker::Fallen> fallen = growth.LearningRateFell();
   const int64_t steps = track.latest.step.value - track.first_step;
-  if (zero_since && *zero_since - track.first_step <= steps / 4) {
-    return {
-        .cause = fmt::format("the learning rate is 0 since step {}: no update changes the model",
-                             *zero_since),
-        .try_ = "check the schedule: how often it is stepped, and how many steps it is made for"};
+  if (fallen && fallen->since_step - track.first_step <= steps / 4) {
+    return {.cause = fmt::format(
+                "the learning rate fell from {} to {}, and moves nothing since step "
+                "{}",
+                NumberForPeople(fallen->from), NumberForPeople(fallen->to), fallen->since_step),
+            .try_ =
+                "check the schedule: how often it is stepped (per batch or per epoch), and how "
+                "many steps it is made for"};
+  }
+  const std::optional<double> change = growth.LargestChangeOfNorm();
+  const std::optional<double> rate = growth.learning_rate();
+  if (change && *change < kStill && rate && *rate > 0) {
+    return {.cause = fmt::format("the weights hardly move: no norm has changed by more than {} % "
+                                 "since the start; the learning rate ({}) is too low",
+                                 NumberForPeople(100 * *change), NumberForPeople(*rate)),
+            .try_ = "raise the learning rate, tenfold at a time, until the weights move"};
   }
   const std::optional<Growth> shrunk = growth.MostShrunkenWeight();
   if (model.weight_decay() > 0 && shrunk && shrunk->to < kShrunken * shrunk->from) {
@@ -58,7 +82,6 @@ Cause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
                                 NumberForPeople(model.weight_decay() / 100))};
   }
   if (track.jumped || (track.plateau > 0 && track.after_jump)) {
-    const std::optional<double> rate = growth.learning_rate();
     return {.cause = "the first steps threw the model off: the learning rate" +
                      (rate ? fmt::format(" ({})", NumberForPeople(*rate)) : "") +
                      " is far too high",

@@ -16,6 +16,9 @@ namespace wheeltapper::rules {
 // negative.
 Cause CauseOfDivergence(format::NameId id, int64_t onset, bool negated, const GrowthTracker& growth,
                         const ModelDescription& model);
+// Whether weights have been driven away since `onset`, as a learning rate that is too high does;
+// true where no weight is captured, so that nothing speaks against it.
+bool IsDriven(int64_t onset, const GrowthTracker& growth);
 Cause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
                       const ModelDescription& model);
 

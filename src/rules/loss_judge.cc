@@ -159,7 +159,10 @@ std::optional<Divergence> LossJudge::Diverged(const LossTrack& track) {
   const double first = track.start.front();
   const double high = Quantile(before, 0.9);
   const double level = std::max(high + kBlowUp * std::abs(high), first + kBlowUp * std::abs(first));
-  const bool blew_up = recent > level && recent > high + 3 * RobustSigma(before) &&
+  // One that comes down from a jump was told of at the jump, or was none.
+  const bool falls = before.size() >= window && window == kMostWindow &&
+                     Median(std::span(before).last(window)) > recent;
+  const bool blew_up = !falls && recent > level && recent > high + 3 * RobustSigma(before) &&
                        (recent > kFar * level || window < kMostWindow ||
                         StaysAbove(level, track.values.Newest(window)));
   if (blew_up) {
@@ -284,10 +287,8 @@ bool LossJudge::CameBackFromJump(const LossTrack& track, const Plateau& plateau)
 // noise could not hide a fall that matters on this scale.
 bool LossJudge::HardlyFell(const LossTrack& track, const Plateau& plateau) {
   const double start = Median(track.start);
-  return start >= kNoLoss && plateau.level <= start &&
-         plateau.largest_fall <= kLeastGain / 2 * start &&
-         plateau.level > start - kLeastGain * start &&
-         track.best_median > start - 2 * kLeastGain * start;
+  return start >= kNoLoss && plateau.largest_fall <= kLeastGain / 2 * start &&
+         std::abs(plateau.level - start) < kLeastGain * start;
 }
 
 bool LossJudge::IsStuck(LossTrack* track, bool ended) const {

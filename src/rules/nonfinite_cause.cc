@@ -29,6 +29,11 @@ bool OnlyMultiplies(const std::string& type) {
          type.starts_with("LazyConv") || type.starts_with("Embedding");
 }
 
+// The rms of weights that no layer begins with, and the part by which two norms may differ that are
+// called the same.
+constexpr double kLargeRms = 3;
+constexpr double kSameNorm = 0.05;
+
 // Half of the smallest number of float16: what is below rounds to zero.
 constexpr double kLeastHalf = 0x1p-25;
 
@@ -45,6 +50,7 @@ void NonfiniteCause::Add(const format::StepBatch& batch, const format::NameTable
   growth_.Add(batch, names);
   NoteLosses(batch, names);
   const int64_t step = batch.key.step.value;
+  index_.Fill(batch);
   for (const format::ScalarRow& row : batch.scalars) {
     if (std::isfinite(row.value) && roles_.Of(names, row.name).kind == TensorKind::kLoss) {
       finite_loss_step_ = step;
@@ -54,7 +60,12 @@ void NonfiniteCause::Add(const format::StepBatch& batch, const format::NameTable
     const TensorRole& role = roles_.Of(names, row.name);
     const bool is_finite = row.stats.nonfinite_count() == 0;
     if (role.kind == TensorKind::kParameter && is_finite) {
-      finite_parameters_[role.subject] = {.step = step, .abs_max = row.stats.abs_max};
+      const format::StatsRow* update = index_.Find(names, "update/" + role.subject);
+      finite_parameters_[role.subject] = {.step = step,
+                                          .abs_max = row.stats.abs_max,
+                                          .rms = row.stats.rms(),
+                                          .l2 = row.stats.l2(),
+                                          .update_l2 = update == nullptr ? 0 : update->stats.l2()};
     } else if (role.kind == TensorKind::kInput && is_finite) {
       finite_inputs_[role.subject] = step;
     } else if (role.kind == TensorKind::kOutput) {
@@ -179,6 +190,13 @@ bool NonfiniteCause::ExplainProduct(const NonfiniteHit& hit, const ModuleDescrip
     observation->cause = fmt::format("{}: its weights have grown to {}, and the product overflowed",
                                      first, NumberForPeople(known.largest));
     observation->try_ = growth_.LearningRateAdvice();
+  } else if (const auto* thrown = ThrownOff(module)) {
+    observation->cause = fmt::format(
+        "{}: the update of step {} had thrown its weights off ({} has an l2 norm of {} after it, "
+        "next "
+        "to nothing of which was there before)",
+        first, thrown->second.step, thrown->first, NumberForPeople(thrown->second.l2));
+    observation->try_ = growth_.LearningRateAdvice();
   } else if (finite_input) {
     observation->cause =
         first + (finite_weights ? ", of finite input and weights: the product overflowed"
@@ -205,7 +223,12 @@ bool NonfiniteCause::ExplainProduct(const NonfiniteHit& hit, const ModuleDescrip
                         step - 1);
     observation->cause =
         fmt::format("{}: the data of step {} holds NaN or infinity, or {}", first, step, weights);
-    observation->try_ = CaptureAdvice(hit.key, "");
+    // What was captured at the first step is all there is to capture.
+    observation->try_ =
+        step == 0
+            ? "check the batch of step 0 (missing values, a division by a standard deviation of "
+              "zero) and how the weights are made"
+            : CaptureAdvice(hit.key, "");
   }
   if (hit.dtype == tensor::DType::kF16) {
     *observation->cause += "; it is float16, which ends at 65,504";
@@ -293,21 +316,42 @@ std::string NonfiniteCause::CaptureAdvice(const format::StepKey& key,
       std::max<int64_t>(0, from - others), more_flags);
 }
 
+std::vector<const std::pair<const std::string, NonfiniteCause::FiniteParameter>*>
+NonfiniteCause::FiniteIn(const ModuleDescription& module) const {
+  std::vector<const std::pair<const std::string, FiniteParameter>*> found;
+  for (const std::string& parameter : module.parameters) {
+    auto entry = finite_parameters_.find(parameter);
+    if (entry == finite_parameters_.end()) {
+      entry = finite_parameters_.find(module.path + "." + parameter);
+    }
+    if (entry != finite_parameters_.end()) {
+      found.push_back(&*entry);
+    }
+  }
+  return found;
+}
+
 NonfiniteCause::KnownParameters NonfiniteCause::ParametersOf(
     const ModuleDescription& module) const {
   KnownParameters known;
-  for (const std::string& parameter : module.parameters) {
-    auto found = finite_parameters_.find(parameter);
-    if (found == finite_parameters_.end()) {
-      found = finite_parameters_.find(module.path + "." + parameter);
-    }
-    if (found != finite_parameters_.end()) {
-      const FiniteParameter& finite = found->second;
-      known.finite_step = std::min(known.finite_step.value_or(finite.step), finite.step);
-      known.largest = std::max(known.largest, finite.abs_max);
-    }
+  for (const auto* entry : FiniteIn(module)) {
+    const FiniteParameter& finite = entry->second;
+    known.finite_step = std::min(known.finite_step.value_or(finite.step), finite.step);
+    known.largest = std::max(known.largest, finite.abs_max);
   }
   return known;
+}
+
+// Weights as large as the update that made them so, and larger than any that a layer begins with.
+const std::pair<const std::string, NonfiniteCause::FiniteParameter>* NonfiniteCause::ThrownOff(
+    const ModuleDescription& module) const {
+  for (const auto* entry : FiniteIn(module)) {
+    const FiniteParameter& finite = entry->second;
+    if (finite.rms > kLargeRms && std::abs(finite.update_l2 - finite.l2) < kSameNorm * finite.l2) {
+      return entry;
+    }
+  }
+  return nullptr;
 }
 
 }  // namespace wheeltapper::rules

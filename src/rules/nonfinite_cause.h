@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "wheeltapper/format/rows.h"
 #include "wheeltapper/rules/rule.h"
@@ -13,6 +15,7 @@
 #include "growth.h"
 #include "loss_terms.h"
 #include "model_description.h"
+#include "stats_index.h"
 #include "tensor_names.h"
 
 namespace wheeltapper::rules {
@@ -40,6 +43,9 @@ class NonfiniteCause {
   struct FiniteParameter {
     int64_t step = 0;  // the newest
     double abs_max = 0;
+    double rms = 0;
+    double l2 = 0;
+    double update_l2 = 0;  // of the update of that step
   };
   struct KnownParameters {
     std::optional<int64_t> finite_step;  // the newest at which all that are captured were finite
@@ -52,6 +58,11 @@ class NonfiniteCause {
   void ExplainByKind(const NonfiniteHit& hit, Observation* observation) const;
   void ExplainOutput(const NonfiniteHit& hit, Observation* observation) const;
   // False for layers that do more than multiply and add.
+  // An update that left a parameter of the module far larger than it was; nullptr: none did.
+  [[nodiscard]] const std::pair<const std::string, FiniteParameter>* ThrownOff(
+      const ModuleDescription& module) const;
+  [[nodiscard]] std::vector<const std::pair<const std::string, FiniteParameter>*> FiniteIn(
+      const ModuleDescription& module) const;
   bool ExplainProduct(const NonfiniteHit& hit, const ModuleDescription& module,
                       Observation* observation) const;
   void ExplainLoss(const format::StepKey& key, Observation* observation) const;
@@ -62,6 +73,7 @@ class NonfiniteCause {
   [[nodiscard]] KnownParameters ParametersOf(const ModuleDescription& module) const;
 
   TensorRoles roles_;
+  StatsIndex index_;
   ModelDescription model_;
   GrowthTracker growth_;
   LossTerms terms_;

@@ -209,7 +209,9 @@ class DeadRelu final : public Rule {
                     CauseAtStep* verdict) {
     std::vector<std::pair<size_t, format::NameId>> dead;
     for (const format::StatsRow& row : batch.stats) {
-      if (!IsRelu(context.names(), row.name) || row.stats.finite() == 0) {
+      // Of what is not finite nobody knows whether it was active: nonfinite reports it.
+      if (!IsRelu(context.names(), row.name) || row.stats.finite() < row.stats.numel ||
+          row.stats.numel == 0) {
         continue;
       }
       *judged = true;
@@ -407,7 +409,7 @@ class DeadRelu final : public Rule {
          .key = key,
          .message =
              fmt::format("{} does not learn: its gradients are exactly zero for {} captured steps "
-                         "up to step {}, while later layers learn",
+                         "up to step {}, while other layers learn",
                          path.empty() ? gradient.tensor : path, zero_streaks_.at(path).streak(),
                          key.step.value),
          .cause = "what follows it is switched off for every sample: a dead ReLU, or a "

@@ -39,6 +39,8 @@ namespace wheeltapper::rules {
 namespace {
 
 constexpr double kSuspectGrowth = 10;
+// A loss this many times above where it came from and where it began is bounded by nothing.
+constexpr double kBoundless = 1000;
 // What one side of a game may lose to another, in times of the largest loss at the start.
 constexpr double kGameStakes = 10;
 constexpr double kLeastStakes =
@@ -207,8 +209,10 @@ class LossNotDecreasing final : public Rule {
     // One that was called flat before the game began is no more so, nor one that diverges.
     const std::optional<double> risen_to = LossJudge::Risen(track);
     const bool is_balanced = risen_to && Balanced(id, track, *risen_to);
-    track.is_flat = !LeavesOutFlat() && !IsMootTerm(id) && !is_balanced && !track.diverged_since &&
-                    judge_.Flat(&track, ended);
+    // In a warm-up the loss has not had its chance.
+    const bool may_open = track.was_flat || !growth_.LearningRateRises();
+    track.is_flat = may_open && !LeavesOutFlat() && !IsMootTerm(id) && !is_balanced &&
+                    !track.diverged_since && judge_.Flat(&track, ended);
     if (track.is_flat) {
       track.was_flat = true;
       track.decreases = 0;
@@ -299,7 +303,8 @@ class LossNotDecreasing final : public Rule {
     LossTrack& track = *diverged;
     const int64_t since = *track.diverged_since;
     const int64_t step = loss.key.step.value;
-    if (track.cause.empty()) {
+    // What drove it shows with the next capture of the weights.
+    if (track.cause.empty() || !std::exchange(track.is_failure, IsFailure(track))) {
       Cause why =
           CauseOfDivergence(loss.id, since, terms_.IsNegated(loss.id), growth_, game_.model());
       track.cause = std::move(why.cause);
@@ -318,7 +323,7 @@ class LossNotDecreasing final : public Rule {
                             .cause = track.cause,
                             .try_ = track.try_,
                             .evidence = {LossEvidence(track)},
-                            .severity = {},
+                            .severity = IsFailure(track) ? Severity::kError : Severity::kWarning,
                             .since = Step{since}};
     const std::optional<Growth> suspect = growth_.Tensor();
     if (suspect && suspect->factor >= kSuspectGrowth) {
@@ -338,6 +343,14 @@ class LossNotDecreasing final : public Rule {
       return "has not decreased";
     }
     return track.after_jump ? "does not decrease" : "has hardly decreased";
+  }
+
+  // A loss may rise because its targets did: the return that an agent has learned to earn. Failed
+  // is a training whose weights are driven away with it, or whose loss has no bounds.
+  [[nodiscard]] bool IsFailure(const LossTrack& track) const {
+    const double scale = std::max(std::abs(track.diverged_from), std::abs(track.start.front()));
+    return track.diverged_to > kBoundless * scale || IsDriven(*track.diverged_since, growth_) ||
+           growth_.LearningRateRises() || game_.model().kept_gradient();
   }
 
   void ReportFlat(const LossTrack& track, RuleContext& context) const {
