@@ -266,7 +266,7 @@ void BindHotPath(nb::class_<NativeSession>& type) {
       .def(
           "amend_step", [](NativeSession& self, int mode) { self.get().AmendStep(ModeOf(mode)); },
           nb::arg("mode") = 0,
-          "What was recorded since the last finished step of this mode belongs to that step.")
+          "What was recorded since a step was last finished belongs to the last one of this mode.")
       .def(
           "unsupported",
           [](NativeSession& self, CaptureId id) { self.get().RecordUnsupported(id); },

@@ -98,7 +98,7 @@ class Session:
 
     def amend_step(self, mode: int = 0) -> None:
         """
-        What was recorded since the last finished step of this mode belongs to that step.
+        What was recorded since a step was last finished belongs to the last one of this mode.
         """
 
     def unsupported(self, id: int) -> None:

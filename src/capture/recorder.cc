@@ -251,11 +251,17 @@ void Recorder::StageOverhead(TimeNs now_ns) noexcept {
   last_overhead_ns_ = now_ns;
 }
 
+uint64_t Recorder::EndBytes() const noexcept {
+  const auto list_bytes = [](size_t count, size_t entry_bytes) {
+    return count == 0 ? 0 : format::RecordBytes(CountedBytes(count, entry_bytes));
+  };
+  return list_bytes(staged_scalars_.size(), sizeof(format::ScalarEntry)) +
+         list_bytes(staged_blobs_.size(), sizeof(format::BlobRefEntry)) +
+         format::RecordBytes(sizeof(format::CommitPayload));
+}
+
 void Recorder::Commit(const StepTimes& times, TimeNs step_ns, TimeNs begin_ns) noexcept {
-  const uint64_t need =
-      format::RecordBytes(CountedBytes(staged_scalars_.size(), sizeof(format::ScalarEntry))) +
-      format::RecordBytes(CountedBytes(staged_blobs_.size(), sizeof(format::BlobRefEntry))) +
-      format::RecordBytes(sizeof(format::CommitPayload));
+  const uint64_t need = EndBytes();
   // Without room for the end of the transaction the rest of it is of no use; its scalars may still
   // fit where its tensors were.
   const bool room = HasRoom(need, 0) || (on_full_ == OnFull::kBlock && WaitForRoom(need, 0));
@@ -385,16 +391,17 @@ void Recorder::MarkStep() noexcept {
 }
 
 void Recorder::AmendStep(Mode mode) noexcept {
-  if (!live() || mode_step(mode) == 0) {
+  const LastStep& last = last_steps_[static_cast<size_t>(mode)];
+  if (!live() || last.step.load(std::memory_order_relaxed) < 0) {
     return;
   }
   const HotScope scope(this, kFinishSpins);
   if (!scope.entered() || !open_.open) {
     return;
   }
-  open_.place.step = global_step() - 1;
+  open_.place.step = last.step.load(std::memory_order_relaxed);
   open_.place.mode = mode;
-  open_.place.mode_step = mode_step(mode) - 1;
+  open_.place.mode_step = last.mode_step.load(std::memory_order_relaxed);
   Commit(StepTimes{}, 0, scope.begin_ns());
   WriteSideRecords();
   PublishBoth();
@@ -402,7 +409,11 @@ void Recorder::AmendStep(Mode mode) noexcept {
 
 void Recorder::CountStep(Mode mode, TimeNs now_ns) noexcept {
   const int64_t finished = global_step_.fetch_add(1, std::memory_order_relaxed);
-  mode_steps_[static_cast<size_t>(mode)].fetch_add(1, std::memory_order_relaxed);
+  const int64_t mode_finished =
+      mode_steps_[static_cast<size_t>(mode)].fetch_add(1, std::memory_order_relaxed);
+  LastStep& last = last_steps_[static_cast<size_t>(mode)];
+  last.step.store(finished, std::memory_order_relaxed);
+  last.mode_step.store(mode_finished, std::memory_order_relaxed);
   steps_finished_.fetch_add(1, std::memory_order_relaxed);
   segment_->page().step.store(finished, std::memory_order_relaxed);
   segment_->page().last_step_ns.store(now_ns, std::memory_order_relaxed);

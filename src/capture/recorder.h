@@ -20,6 +20,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -146,6 +147,8 @@ class Recorder {
     uint64_t first_seq = 0;  // 0: no record yet
     uint32_t record_count = 0;
     bool gap = false;  // something of this step is missing
+    // Why it was dropped as a whole, once it was: the gap is noted.
+    std::optional<format::GapReason> dropped = {};
     Place place;
   };
   // What a whole armed step takes, by the plan.
@@ -177,6 +180,8 @@ class Recorder {
   void Leave() noexcept;
   void OpenTransaction() noexcept;
   [[nodiscard]] Place PlaceNow(Mode mode) const noexcept;
+  // Journal bytes of what Commit adds to the transaction.
+  [[nodiscard]] uint64_t EndBytes() const noexcept;
   uint8_t* AddData(format::RecordType type, uint64_t payload_bytes) noexcept;
   uint8_t* AddAlone(format::RecordType type, uint64_t payload_bytes, const Place& place) noexcept;
   [[nodiscard]] const TableEntry* ScalarEntryOf(CaptureId id) noexcept;
@@ -247,6 +252,12 @@ class Recorder {
   std::atomic<int64_t> global_step_{0};
   std::array<std::atomic<int64_t>, kModes> mode_steps_{};
   std::array<std::atomic<int64_t>, kModes> next_armed_{};
+  // Of each mode the step that finished last, by both counts; −1: none yet.
+  struct LastStep {
+    std::atomic<int64_t> step{-1};
+    std::atomic<int64_t> mode_step{-1};
+  };
+  std::array<LastStep, kModes> last_steps_{};
   std::atomic<int64_t> steps_finished_{0};
   std::atomic<int64_t> armed_steps_{0};
   std::atomic<int64_t> gaps_{0};

@@ -1,5 +1,6 @@
 // What happens when a ring is too full: whole-step degradation, dropping, waiting.
 #include <ctime>
+#include <utility>
 
 #include "hot_scope.h"
 #include "recorder.h"
@@ -90,6 +91,9 @@ void Recorder::DropStep(GapReason reason) noexcept {
   open_.level = Level::kNothing;
   open_.first_seq = 0;
   open_.record_count = 0;
+  if (std::exchange(open_.dropped, reason) == reason) {
+    return;  // it is missing once, however often there was no room for it
+  }
   const Need lost = open_.decided ? need_ : Need{};
   NoteGap(reason, GapWhat::kWholeStep, lost.tensors, lost.blob_bytes + lost.inline_bytes);
 }

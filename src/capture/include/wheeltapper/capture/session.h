@@ -155,8 +155,9 @@ class Session {
   // The script itself says that a step ends here: the coming FinishStep writes a COMMIT whatever
   // was recorded, so that readers count the step too.
   virtual void MarkStep() noexcept = 0;
-  // What has been recorded since the last FinishStep belongs to the step of `mode` that it closed:
-  // a second COMMIT of that step. No step is counted; nothing is written where there is nothing.
+  // What has been recorded since the last FinishStep belongs to the last finished step of `mode`,
+  // whatever steps of other modes came behind it: a second COMMIT of that step. No step is counted;
+  // nothing is written where there is nothing, or no such step.
   virtual void AmendStep(Mode mode) noexcept = 0;
   // A thing that could not be captured (sparse, meta, quantised, GPU without a kernel): a GAP
   // record, once per name.
