@@ -121,6 +121,101 @@ def test_training_that_begins_to_tell_its_steps_counts_none_twice(job):
     assert means(trial, "extra") == [(5, 0.0), (6, 1.0), (7, 2.0)]
 
 
+def test_what_is_logged_behind_the_first_told_step_counts_it_no_second_time(job):
+    def loop():
+        model, optimizer = trained(5)
+        for i in range(3):
+            train(model, optimizer, 1)
+            wheeltapper.step()
+            wheeltapper.log({"later": float(i)})
+
+    trial = job(loop)
+    assert trial.steps() == list(range(8))
+    assert numbers(trial, "later") == [(5, 0.0), (6, 1.0), (7, 2.0)]
+
+
+def test_what_is_saved_behind_the_first_told_step_belongs_to_the_coming_one(job):
+    def loop():
+        model, optimizer = trained(5)
+        for i in range(3):
+            train(model, optimizer, 1)
+            wheeltapper.save_tensor("extra", np.full(2, i, np.float32))
+            wheeltapper.step()
+            wheeltapper.save_tensor("later", np.full(2, i, np.float32))
+            wheeltapper.save_tensor("last", np.full(2, i, np.float32))
+        train(model, optimizer, 1)
+        wheeltapper.step()
+
+    trial = job(loop)
+    assert trial.steps() == list(range(9))
+    assert means(trial, "extra") == [(5, 0.0), (6, 1.0), (7, 2.0)]
+    assert means(trial, "later") == means(trial, "last") == [(6, 0.0), (7, 1.0), (8, 2.0)]
+
+
+def test_a_loop_after_training_that_only_logs_begins_with_a_step_of_its_own(job):
+    def loop():
+        trained(5)
+        for i in range(3):
+            wheeltapper.log({"cost": float(i)})
+            wheeltapper.step()
+
+    trial = job(loop)
+    assert trial.steps() == list(range(8))
+    assert numbers(trial, "cost") == [(4, 0.0), (6, 1.0), (7, 2.0)]
+
+
+def test_a_loop_after_training_that_records_behind_each_step_loses_none(job):
+    def loop():
+        trained(5)
+        for i in range(3):
+            wheeltapper.step()
+            wheeltapper.save_tensor("population", np.full(8, i, np.float32))
+            wheeltapper.log({"cost": float(i)})
+
+    trial = job(loop)
+    assert trial.steps()[:8] == list(range(8))
+    # What was recorded before the second call told that training was over.
+    assert means(trial, "population") == [(5, 0.0), (7, 1.0), (8, 2.0)]
+    assert numbers(trial, "cost") == [(4, 0.0), (7, 1.0), (8, 2.0)]
+
+
+def test_a_first_told_step_behind_evaluation_is_the_last_of_training(job):
+    def loop():
+        model, optimizer = trained(5)
+        for _ in range(3):
+            wheeltapper.step(mode="eval")
+        wheeltapper.save_tensor("outcome", np.ones(2))
+        wheeltapper.step()
+        train(model, optimizer, 1)
+        wheeltapper.step()
+
+    trial = job(loop)
+    assert trial.steps() == list(range(9))
+    assert trial.steps(mode="train") == list(range(6))
+    assert trial.steps(mode="eval") == [0, 1, 2]
+    assert means(trial, "outcome") == [(4, 1.0)]
+
+
+def test_what_is_saved_in_evaluation_behind_the_first_told_step_is_evaluation(job):
+    def loop():
+        model, optimizer = trained(5)
+        wheeltapper.save_tensor("outcome", np.ones(2))
+        wheeltapper.step()
+        with wheeltapper.mode("eval"):
+            wheeltapper.save_tensor("prediction", np.full(2, 3.0, np.float32))
+        wheeltapper.step(mode="eval")
+        train(model, optimizer, 1)
+        wheeltapper.step()
+
+    trial = job(loop)
+    assert means(trial, "outcome") == [(4, 1.0)]
+    prediction = trial.tensor("prediction")
+    assert prediction.steps(mode="eval") == [0]
+    assert prediction.steps(mode="train") == []
+    assert trial.steps(mode="train") == list(range(6))
+    assert trial.steps(mode="eval") == [0]
+
+
 DROPS = """
     import array, wheeltapper
     for i in range(120):

@@ -181,7 +181,7 @@ def step(*, mode: str = "train") -> None:
 
     Every call is a step, whatever was recorded of it. From its first call in mode "train" on,
     optimizer steps no longer count by themselves; behind an optimizer step that has just been
-    counted, that first call means the same step.
+    counted, that first call means the same step, unless a second one comes before training goes on.
 
     Raises:
         wheeltapper.errors.InvalidArgumentError: There is no such mode, or the configuration has a

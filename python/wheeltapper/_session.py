@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wheeltapper._first_told import FirstTold
 from wheeltapper._fuse import FUSE, MAX_ERRORS
 from wheeltapper._ranks import Training, find_rank, parent_process
 from wheeltapper._scalars import numbers_of, role_of_scalar
@@ -54,7 +55,7 @@ class RankSession:
         self.backward_ever = False  # the loop has backward passes
         self.round_open = False  # an optimizer has stepped in the open step
         self.explicit_steps = False  # the script calls wheeltapper.step()
-        self.unsettled = False  # its first call: which step it ended is not known yet
+        self.first_told = FirstTold()
         self._left_out_told = False
         self.data_wait_ns = 0
         self.hooks_ns = 0  # in hooks of ours since the last finished step, but for calls of `native`
@@ -106,13 +107,13 @@ class RankSession:
         any that ends its steps by `wheeltapper.step()`; else the last finished one.
         """
         coming: int = self.native.global_step
-        own_loop = self.explicit_steps and not self.backward_ever
+        own_loop = self.explicit_steps and not self.backward_ever and not self.first_told.unsettled
         return coming if self.backward_seen or self.round_open or own_loop else max(coming - 1, 0)
 
     def log(self, values: Mapping[str, Any], *, step: int | None = None, mode: int | None = None) -> None:
         """Records scalars of their own, visible at once: the `numbers_of` the mapping."""
         which = self.present_mode() if mode is None else mode
-        if self.unsettled and step is None and which == TRAIN:
+        if step is None and which == TRAIN and self.first_told.comes_again("log", values):
             self.settle(own=True)
         at = self.present_step() if step is None else step
         # Nearly every call: a dict of numbers under names that were logged before, read in one go.
@@ -137,7 +138,7 @@ class RankSession:
             self.explicit_steps = True
             counted = self.native.mode_step(TRAIN)
             if counted > 0 and not (self.backward_seen or self.round_open):
-                self.unsettled = True
+                self.first_told.happen()
                 if counted == 1:
                     self.settle(own=False)
                 return
@@ -145,23 +146,27 @@ class RankSession:
         self.finish_step(mode, told=True)
 
     def settle(self, *, own: bool) -> None:
-        """What an unsettled step() ended is known: a step of the script's own, or the optimizer's last.
+        """What the first step() ended is known: a step of the script's own, or the optimizer's last.
 
-        Its own when the script goes on without training; the optimizer's when training goes on.
+        The optimizer's when training goes on; its own when the loop comes round without.
         """
-        if not self.unsettled:
+        if not self.first_told.unsettled:
             return
-        self.unsettled = False
+        holds_saved = self.first_told.holds_saved
+        self.first_told.settle()
         if own:
             self.backward_ever = False
             self.finish_step(TRAIN, told=True)
-        else:
+        elif holds_saved:
             self.native.amend_step(TRAIN)
 
     def save(self, described: int, name: str, array: Any) -> None:
         """Records an array of the script's own as part of the open step."""
-        if self.unsettled and self.present_mode() == TRAIN:
+        if self.present_mode() == TRAIN and self.first_told.comes_again("save", (name,)):
             self.settle(own=True)
+        if self.first_told.holds_saved:
+            self.first_told.holds_saved = False
+            self.native.amend_step(TRAIN)  # what is saved now is no part of what has ended
         if self.explicit_steps and not self.armed and not self._left_out_told:
             self._left_out_told = True
             note(
@@ -185,6 +190,7 @@ class RankSession:
         if mode == TRAIN:
             self.backward_seen = False
             self.round_open = False
+            self.first_told.forget()
         else:
             self.armed = self.native.armed(TRAIN)
         if self.on_finished is not None:
