@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/output_tail.h"
 #include "wheeltapper/core/process.h"
 
 #include "command_output.h"
@@ -77,7 +78,7 @@ class CommandDelivery final : public Delivery {
     written.CloseWritingEnd();
     Status outcome = Await(pid, &written);
     output_ = written.Text();
-    const std::string last = LastLine(output_);
+    const std::string last = LastLineOf(output_);
     return outcome.ok() || last.empty()
                ? outcome
                : Status(outcome.code(), outcome.message() + "; it wrote: " + last);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "wheeltapper/core/file.h"
+#include "wheeltapper/core/output_tail.h"
 #include "wheeltapper/core/status.h"
 
 namespace wheeltapper::actions {
@@ -25,18 +26,14 @@ class CommandOutput {
   // The command has ended: takes what it wrote, however much its children go on writing.
   void ReadRest();
   // The last kMaxBytes, as UTF-8: what is none becomes U+FFFD.
-  [[nodiscard]] std::string Text() const;
+  [[nodiscard]] std::string Text() const { return tail_.Text(); }
 
  private:
   CommandOutput(FileDescriptor reading, FileDescriptor writing);
 
   FileDescriptor reading_;
   FileDescriptor writing_;
-  std::string tail_;
+  OutputTail tail_{kMaxBytes};
 };
-
-// The last line with something in it, without control characters and at most some 200 bytes of it;
-// "" when there is none.
-std::string LastLine(const std::string& text);
 
 }  // namespace wheeltapper::actions

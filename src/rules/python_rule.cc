@@ -20,6 +20,7 @@
 #include "wheeltapper/core/env.h"
 #include "wheeltapper/core/file.h"
 #include "wheeltapper/core/json.h"
+#include "wheeltapper/core/output_tail.h"
 #include "wheeltapper/core/process.h"
 #include "wheeltapper/rules/python_rules.h"
 
@@ -251,10 +252,7 @@ class SandboxedRule final : public PythonRule {
     while (errors_open_) {
       const ssize_t count = read(process_.errors.get(), buffer.data(), buffer.size());
       if (count > 0) {
-        error_tail_.append(buffer.data(), static_cast<size_t>(count));
-        if (error_tail_.size() > kMaxErrorTail) {
-          error_tail_.erase(0, error_tail_.size() - kMaxErrorTail);
-        }
+        error_tail_.Append({buffer.data(), static_cast<size_t>(count)});
         continue;
       }
       errors_open_ = count != 0;
@@ -340,8 +338,9 @@ class SandboxedRule final : public PythonRule {
     }
     Kill();
     ReadErrors();
-    return InternalError(fmt::format("{}: its process {}{}{}", name_, how,
-                                     error_tail_.empty() ? "" : ": ", LastLine(error_tail_)));
+    const std::string last = LastLineOf(error_tail_.Text());
+    return InternalError(
+        fmt::format("{}: its process {}{}{}", name_, how, last.empty() ? "" : ": ", last));
   }
 
   // Its pipes close a moment before it can be waited for: gives it that moment. Asks again and
@@ -352,13 +351,6 @@ class SandboxedRule final : public PythonRule {
     for (int i = 0; process_.pid > 0 && !HasExited(process_.pid) && i < kTries; ++i) {
       (void)poll(nullptr, 0, kTryMs);
     }
-  }
-
-  static std::string LastLine(std::string text) {
-    while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) {
-      text.pop_back();
-    }
-    return text.substr(text.rfind('\n') + 1);
   }
 
   void Kill() {
@@ -382,7 +374,7 @@ class SandboxedRule final : public PythonRule {
   bool ready_ = false;
   bool errors_open_ = true;
   std::string answers_;
-  std::string error_tail_;
+  OutputTail error_tail_{kMaxErrorTail};
   bool reported_ = false;
   bool looked_ = false;  // a step was not passed over
   std::string passed_over_;

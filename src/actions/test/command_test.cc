@@ -77,14 +77,6 @@ TEST(CommandOutputTest, ACommandThatClosesItsOutputIsStillAwaited) {
   EXPECT_TRUE(PathExists(path));
 }
 
-TEST(LastLineTest, PassesOverEmptyLinesAndCutsALongOne) {
-  EXPECT_EQ(LastLine("one\ntwo \r\n \n\n"), "two");
-  EXPECT_EQ(LastLine("only"), "only");
-  EXPECT_EQ(LastLine(" \n\n"), "");
-  EXPECT_EQ(LastLine("\x1b[31mred"), " [31mred");
-  EXPECT_EQ(LastLine(std::string(300, 'x')), std::string(200, 'x') + "…");
-}
-
 TEST(CommandOutputTest, OfAFailureItIsOnRecord) {
   const ScratchFolder scratch;
   const ActionRecord failed{.action = "command", .outcome = "failed", .output = "no\nroute"};

@@ -26,6 +26,7 @@
 namespace wheeltapper::rules {
 namespace {
 
+using testing::EndsWith;
 using testing::HasSubstr;
 using testing::Not;
 namespace fs = std::filesystem;
@@ -209,6 +210,13 @@ TEST_F(PythonRuleTest, AnExceptionIsAnErrorWithItsPlace) {
 
 TEST_F(PythonRuleTest, ACrashIsAnErrorWithItsSignal) {
   EXPECT_THAT(ErrorOf("import ctypes; ctypes.string_at(0)"), HasSubstr("killed by signal 11"));
+}
+
+TEST_F(PythonRuleTest, OfALastLineWholeCharactersAreTold) {
+  EXPECT_THAT(ErrorOf("import os; os.write(2, b'no \\xff way\\r\\n \\n'); os._exit(5)"),
+              EndsWith("exited with status 5: no \uFFFD way"));
+  EXPECT_THAT(ErrorOf("import os; os.write(2, ('é' * 150).encode()); os._exit(5)"),
+              EndsWith("éé…"));
 }
 
 TEST_F(PythonRuleTest, AnExitIsAnErrorWithItsStatus) {
