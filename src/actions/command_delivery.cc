@@ -65,27 +65,32 @@ class CommandDelivery final : public Delivery {
   CommandDelivery(CommandOptions options, const Clock& clock)
       : options_(std::move(options)), clock_(clock) {}
 
-  Status Deliver(const Message& message) override {
+  Delivered Deliver(const Message& message) override {
+    std::string output;
+    Status outcome = Run(message, &output);
+    const std::string last = LastLineOf(output);
+    if (!outcome.ok() && !last.empty()) {
+      outcome = Status(outcome.code(), outcome.message() + "; it wrote: " + last);
+    }
+    return {.status = std::move(outcome), .output = std::move(output)};
+  }
+
+ private:
+  Status Run(const Message& message, std::string* output) {
     // The body goes through an unnamed file: a command that never reads its input cannot block us.
     FileDescriptor input(memfd_create("wheeltapper-finding", MFD_CLOEXEC));
     if (!input.valid()) {
       return ErrnoError(errno, "running the command: memfd");
     }
     WT_RETURN_IF_ERROR(WriteAt(input, 0, AsBytes(message.body)));
-    output_.clear();
     WT_ASSIGN_OR_RETURN(CommandOutput written, CommandOutput::Open());
     WT_ASSIGN_OR_RETURN(const pid_t pid, Start(input, written));
     written.CloseWritingEnd();
-    Status outcome = Await(pid, &written);
-    output_ = written.Text();
-    const std::string last = LastLineOf(output_);
-    return outcome.ok() || last.empty()
-               ? outcome
-               : Status(outcome.code(), outcome.message() + "; it wrote: " + last);
+    const Status outcome = Await(pid, &written);
+    *output = written.Text();
+    return outcome;
   }
-  [[nodiscard]] std::string output() const override { return output_; }
 
- private:
   Result<pid_t> Start(const FileDescriptor& input, const CommandOutput& written) {
     std::vector<std::string> texts = options_.argv;
     std::vector<char*> argv;
@@ -161,7 +166,6 @@ class CommandDelivery final : public Delivery {
 
   CommandOptions options_;
   const Clock& clock_;
-  std::string output_;
 };
 
 }  // namespace

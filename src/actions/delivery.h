@@ -12,17 +12,21 @@
 
 namespace wheeltapper::actions {
 
-// Called from the sending thread only. Unavailable and DeadlineExceeded may work later and are
-// tried again; any other error is final.
+// Unavailable and DeadlineExceeded may work later and are tried again; any other error is final.
+struct Delivered {
+  Status status;
+  // What the receiver wrote, at most the last few KiB, as UTF-8; "" where it was not reached.
+  std::string output = {};
+};
+
+// Called from the sending thread only.
 class Delivery {
  public:
   Delivery() = default;
   Delivery(const Delivery&) = delete;
   Delivery& operator=(const Delivery&) = delete;
   virtual ~Delivery() = default;
-  virtual Status Deliver(const Message& message) = 0;
-  // What the receiver of the last message wrote, at most the last few KiB, as UTF-8.
-  [[nodiscard]] virtual std::string output() const { return {}; }
+  virtual Delivered Deliver(const Message& message) = 0;
 };
 
 struct WebhookOptions {

@@ -100,7 +100,7 @@ class Router final : public ActionRouter {
   // Takes the first message that is due, the run's own before those of ended runs; false when none
   // is.
   bool TakeDue(Pending* pending) WT_REQUIRES(mutex_);
-  void Settle(Pending pending, const Status& outcome, std::string output);
+  void Settle(Pending pending, Delivered delivered);
   // True while there is something that the end of the run waits for: the run's own messages, and
   // one try of those of ended runs.
   [[nodiscard]] bool Waiting() const WT_REQUIRES(mutex_);
@@ -357,16 +357,18 @@ void Router::SendLoop() {
     }
     const auto delivery = deliveries_.find(pending.message.action);
     if (delivery == deliveries_.end()) {
-      Settle(std::move(pending), FailedPreconditionError("the action is no longer configured"), "");
+      Settle(std::move(pending),
+             {.status = FailedPreconditionError("the action is no longer configured")});
     } else {
-      const Status outcome = delivery->second->Deliver(pending.message);
-      Settle(std::move(pending), outcome, delivery->second->output());
+      Delivered delivered = delivery->second->Deliver(pending.message);
+      Settle(std::move(pending), std::move(delivered));
     }
     changed_.NotifyAll();
   }
 }
 
-void Router::Settle(Pending pending, const Status& outcome, std::string output) {
+void Router::Settle(Pending pending, Delivered delivered) {
+  const Status& outcome = delivered.status;
   ++pending.attempts;
   const bool again = !outcome.ok() && IsRetryable(outcome.code());
   // An hour of an unreachable receiver is some sixty tries: the log tells the first few and then
@@ -379,7 +381,7 @@ void Router::Settle(Pending pending, const Status& outcome, std::string output) 
                            .outcome = outcome.ok() ? "done" : (again ? "retrying" : "failed"),
                            .detail = outcome.message(),
                            .attempts = pending.attempts,
-                           .output = outcome.ok() ? "" : std::move(output)});
+                           .output = outcome.ok() ? "" : std::move(delivered.output)});
   }
   if (!outcome.ok() && told_failures_.insert(pending.message.action).second) {
     Log(LogLevel::kWarning, "action " + pending.message.action +

@@ -81,7 +81,10 @@ class WebhookDelivery final : public Delivery {
   WebhookDelivery(WebhookOptions options, const Clock& clock)
       : options_(std::move(options)), clock_(clock) {}
 
-  Status Deliver(const Message& message) override {
+  Delivered Deliver(const Message& message) override { return {.status = Post(message)}; }
+
+ private:
+  Status Post(const Message& message) {
     InitialiseCurl();
     const std::unique_ptr<CURL, CurlDeleter> handle(curl_easy_init());
     if (!handle) {
@@ -93,7 +96,6 @@ class WebhookDelivery final : public Delivery {
     return Judge(curl_easy_perform(handle.get()), handle.get(), guard);
   }
 
- private:
   [[nodiscard]] std::unique_ptr<curl_slist, ListDeleter> Headers(const Message& message) const {
     const std::string timestamp = std::to_string(clock_.WallNs() / kSecond);
     curl_slist* list = curl_slist_append(nullptr, "Content-Type: application/json");

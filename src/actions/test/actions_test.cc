@@ -259,7 +259,7 @@ TEST(CommandDeliveryTest, GetsTheBodyOnStandardInput) {
       command
           ->Deliver(
               {.action = "command", .event = "opened", .finding_id = "x", .body = "{\"a\":1}"})
-          .ok());
+          .status.ok());
   EXPECT_EQ(*ReadWholeFile(path, 1000), "{\"a\":1}");
 }
 
@@ -268,21 +268,22 @@ TEST(CommandDeliveryTest, AFailureIsFinalATemporaryFailureIsNot) {
   const auto code = [&](const char* script) {
     return MakeCommandDelivery({.argv = {"sh", "-c", script}}, SystemClock())
         ->Deliver(message)
-        .code();
+        .status.code();
   };
   EXPECT_EQ(code("exit 3"), StatusCode::kFailedPrecondition);
   EXPECT_EQ(code("exit 75"), StatusCode::kUnavailable);
-  EXPECT_EQ(
-      MakeCommandDelivery({.argv = {"no-such-command-wt"}}, SystemClock())->Deliver(message).code(),
-      StatusCode::kNotFound);
+  EXPECT_EQ(MakeCommandDelivery({.argv = {"no-such-command-wt"}}, SystemClock())
+                ->Deliver(message)
+                .status.code(),
+            StatusCode::kNotFound);
 }
 
 TEST(CommandDeliveryTest, AHangingCommandIsKilledWithItsChildren) {
   const auto command = MakeCommandDelivery(
       {.argv = {"sh", "-c", "sleep 1000 & wait"}, .timeout_ns = kSecond / 10}, SystemClock());
-  EXPECT_EQ(
-      command->Deliver({.action = "command", .event = "", .finding_id = "", .body = "{}"}).code(),
-      StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(command->Deliver({.action = "command", .event = "", .finding_id = "", .body = "{}"})
+                .status.code(),
+            StatusCode::kDeadlineExceeded);
 }
 
 // As on a kernel before 5.3, or in a container whose seccomp profile does not know the call.
@@ -307,7 +308,8 @@ StatusCode DeliveredInAChild(const CommandOptions& options, void (*prepare)()) {
     prepare();
     const Status status =
         MakeCommandDelivery(options, SystemClock())
-            ->Deliver({.action = "command", .event = "", .finding_id = "", .body = "{}"});
+            ->Deliver({.action = "command", .event = "", .finding_id = "", .body = "{}"})
+            .status;
     _exit(100 + static_cast<int>(status.code()));
   }
   int status = 0;

@@ -1,7 +1,12 @@
 // What a command writes is kept where it fails, bounded, and delays nobody.
 #include <csignal>
+#include <functional>
+#include <utility>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "wheeltapper/actions/action.h"
 #include "wheeltapper/core/file.h"
@@ -14,19 +19,35 @@
 namespace wheeltapper::actions {
 namespace {
 
-constexpr TimeNs kSecond = 1'000'000'000;
+constexpr TimeNs kMillisecond = 1'000'000;
+constexpr TimeNs kSecond = 1000 * kMillisecond;
 
-struct Delivered {
-  Status status;
-  std::string output;
+// Moves on by a millisecond with each look at it, and says so before.
+class LookedAtClock final : public Clock {
+ public:
+  explicit LookedAtClock(std::function<void(int look)> on_look = {})
+      : on_look_(std::move(on_look)) {}
+  [[nodiscard]] TimeNs WallNs() const override { return 0; }
+  [[nodiscard]] TimeNs MonotonicNs() const override {
+    ++looks_;
+    if (on_look_) {
+      on_look_(looks_);
+    }
+    return looks_ * kMillisecond;
+  }
+  [[nodiscard]] int looks() const { return looks_; }
+
+ private:
+  std::function<void(int look)> on_look_;
+  mutable int looks_ = 0;
 };
 
-Delivered RunCommand(const std::string& script, TimeNs timeout_ns = 60 * kSecond) {
-  const auto command =
-      MakeCommandDelivery({.argv = {"sh", "-c", script}, .timeout_ns = timeout_ns}, SystemClock());
-  const Status status =
-      command->Deliver({.action = "command", .event = "", .finding_id = "", .body = "{}"});
-  return {status, command->output()};
+const Message kMessage{.action = "command", .event = "", .finding_id = "", .body = "{}"};
+
+Delivered RunCommand(const std::string& script, TimeNs timeout_ns = 60 * kSecond,
+                     const Clock& clock = SystemClock()) {
+  return MakeCommandDelivery({.argv = {"sh", "-c", script}, .timeout_ns = timeout_ns}, clock)
+      ->Deliver(kMessage);
 }
 
 TEST(CommandOutputTest, BothStreamsAreKeptAndTheLastLineIsTold) {
@@ -57,9 +78,12 @@ TEST(CommandOutputTest, WhatIsNoUtf8IsReplacedAndNoCharacterIsCutInTwo) {
 }
 
 TEST(CommandOutputTest, ACommandThatWritesForEverIsKilledInTime) {
-  const Delivered killed = RunCommand("yes", kSecond / 5);
+  const LookedAtClock clock;
+  const Delivered killed = RunCommand("yes", 50 * kMillisecond, clock);
   EXPECT_EQ(killed.status.code(), StatusCode::kDeadlineExceeded);
   EXPECT_LE(killed.output.size(), CommandOutput::kMaxBytes);
+  EXPECT_GE(clock.looks(), 51);
+  EXPECT_LE(clock.looks(), 52) << "it went on behind the deadline";
 }
 
 TEST(CommandOutputTest, AChildThatIsLeftBehindIsNotWaitedFor) {
@@ -73,8 +97,35 @@ TEST(CommandOutputTest, AChildThatIsLeftBehindIsNotWaitedFor) {
 TEST(CommandOutputTest, ACommandThatClosesItsOutputIsStillAwaited) {
   const ScratchFolder scratch;
   const std::string path = scratch.file("done");
-  EXPECT_TRUE(RunCommand("exec >&- 2>&-; sleep 0.2; : > " + path).status.ok());
+  const std::string gate = scratch.file("gate");
+  ASSERT_EQ(mkfifo(gate.c_str(), 0600), 0);
+  // The first three looks come before anything was read. At the next one the output is at its end,
+  // and only then may the command go on to its own.
+  const LookedAtClock clock([&gate](int look) {
+    if (look == 4) {
+      const FileDescriptor opened(open(gate.c_str(), O_WRONLY | O_CLOEXEC));
+      EXPECT_TRUE(opened.valid());
+    }
+  });
+  const Delivered delivered =
+      RunCommand("exec >&- 2>&-; read x < " + gate + "; : > " + path, 60 * kSecond, clock);
+  EXPECT_TRUE(delivered.status.ok()) << delivered.status.ToString();
   EXPECT_TRUE(PathExists(path));
+}
+
+TEST(CommandOutputTest, OfACommandThatCouldNotStartItIsNotThatOfTheLastOne) {
+  const auto command =
+      MakeCommandDelivery({.argv = {"sh", "-c", "echo old; exit 1"}}, SystemClock());
+  EXPECT_EQ(command->Deliver(kMessage).output, "old\n");
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const Delivered failed = command->Deliver(kMessage);
+  EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_EQ(failed.status.message().rfind("running the command: memfd", 0), 0U)
+      << failed.status.ToString();
+  EXPECT_EQ(failed.output, "");
 }
 
 TEST(CommandOutputTest, OfAFailureItIsOnRecord) {

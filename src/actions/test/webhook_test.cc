@@ -122,10 +122,12 @@ Status DeliverTo(const WebhookOptions& options) {
   if (!webhook.ok()) {
     return webhook.status();
   }
-  return (*webhook)->Deliver({.action = "webhook",
-                              .event = "opened",
-                              .finding_id = "x-1",
-                              .body = "{\"event\":\"opened\"}"});
+  return (*webhook)
+      ->Deliver({.action = "webhook",
+                 .event = "opened",
+                 .finding_id = "x-1",
+                 .body = "{\"event\":\"opened\"}"})
+      .status;
 }
 
 TEST(WebhookTest, PostsTheBodySignedWithItsTimestamp) {
