@@ -223,7 +223,7 @@ void BindSetUp(nb::class_<NativeSession>& type) {
           nb::arg("summary"), "Notes a one-line description of the model in ranks/.");
 }
 
-void BindHotPath(nb::class_<NativeSession>& type) {
+void BindRecording(nb::class_<NativeSession>& type) {
   type.def(
           "armed", [](NativeSession& self, int mode) { return self.get().armed(ModeOf(mode)); },
           nb::arg("mode") = 0, "True when tensors of the present step are to be recorded.")
@@ -249,8 +249,11 @@ void BindHotPath(nb::class_<NativeSession>& type) {
       .def("log_known", &LogKnown, nb::arg("values"), nb::arg("ids"), nb::arg("step") = -1,
            nb::arg("mode") = 0,
            "As log(), from a dict of numbers whose names `ids` maps to ids. False, and nothing\n"
-           "recorded, when that is not what `values` is.")
-      .def(
+           "recorded, when that is not what `values` is.");
+}
+
+void BindSteps(nb::class_<NativeSession>& type) {
+  type.def(
           "finish_step",
           [](NativeSession& self, int mode, int64_t data_wait_ns, int64_t hooks_ns) {
             self.get().FinishStep(ModeOf(mode),
@@ -327,7 +330,8 @@ void BindLife(nb::class_<NativeSession>& type) {
 void BindSession(nb::module_& m) {
   nb::class_<NativeSession> type(m, "Session", "Capture of one rank; see capture/session.h.");
   BindSetUp(type);
-  BindHotPath(type);
+  BindRecording(type);
+  BindSteps(type);
   BindLife(type);
 }
 

@@ -101,6 +101,8 @@ class Router final : public ActionRouter {
   // is.
   bool TakeDue(Pending* pending) WT_REQUIRES(mutex_);
   void Settle(Pending pending, Delivered delivered);
+  // Records the outcome of a try, and says it to the person at the terminal.
+  void Tell(const Pending& pending, Delivered delivered, bool again);
   // True while there is something that the end of the run waits for: the run's own messages, and
   // one try of those of ended runs.
   [[nodiscard]] bool Waiting() const WT_REQUIRES(mutex_);
@@ -367,10 +369,8 @@ void Router::SendLoop() {
   }
 }
 
-void Router::Settle(Pending pending, Delivered delivered) {
+void Router::Tell(const Pending& pending, Delivered delivered, bool again) {
   const Status& outcome = delivered.status;
-  ++pending.attempts;
-  const bool again = !outcome.ok() && IsRetryable(outcome.code());
   // An hour of an unreachable receiver is some sixty tries: the log tells the first few and then
   // each doubling.
   const bool telling = pending.attempts <= 4 || (pending.attempts & (pending.attempts - 1)) == 0;
@@ -388,6 +388,12 @@ void Router::Settle(Pending pending, Delivered delivered) {
                                 (again ? " failed and is tried again: " : " failed: ") +
                                 outcome.message() + "; actions.jsonl of the run tells the rest");
   }
+}
+
+void Router::Settle(Pending pending, Delivered delivered) {
+  ++pending.attempts;
+  const bool again = !delivered.status.ok() && IsRetryable(delivered.status.code());
+  Tell(pending, std::move(delivered), again);
   MutexLock lock(mutex_);
   in_flight_.reset();
   if (again) {

@@ -60,7 +60,7 @@ Status CheckUrl(const std::string& url) {
 }
 
 struct AddressGuard {
-  bool allow_private;
+  bool allow_private = false;
   bool refused = false;  // an address that was resolved
 };
 
@@ -84,7 +84,7 @@ class WebhookDelivery final : public Delivery {
   Delivered Deliver(const Message& message) override { return {.status = Post(message)}; }
 
  private:
-  Status Post(const Message& message) {
+  [[nodiscard]] Status Post(const Message& message) const {
     InitialiseCurl();
     const std::unique_ptr<CURL, CurlDeleter> handle(curl_easy_init());
     if (!handle) {
@@ -108,7 +108,7 @@ class WebhookDelivery final : public Delivery {
     return std::unique_ptr<curl_slist, ListDeleter>(list);
   }
 
-  void SetUp(CURL* handle, curl_slist* headers, const Message& message, AddressGuard* guard) {
+  void SetUp(CURL* handle, curl_slist* headers, const Message& message, AddressGuard* guard) const {
     curl_easy_setopt(handle, CURLOPT_URL, options_.url.c_str());
     curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 0L);
