@@ -101,7 +101,7 @@ json TrainingJson(const report::TrainingVerdict& training) {
   return {{"name", training.run},
           {"path", training.path},
           {"state", training.state},
-          {"level", training.verdict.level},
+          {"level", report::LevelName(training.verdict.level)},
           {"verdict", training.verdict.sentence},
           {"findings", training.findings},
           {"steps", training.steps}};
@@ -150,7 +150,8 @@ void PrintTrainings(const std::vector<report::TrainingVerdict>& trainings) {
 std::vector<report::TrainingVerdict> Judge(const std::vector<std::string>& runs) {
   std::vector<report::TrainingVerdict> judged;
   judged.reserve(runs.size());
-  std::transform(runs.begin(), runs.end(), std::back_inserter(judged), report::JudgeTraining);
+  std::transform(runs.begin(), runs.end(), std::back_inserter(judged),
+                 [](const std::string& run) { return report::JudgeTraining(run); });
   return judged;
 }
 
@@ -251,7 +252,7 @@ void PrintCommandJson(const std::vector<report::TrainingVerdict>& trainings) {
   }
   PrintJson({{"name", trainings.front().run},
              {"path", trainings.front().path},
-             {"level", verdict.level},
+             {"level", report::LevelName(verdict.level)},
              {"verdict", verdict.sentence},
              {"findings", findings},
              {"trainings", std::move(all)}});
@@ -278,7 +279,7 @@ int ShowCommand(const std::vector<std::string>& runs, bool as_json) {
   }
   const bool all_read = std::none_of(
       trainings.begin(), trainings.end(),
-      [](const report::TrainingVerdict& each) { return each.verdict.level == "unreadable"; });
+      [](const report::TrainingVerdict& each) { return each.verdict.level == report::Level::kUnreadable; });
   return all_read ? kExitOk : kExitFindings;
 }
 

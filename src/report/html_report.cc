@@ -40,7 +40,7 @@ std::string Header(const ReportData& data) {
     out += "<br>" + EscapeHtml(others);
   }
   out += "</p></header>";
-  std::string level = data.verdict.level;
+  std::string level(LevelName(data.verdict.level));
   std::replace(level.begin(), level.end(), ' ', '-');
   return out + "<p class='verdict " + level + "'>" + EscapeHtml(data.verdict.sentence) + "</p>";
 }

@@ -149,7 +149,7 @@ json Summary(const ReportData& data) {
       {"last_step", data.steps > 0 ? json(data.last_step) : json()},
       {"ranks", RanksOf(data)},
       {"verdict", data.verdict.sentence},
-      {"level", data.verdict.level},
+      {"level", LevelName(data.verdict.level)},
       {"findings", CountOwn(data.findings)},
       {"rules", RulesOf(data.rules)},
       {"overhead", OverheadOf(data)},

@@ -1,5 +1,6 @@
 // Why watching cost more of the step time than it may: what of the record shows it.
 #include <algorithm>
+#include <cstddef>
 #include <optional>
 #include <vector>
 
@@ -19,23 +20,35 @@ constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
 // Percents are written with two decimals: what looks the same is no excess.
 constexpr double kLeastExcess = 0.00005;
 
+// Fewer steps than these say nothing of what a usual one costs.
+constexpr size_t kLeastUsual = 10;
+
 // Steps, and what of their time watching took.
 struct Cost {
   int64_t steps = 0;
   TimeNs blocked_ns = 0;
   TimeNs elapsed_ns = 0;
+  std::vector<TimeNs> each_blocked = {};
+  std::vector<TimeNs> each_elapsed = {};
 
   void Add(const trial::StepPoint& point) {
     ++steps;
     blocked_ns += point.blocked_ns;
     elapsed_ns += point.step_ns;
+    each_blocked.push_back(point.blocked_ns);
+    each_elapsed.push_back(point.step_ns);
   }
   [[nodiscard]] double share() const {
     return elapsed_ns > 0 ? static_cast<double>(blocked_ns) / static_cast<double>(elapsed_ns) : 0;
   }
   [[nodiscard]] TimeNs each_blocked_ns() const { return blocked_ns / std::max<int64_t>(steps, 1); }
-  [[nodiscard]] TimeNs each_elapsed_ns() const { return elapsed_ns / std::max<int64_t>(steps, 1); }
 };
+
+TimeNs MedianOf(std::vector<TimeNs> times) {
+  const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
+  std::nth_element(times.begin(), middle, times.end());
+  return *middle;
+}
 
 struct Costs {
   Cost captured;
@@ -74,11 +87,31 @@ int64_t KeptInterval(const Config& config) {
              : config.GetInt("capture.every");
 }
 
+// Of the steps at which no tensor is captured, where those are what is dear: as a rule, or some of
+// them, which then cost more than all captures. "" where they are not.
+std::string WhyTheOthers(const Costs& costs, double budget) {
+  const Cost& others = costs.others;
+  if (others.each_blocked.size() >= kLeastUsual) {
+    const TimeNs blocked_ns = MedianOf(others.each_blocked);
+    const TimeNs elapsed_ns = MedianOf(others.each_elapsed);
+    if (static_cast<double>(blocked_ns) > budget * static_cast<double>(elapsed_ns)) {
+      return fmt::format(
+          "even a step at which no tensor is captured costs {} of {}, in the median of {}",
+          DurationText(blocked_ns), DurationText(elapsed_ns), others.steps);
+    }
+  }
+  if (others.share() > budget && others.blocked_ns > costs.captured.blocked_ns) {
+    return fmt::format(
+        "{} at which no tensor is captured cost {} together, one of them {}",
+        Plural(others.steps, "step"), DurationText(others.blocked_ns),
+        DurationText(*std::max_element(others.each_blocked.begin(), others.each_blocked.end())));
+  }
+  return "";
+}
+
 std::string WhyOver(const Costs& costs, const Config& config, double budget) {
-  if (costs.others.share() > budget) {
-    return fmt::format("even a step at which no tensor is captured costs {}, of {} on average",
-                       DurationText(costs.others.each_blocked_ns()),
-                       DurationText(costs.others.each_elapsed_ns()));
+  if (std::string why = WhyTheOthers(costs, budget); !why.empty()) {
+    return why;
   }
   if (const int64_t every = KeptInterval(config); every > 0) {
     return fmt::format("capture.every = {} is kept whatever it costs, unless a budget is set too",

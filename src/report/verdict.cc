@@ -1,5 +1,6 @@
 // One sentence about a run. The worst open finding speaks first; silence is said too.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <set>
 #include <tuple>
@@ -115,6 +116,10 @@ std::string HowItFailed(const trial::Trial& trial, const std::vector<int64_t>& a
   const std::optional<format::EndInfo>& end = trial.end();
   const int code = end ? end->exit_code : 1;
   const std::string when = steps == 0 ? "before the first step" : "after " + Steps(steps);
+  if (code == format::kUnknownExit) {
+    return Capitalised(when) + " " +
+           (end->reason.empty() ? "it ended in a way that nobody knows" : end->reason);
+  }
   if (steps == 0 && code == kNotStarted && !end->reason.empty()) {
     return Capitalised(end->reason);
   }
@@ -140,9 +145,9 @@ Verdict WithoutFindings(trial::Trial& trial, size_t steps, const std::string& ho
     const std::string what =
         steps == 0 ? "Nothing was recorded" : "Only forward passes were recorded";
     if (trial.state() == trial::RunState::kFailed) {
-      return {"no data", Joined(how, what + ".")};  // why is said already
+      return {Level::kNoData, Joined(how, what + ".")};  // why is said already
     }
-    return {"no data",
+    return {Level::kNoData,
             Joined(how, trial.state() == trial::RunState::kRunning
                             ? "No step has been recorded yet."
                             : what + ": no optimizer step and no logged value was seen; if it "
@@ -153,24 +158,46 @@ Verdict WithoutFindings(trial::Trial& trial, size_t steps, const std::string& ho
   const std::vector<rules::RuleStatus> states =
       rules::ReadRuleStates(trial.path()).value_or(std::vector<rules::RuleStatus>());
   if (states.empty()) {
-    return {"not checked",
+    return {Level::kNotChecked,
             Joined(how, fmt::format("Not checked: no rules ran over it; run `wheeltapper check {}`",
                                     trial.path()))};
   }
   if (std::string unchecked = NotFullyChecked(trial, states, steps); !unchecked.empty()) {
-    return {"warning", Joined(how, std::move(unchecked))};
+    return {Level::kWarning, Joined(how, std::move(unchecked))};
   }
   if (trial.state() == trial::RunState::kInterrupted) {
-    return {"interrupted", how + "; no findings until then" + LossChange(trial) + "."};
+    return {Level::kInterrupted, how + "; no findings until then" + LossChange(trial) + "."};
   }
   if (!how.empty()) {
     // Without an end the watcher may not have seen all of the record.
-    return {"failed", how + "; the rules found nothing in what was recorded."};
+    return {Level::kFailed, how + "; the rules found nothing in what was recorded."};
   }
-  return {"healthy", fmt::format("Healthy: no findings in {}{}.", Steps(steps), LossChange(trial))};
+  return {Level::kHealthy,
+          fmt::format("Healthy: no findings in {}{}.", Steps(steps), LossChange(trial))};
+}
+
+Level LevelOf(rules::Severity severity) {
+  switch (severity) {
+    case rules::Severity::kInfo:
+      return Level::kInfo;
+    case rules::Severity::kWarning:
+      return Level::kWarning;
+    case rules::Severity::kError:
+      return Level::kError;
+    case rules::Severity::kCritical:
+      break;
+  }
+  return Level::kCritical;
 }
 
 }  // namespace
+
+std::string_view LevelName(Level level) {
+  constexpr std::array<std::string_view, 10> kNames = {
+      "healthy", "info",   "interrupted", "not checked", "no data",
+      "warning", "failed", "unreadable",  "error",       "critical"};
+  return kNames.at(static_cast<size_t>(level));
+}
 
 int64_t CountOwn(const std::vector<rules::Finding>& findings) {
   return std::count_if(findings.begin(), findings.end(),
@@ -218,11 +245,11 @@ Verdict MakeVerdict(trial::Trial& trial, const std::vector<rules::Finding>& find
   if (worst == findings.end()) {
     return WithoutFindings(trial, count, how);
   }
-  const std::string level(rules::SeverityName(worst->severity));
+  const std::string severity(rules::SeverityName(worst->severity));
   const std::string resolved = open(*worst) ? "" : " (resolved)";
   const std::string damage = DamageText(trial);
-  return {level,
-          Joined(how, fmt::format("{}: {}{}{}{}", Capitalised(level), worst->message, resolved,
+  return {LevelOf(worst->severity),
+          Joined(how, fmt::format("{}: {}{}{}{}", Capitalised(severity), worst->message, resolved,
                                   Others(std::max<int64_t>(CountOwn(findings) - 1, 0)),
                                   damage.empty() ? "" : "; " + damage))};
 }

@@ -133,7 +133,7 @@ kill -KILL $first; wait $first
     first, second = show(tmp_path / "exp"), show(tmp_path / "exp-2")
     assert (first["state"], first["exit_code"]) == ("failed", None)
     assert first["reason"] == "its process ended without a word: killed, or by os._exit"
-    assert "Healthy" not in first["verdict"]
+    assert f"steps {first['reason']}; the rules found nothing" in first["verdict"]
     assert (second["state"], second["steps"]) == ("finished", 12)
 
 

@@ -90,8 +90,24 @@ TEST_F(OverBudgetTest, AnIntervalThatIsKeptIsNamed) {
 TEST_F(OverBudgetTest, StepsThatAreDearWithoutATensorAreNamed) {
   AddSteps(10, true, 1'000'000);
   AddSteps(90, false, 100'000);
+  EXPECT_EQ(
+      Compare().exceeded_because,
+      "even a step at which no tensor is captured costs 100 µs of 4.0 ms, in the median of 90");
+}
+
+TEST_F(OverBudgetTest, OneSlowStepWithoutATensorIsNotTakenForAllOfThem) {
+  Configure({{"capture.every", "1", "--every"}});
+  AddSteps(99, true, 1'000'000);
+  AddSteps(1, false, 5'000'000);
+  EXPECT_THAT(Compare().exceeded_because, HasSubstr("capture.every = 1 is kept"));
+}
+
+TEST_F(OverBudgetTest, SlowStepsAmongThoseWithoutATensorAreNamedWhereTheyCostTheMost) {
+  AddSteps(10, true, 10'000);
+  AddSteps(88, false, 1'000);
+  AddSteps(2, false, 50'000'000);
   EXPECT_EQ(Compare().exceeded_because,
-            "even a step at which no tensor is captured costs 100 µs, of 4.0 ms on average");
+            "90 steps at which no tensor is captured cost 100 ms together, one of them 50.0 ms");
 }
 
 TEST_F(OverBudgetTest, WithoutAConfigurationThereIsNoBudget) {

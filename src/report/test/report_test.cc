@@ -93,7 +93,7 @@ TEST_F(ReportTest, TheOtherTrainingsOfTheCommandAreNamed) {
 
 TEST_F(ReportTest, TheVerdictOfASilentRunSaysSoWithStepsAndLoss) {
   const Verdict verdict = MakeVerdict(trial_, {});
-  EXPECT_EQ(verdict.level, "healthy");
+  EXPECT_EQ(verdict.level, Level::kHealthy);
   EXPECT_EQ(verdict.sentence,
             "Healthy: no findings in 10 steps; loss/CrossEntropyLoss 2.5 → 0.25.");
 }
@@ -105,7 +105,7 @@ TEST_F(ReportTest, TheVerdictIsTheWorstOpenFinding) {
   resolved.state = rules::FindingState::kResolved;
   resolved.severity = rules::Severity::kCritical;
   const Verdict verdict = MakeVerdict(trial_, {resolved, warning});
-  EXPECT_EQ(verdict.level, "warning");
+  EXPECT_EQ(verdict.level, Level::kWarning);
   EXPECT_NE(verdict.sentence.find("(and 1 more finding)"), std::string::npos) << verdict.sentence;
 }
 
@@ -115,14 +115,14 @@ TEST_F(ReportTest, ARunWhoseRuleFailedIsNotCalledHealthy) {
   failed.state = rules::RuleState::kErrored;
   ASSERT_TRUE(rules::WriteRuleStates(trial_.folder, {failed, rules::RuleStatus()}).ok());
   const Verdict verdict = MakeVerdict(trial_, {});
-  EXPECT_EQ(verdict.level, "warning");
+  EXPECT_EQ(verdict.level, Level::kWarning);
   EXPECT_NE(verdict.sentence.find("rule small_weights failed"), std::string::npos);
 }
 
 TEST_F(ReportTest, ARunThatNoRuleLookedAtIsNotCalledHealthy) {
   RemoveFile(trial_.folder + "/rules.json").IgnoreError("SetUp wrote it");
   const Verdict verdict = MakeVerdict(trial_, {});
-  EXPECT_EQ(verdict.level, "not checked");
+  EXPECT_EQ(verdict.level, Level::kNotChecked);
   EXPECT_EQ(verdict.sentence,
             "Not checked: no rules ran over it; run `wheeltapper check " + trial_.folder + "`");
   EXPECT_NE(ReportHtml(trial_).value_or("").find("class='verdict not-checked'"), std::string::npos);
@@ -133,14 +133,14 @@ TEST_F(ReportTest, AJobThatFailedIsNotCalledHealthyAndSaysHowItEnded) {
   trial_.run_end->state = "failed";
   trial_.run_end->exit_code = 1;
   Verdict verdict = MakeVerdict(trial_, {});
-  EXPECT_EQ(verdict.level, "failed");
+  EXPECT_EQ(verdict.level, Level::kFailed);
   EXPECT_EQ(verdict.sentence,
             "Failed with exit code 1 after 10 steps; the rules found nothing in what was "
             "recorded.");
   trial_.run_end->state = "killed";
   trial_.run_end->exit_code = 137;
   verdict = MakeVerdict(trial_, {MakeFinding()});
-  EXPECT_EQ(verdict.level, "critical");
+  EXPECT_EQ(verdict.level, Level::kCritical);
   EXPECT_EQ(verdict.sentence.rfind("Killed by signal 9 after 10 steps; critical: NaN first", 0), 0U)
       << verdict.sentence;
   trial_.run_state = trial::RunState::kAbandoned;
@@ -148,6 +148,21 @@ TEST_F(ReportTest, AJobThatFailedIsNotCalledHealthyAndSaysHowItEnded) {
   EXPECT_EQ(MakeVerdict(trial_, {}).sentence,
             "10 steps were recorded, but not how the run ended (killed, its watcher killed, or no "
             "room on disk); the rules found nothing in what was recorded.");
+}
+
+// As the watcher writes it of a training whose process said nothing.
+TEST_F(ReportTest, AJobThatEndedWithoutAWordIsNotGivenASignalThatNobodyKnows) {
+  trial_.run_state = trial::RunState::kFailed;
+  trial_.run_end->state = "killed";
+  trial_.run_end->exit_code = format::kUnknownExit;
+  trial_.run_end->reason = "its process ended without a word: killed, or by os._exit";
+  EXPECT_EQ(MakeVerdict(trial_, {}).sentence,
+            "After 10 steps its process ended without a word: killed, or by os._exit; the rules "
+            "found nothing in what was recorded.");
+  trial_.run_end->reason = "";
+  EXPECT_EQ(MakeVerdict(trial_, {MakeFinding()}).sentence,
+            "After 10 steps it ended in a way that nobody knows; critical: NaN first in "
+            "gradient/<b>conv1</b>.weight at step 7");
 }
 
 TEST_F(ReportTest, AnInterruptedRunSaysWhereAndByWhomAndWhatWasFoundUntilThen) {
@@ -159,11 +174,11 @@ TEST_F(ReportTest, AnInterruptedRunSaysWhereAndByWhomAndWhatWasFoundUntilThen) {
   EXPECT_EQ(MakeVerdict(trial_, {}).sentence,
             "Interrupted by the user (SIGINT) at step 9; no findings until then; "
             "loss/CrossEntropyLoss 2.5 → 0.25.");
-  EXPECT_EQ(MakeVerdict(trial_, {}).level, "interrupted");
+  EXPECT_EQ(MakeVerdict(trial_, {}).level, Level::kInterrupted);
   EXPECT_EQ(MakeVerdict(trial_, {MakeFinding()}).sentence,
             "Interrupted by the user (SIGINT) at step 9; critical: NaN first in "
             "gradient/<b>conv1</b>.weight at step 7");
-  EXPECT_EQ(MakeVerdict(trial_, {MakeFinding()}).level, "critical");
+  EXPECT_EQ(MakeVerdict(trial_, {MakeFinding()}).level, Level::kCritical);
   trial_.run_end->reason = "";
   EXPECT_EQ(MakeVerdict(trial_, {}).sentence.rfind("Interrupted at step 9; ", 0), 0U);
   trial_.times.clear();
@@ -174,7 +189,7 @@ TEST_F(ReportTest, ARunThatCannotBeReadWholeIsNotCalledHealthy) {
   format::GapPayload gap{};
   gap.reason = format::GapReason::kCorruption;
   trial_.gap_rows.push_back({gap});
-  EXPECT_EQ(MakeVerdict(trial_, {}).level, "warning");
+  EXPECT_EQ(MakeVerdict(trial_, {}).level, Level::kWarning);
   EXPECT_EQ(MakeVerdict(trial_, {}).sentence,
             "Not fully checked: 1 damaged place could not be read (`wheeltapper fsck` looks "
             "closer); no findings in the rest of 10 steps.");
@@ -190,7 +205,7 @@ TEST_F(ReportTest, AFindingThatAnotherOneHasTakenOverIsNotCountedAgain) {
   part.part_of = cause.id;
   part.state = rules::FindingState::kResolved;
   const Verdict verdict = MakeVerdict(trial_, {part, cause});
-  EXPECT_EQ(verdict.level, "warning");
+  EXPECT_EQ(verdict.level, Level::kWarning);
   EXPECT_EQ(verdict.sentence.find("more finding"), std::string::npos) << verdict.sentence;
 }
 
@@ -260,7 +275,7 @@ TEST_F(ReportTest, OneRankIsNotCalledRanks) {
 
 TEST_F(ReportTest, ARunWithoutStepsIsNotCalledHealthy) {
   trial_.times.clear();
-  EXPECT_EQ(MakeVerdict(trial_, {}).level, "no data");
+  EXPECT_EQ(MakeVerdict(trial_, {}).level, Level::kNoData);
 }
 
 TEST_F(ReportTest, ACommandThatFailedBeforeItsFirstStepIsNotAskedWhetherItTrains) {
@@ -269,7 +284,7 @@ TEST_F(ReportTest, ACommandThatFailedBeforeItsFirstStepIsNotAskedWhetherItTrains
   trial_.run_end->state = "failed";
   trial_.run_end->exit_code = 2;
   Verdict verdict = MakeVerdict(trial_, {});
-  EXPECT_EQ(verdict.level, "no data");
+  EXPECT_EQ(verdict.level, Level::kNoData);
   EXPECT_EQ(verdict.sentence,
             "Failed with exit code 2 before the first step; nothing was recorded.");
   trial_.run_end->exit_code = 127;
@@ -287,7 +302,7 @@ TEST_F(ReportTest, ForwardPassesAloneAreNoHealth) {
   trial_.table.info(trial_.table.Intern("output/fc")).collections = {"activations"};
   EXPECT_FALSE(HasRecords(trial_, 10));
   const Verdict verdict = MakeVerdict(trial_, {});
-  EXPECT_EQ(verdict.level, "no data");
+  EXPECT_EQ(verdict.level, Level::kNoData);
   EXPECT_NE(verdict.sentence.find("optimizer.step()"), std::string::npos) << verdict.sentence;
 }
 

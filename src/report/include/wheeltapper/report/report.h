@@ -2,8 +2,10 @@
 // dark, prints) and the same as JSON.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json_fwd.hpp>
@@ -15,13 +17,27 @@
 
 namespace wheeltapper::report {
 
+// How well a run did, best first. What is not known is worse than what was found to be minor.
+enum class Level : uint8_t {
+  kHealthy,
+  kInfo,         // the worst finding's severity, as kWarning, kError and kCritical
+  kInterrupted,  // without findings, as all that is no severity
+  kNotChecked,   // no rule has looked
+  kNoData,       // no step was recorded, or forward passes alone
+  kWarning,      // also: not everything was checked
+  kFailed,
+  kUnreadable,  // the run cannot be opened
+  kError,
+  kCritical,
+};
+// "healthy", "not checked", …: as --json gives it.
+std::string_view LevelName(Level level);
+
 // One sentence about a run: "Healthy: no findings in 300 steps; loss 2.31 → 0.08." or what is wrong
 // first. A job that failed, was killed or interrupted is never healthy, nor is a run that no rule
 // looked at or that cannot be read whole.
 struct Verdict {
-  // "healthy", a severity, or without findings "failed", "interrupted", "not checked", "no data",
-  // "warning" where not everything was checked
-  std::string level;
+  Level level = Level::kHealthy;
   std::string sentence;
 };
 // False for a run of `steps` without anything of training in it: no step, or nothing but the
@@ -43,13 +59,16 @@ struct TrainingVerdict {
   std::string run;  // the name of its run's folder
   std::string path;
   std::string state;  // as `ls` gives it; "unreadable"
-  Verdict verdict;    // level "unreadable" where the run cannot be opened; the sentence says why
+  Verdict verdict;    // kUnreadable where the run cannot be opened; the sentence says why
   int64_t findings = 0;
   int64_t steps = 0;
+  bool only_begun = false;  // it runs, and nothing is known of it yet
 };
 TrainingVerdict JudgeTraining(const std::string& run_dir);
+// The same of one that is open.
+TrainingVerdict JudgeTraining(trial::Trial& trial);
 // Over all trainings of a command, of which there is at least one: the worst one speaks, by its
-// name.
+// name. Those that have only begun say nothing, unless all have.
 Verdict MakeCommandVerdict(const std::vector<TrainingVerdict>& trainings);
 
 // What silence of the rules does not mean, a line each: which of them failed, which had nothing to
