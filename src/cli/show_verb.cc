@@ -277,9 +277,10 @@ int ShowCommand(const std::vector<std::string>& runs, bool as_json) {
   } else {
     PrintCommand(trainings);
   }
-  const bool all_read = std::none_of(
-      trainings.begin(), trainings.end(),
-      [](const report::TrainingVerdict& each) { return each.verdict.level == report::Level::kUnreadable; });
+  const bool all_read =
+      std::none_of(trainings.begin(), trainings.end(), [](const report::TrainingVerdict& each) {
+        return each.verdict.level == report::Level::kUnreadable;
+      });
   return all_read ? kExitOk : kExitFindings;
 }
 

@@ -20,6 +20,8 @@ constexpr size_t kEvidencePoints = 64;
 constexpr double kParameterFloorRms = 0.01;
 // A loss below zero is without an end when it is this many times as far from zero as its start.
 constexpr double kEndless = 10;
+// Steps within which a weight that is driven away shows it: later it may have grown as it learned.
+constexpr int64_t kSoonAfter = 16;
 // A learning rate that is this part of its highest moves nothing any more.
 constexpr double kNextToNothing = 1e-3;
 // A learning rate that grew less than this times is called high, not grown.
@@ -171,17 +173,20 @@ bool GrowthTracker::SeesWeights() const {
                      [](const auto& entry) { return IsWeight(entry.second); });
 }
 
-std::optional<double> GrowthTracker::WeightGrowthSince(int64_t step) const {
+std::optional<double> GrowthTracker::WeightGrowthAt(int64_t step) const {
   std::optional<double> largest;
   for (const auto& [id, track] : tracks_) {
     const std::vector<EvidencePoint>& points = track.recent;
-    if (!IsWeight(track) || points.size() < 2 || points.back().step < step) {
-      continue;
-    }
     const auto after = std::find_if(points.begin(), points.end(),
                                     [&](const EvidencePoint& point) { return point.step >= step; });
+    if (!IsWeight(track) || points.size() < 2 || after == points.end()) {
+      continue;
+    }
     const double before = after == points.begin() ? points.front().value : std::prev(after)->value;
-    largest = std::max(largest.value_or(0), points.back().value / std::max(before, track.floor));
+    for (auto point = after;
+         point != points.end() && (point == after || point->step < step + kSoonAfter); ++point) {
+      largest = std::max(largest.value_or(0), point->value / std::max(before, track.floor));
+    }
   }
   return largest;
 }

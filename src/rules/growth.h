@@ -57,9 +57,9 @@ class GrowthTracker {
   // The same of a loss whose rise began at step `onset`: of the learning rate that led to it.
   [[nodiscard]] std::string LearningRateCauseAt(int64_t onset) const;
   [[nodiscard]] std::string LearningRateAdviceAt(int64_t onset, format::NameId loss) const;
-  // By how much the weight grew most whose norm was captured at or after `step`, since the capture
-  // before it; nothing where none was.
-  [[nodiscard]] std::optional<double> WeightGrowthSince(int64_t step) const;
+  // By how much the weight that grew most did so around `step`: from the capture before it to one
+  // of the next steps, or to the next capture; nothing where there is none yet.
+  [[nodiscard]] std::optional<double> WeightGrowthAt(int64_t step) const;
   // Whether any weight is captured at all.
   [[nodiscard]] bool SeesWeights() const;
   // The largest part of its first norm by which the norm of a parameter has changed; nothing before

@@ -13,8 +13,8 @@ namespace {
 
 // Weights that have lost so much of their norm hold nothing that was learned.
 constexpr double kShrunken = 0.1;
-// A weight that has grown by this much since a loss began to rise was driven away.
-constexpr double kDriven = 1.5;
+// A weight that grew by this much as a loss began to rise was driven away.
+constexpr double kDriven = 2;
 // Weights whose norms have changed by less than this part in a hundred steps learn nothing.
 constexpr double kStill = 1e-3;
 
@@ -42,7 +42,7 @@ Cause CauseOfDivergence(format::NameId id, int64_t onset, bool negated, const Gr
 }
 
 bool IsDriven(int64_t onset, const GrowthTracker& growth) {
-  return !growth.SeesWeights() || growth.WeightGrowthSince(onset).value_or(0) >= kDriven;
+  return !growth.SeesWeights() || growth.WeightGrowthAt(onset).value_or(0) >= kDriven;
 }
 
 Cause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,

@@ -119,6 +119,11 @@ bool NonfiniteCause::ExplainGrowth(Observation* observation) const {
     observation->evidence.push_back(growth_.EvidenceOf(*tensor));
   }
   Cause why = maximised_.empty() ? CauseOfGrowth(growth_, model_) : CauseOfMaximising(maximised_);
+  if (growth_.EndlessLoss()) {  // which says by itself from where to where
+    observation->cause = std::move(why.cause);
+    observation->try_ = std::move(why.try_);
+    return true;
+  }
   observation->cause = why.cause + ": " + GrowthText(tensor_grew ? *tensor : *loss, tensor_grew);
   observation->try_ = std::move(why.try_);
   return true;

@@ -52,16 +52,16 @@ inline const RuleInfo kLossNotDecreasingInfo = {
     .parameters = kLossParameters,
     .needs = {.collections = {"losses"}, .scalars = true},
     .what_it_means =
-        R"(Diverged, an error. The median of the newest values (a quarter of the run so far, 3 to 25 values)
+        R"(Diverged: an error where a weight doubled within 16 steps of the rise (or by the next capture), the loss rose a thousandfold, the learning rate rises or gradients add up, or where no weights are captured; else a warning, because the targets may have moved, as in reinforcement learning. The median of the newest values (a quarter of the run so far, 3 to 25 values)
 
 - is three times the 90 % quantile of what came before, and three times the first value; or
 - has stayed above twice the starting level; or
 - is back at the starting level after having been below half of it, above what has been usual since, and stays there; or
 - is above the starting level after having been below three quarters of it.
 
-It resolves when the loss has come back near its former level for 15 values.
+A loss that comes down again does not count as risen. It resolves when the loss has come back near its former level for 15 values.
 
-Flat, only a warning, because it may just need more time. After `min_points` values
+Flat, only a warning, because it may just need more time. After `min_points` values, and not while the learning rate rises
 
 - no window of 15 values has a median below that of the first ten by more than `diff_percent` percent and three standard errors (2 percent are always enough); or
 - the loss jumped from its very first value at once, and fewer than 5 percent of all values lie below that.

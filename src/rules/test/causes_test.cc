@@ -136,7 +136,8 @@ TEST(CausesTest, SaysOfAFlatLossThatTheLearningRateIsZero) {
   }
   const auto findings = FindingsOf(run, "loss_not_decreasing");
   ASSERT_EQ(findings.size(), 1U);
-  EXPECT_THAT(*findings[0].cause, HasSubstr("the learning rate fell from 0.1 to 0, and moves nothing since step 20"));
+  EXPECT_THAT(*findings[0].cause,
+              HasSubstr("the learning rate fell from 0.1 to 0, and moves nothing since step 20"));
   EXPECT_THAT(*findings[0].try_, HasSubstr("schedule"));
 }
 
@@ -199,6 +200,103 @@ TEST(CausesTest, SaysThatAnotherModelHasNoOptimizer) {
     EXPECT_EQ(findings[0].cause->find("that of a.weight, has no optimizer") == std::string::npos,
               other_is_trained)
         << *findings[0].cause;
+  }
+}
+
+// The return that an agent learns to earn grows, and with it the loss of what predicts it.
+TEST(CausesTest, ARiseWithoutDrivenWeightsIsAWarning) {
+  for (const bool driven : {false, true}) {
+    RunBuilder run;
+    for (int step = 0; step < 200; ++step) {
+      const bool rises = step > 100;
+      run.Step(step).Scalar("learning_rate", 0.01);
+      run.Scalar("loss/backward", rises ? 300 : 30 + 30 * std::exp2(-step / 20.0));
+      const double slow = 1 + step / 100.0;  // as weights grow that learn
+      run.Weight("fc.weight", NormalStats(0, rises && driven ? 40 : slow));
+    }
+    const auto findings = FindingsOf(run, "loss_not_decreasing");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].severity, driven ? Severity::kError : Severity::kWarning);
+    EXPECT_EQ(findings[0].try_->find("reinforcement learning") == std::string::npos, driven);
+  }
+}
+
+TEST(CausesTest, AWarningBecomesAnErrorWhenTheNextCaptureShowsDrivenWeights) {
+  RunBuilder run;
+  for (int step = 0; step < 260; ++step) {
+    run.Step(step).Scalar("learning_rate", 0.01);
+    run.Scalar("loss/backward", step > 110 ? 300 : 30 + 30 * std::exp2(-step / 20.0));
+    if (step % 50 == 0) {
+      run.Weight("fc.weight", NormalStats(0, step > 110 ? 40 : 1));
+    }
+  }
+  const auto findings = FindingsOf(run, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].severity, Severity::kError);
+}
+
+TEST(CausesTest, SaysOfALossWithoutALowestValueThatItsSignIsWrong) {
+  for (const double sign : {-1.0, 1.0}) {
+    RunBuilder run;
+    for (int step = 0; step < 40; ++step) {
+      run.Step(step).Scalar("loss/backward", sign * 2.3 * std::exp2(step));
+    }
+    run.Step(40).Scalar("loss/backward", sign * kInfinity);
+    const auto findings = FindingsOf(run, "nonfinite");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].cause->find("falls without an end") == std::string::npos, sign > 0);
+  }
+}
+
+TEST(CausesTest, NamesTheUpdateThatThrewOffTheWeightsOfALayerThatOverflows) {
+  for (const double update : {100.0, 1.0}) {
+    RunBuilder run;
+    run.Between(0).Meta(kModel);
+    run.Step(0)
+        .Weight("fc.weight", NormalStats(0, 100))
+        .Stats("update/fc.weight", NormalStats(0, update));
+    run.Step(1).Stats("output/fc", NanStats(5), {"activations"});
+    const auto findings = FindingsOf(run, "nonfinite");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].cause->find("the update of step 0 had thrown its weights off") ==
+                  std::string::npos,
+              update < 100)
+        << *findings[0].cause;
+  }
+}
+
+TEST(CausesTest, DoesNotAdviseToCaptureTheFirstStepThatWasCaptured) {
+  RunBuilder run;
+  run.Between(0).Meta(kModel);
+  run.Step(0).Stats("output/fc", NanStats(64), {"activations"});
+  const auto findings = FindingsOf(run, "nonfinite");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].try_, HasSubstr("check the batch of step 0"));
+  EXPECT_THAT(*findings[0].try_, Not(HasSubstr("capture.start")));
+}
+
+TEST(CausesTest, SaysNothingOfDeadUnitsInOutputsThatHoldNan) {
+  RunBuilder run;
+  run.Between(0).Meta(kModel);
+  for (int64_t step = 0; step < 40; ++step) {
+    tensor::TensorStats stats = ZeroStats();
+    stats.nan_count = 60;
+    stats.zero_count = 4;
+    run.Step(step).Stats("output/relu", stats, {"activations"});
+  }
+  EXPECT_TRUE(FindingsOf(run, "dead_relu").empty());
+}
+
+TEST(CausesTest, SaysOfAFlatLossThatTheWeightsHardlyMove) {
+  for (const double moves : {1e-5, 0.1}) {
+    RunBuilder run;
+    for (int step = 0; step < 150; ++step) {
+      run.Step(step).Scalar("loss/ce", 2.3).Scalar("learning_rate", 1e-6);
+      run.Weight("fc.weight", NormalStats(0, 1 + moves * step / 150));
+    }
+    const auto findings = FindingsOf(run, "loss_not_decreasing");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].cause->find("(1e-06) is too low") == std::string::npos, moves > 1e-3);
   }
 }
 

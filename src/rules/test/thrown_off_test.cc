@@ -156,6 +156,31 @@ TEST(ThrownOffTest, SaysNothingOfHardlyWhereNoiseMayHideASlowFall) {
   }
 }
 
+// Another loss of the same optimizer begins high and falls.
+TEST(ThrownOffTest, StaysSilentOnALossThatComesDownFromAJump) {
+  std::vector<double> values;
+  for (int i = 0; i < 300; ++i) {
+    values.push_back(0.3 * std::exp2(-i / 30.0) + 0.01);
+  }
+  for (int i = 0; i < 200; ++i) {
+    values.push_back(1.5 * std::exp2(-i / 12.0) + 0.02);
+  }
+  RunBuilder run = LossEvery(1, values);
+  for (const Finding& finding : FindingsOf(run, "loss_not_decreasing")) {
+    EXPECT_EQ(finding.step, 300) << finding.message;  // the jump, if anything
+  }
+}
+
+TEST(ThrownOffTest, StaysSilentWhileTheLearningRateWarmsUp) {
+  RunBuilder run;
+  for (int step = 0; step < 400; ++step) {
+    const double rate = 0.2 * std::pow(std::min(1.0, step / 300.0), 3);
+    const double loss = step < 200 ? 2.3 : 2.3 * std::exp2(-(step - 200) / 40.0);
+    run.Step(step).Scalar("loss/ce", loss).Scalar("learning_rate", rate);
+  }
+  EXPECT_TRUE(FindingsOf(run, "loss_not_decreasing").empty());
+}
+
 // As in Q-learning, whose first targets are near zero.
 TEST(ThrownOffTest, StaysSilentOnALossThatFindsItsLevelFarAboveASmallFirstValue) {
   for (unsigned seed = 0; seed < 50; ++seed) {
