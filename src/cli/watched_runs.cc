@@ -79,30 +79,7 @@ void MarkEnd(const std::string& run_dir, const WatchedRuns::Ending& ending, cons
 
 }  // namespace
 
-void WatchedRuns::NamedStop::RequestStop(const std::string& reason) {
-  owner_->AskToStop(run_, reason);
-}
-
-void WatchedRuns::AskToStop(const std::string& run, const std::string& reason) {
-  {
-    MutexLock lock(mutex_);
-    if (stop_.wall_ns == 0) {
-      stop_ = {.wall_ns = clock_.WallNs(), .run = run};
-    }
-  }
-  options_.job->RequestStop(reason);
-}
-
-WatchedRuns::Stop WatchedRuns::stop() const {
-  MutexLock lock(mutex_);
-  return stop_;
-}
-
-WatchedRuns::~WatchedRuns() {
-  for (Watched& run : runs_) {
-    run.ender.Join();
-  }
-}
+WatchedRuns::~WatchedRuns() = default;
 
 Result<std::unique_ptr<WatchedRuns>> WatchedRuns::Create(const Options& options,
                                                          const Clock& clock) {
@@ -118,7 +95,7 @@ Status WatchedRuns::StartWatching(const std::string& run_dir, int64_t training) 
   run.training = training;
   run.started_wall_ns = clock_.WallNs();
   run.lock.emplace(TakeLock(run_dir));
-  run.stop = std::make_unique<NamedStop>(this, BaseName(run_dir));
+  run.stop = std::make_unique<StopOfRun>(&first_stop_, BaseName(run_dir));
   WT_ASSIGN_OR_RETURN(run.watcher, Watcher::Create({.run_dir = run_dir,
                                                     .config = options_.config,
                                                     .job = run.stop.get(),
@@ -190,6 +167,7 @@ bool WatchedRuns::IsDue(const Watched& run, const format::TrainingRecord* record
 
 void WatchedRuns::Advance() {
   FindNewTrainings();
+  enders_.JoinEnded();
   for (Watched& run : runs_) {
     const format::TrainingRecord* record = format::FindTraining(trainings_, run.training);
     if (run.ending || !IsDue(run, record)) {
@@ -200,7 +178,7 @@ void WatchedRuns::Advance() {
       run.watcher->Advance();
     }
     // A command that is being stopped ends its runs together: how is not known yet.
-    if (runs_.size() > 1 && record != nullptr && record->over && stop().wall_ns == 0) {
+    if (runs_.size() > 1 && record != nullptr && record->over && first_stop_.asked().wall_ns == 0) {
       StartEnding(&run, EndingOf(*record, {}), record->ended_wall_ns);
     }
   }
@@ -208,7 +186,7 @@ void WatchedRuns::Advance() {
 
 WatchedRuns::Ending WatchedRuns::EndingOf(const format::TrainingRecord& training,
                                           const Ending& command) const {
-  const Stop stop = this->stop();
+  const FirstStop::Asked stop = first_stop_.asked();
   if (command.state == "stopped" &&
       (training.ended_wall_ns == 0 || training.ended_wall_ns >= stop.wall_ns)) {
     // One that cleans up and leaves when it is told to stop did not finish.
@@ -237,11 +215,7 @@ WatchedRuns::Ending WatchedRuns::EndingOf(const format::TrainingRecord& training
 
 void WatchedRuns::StartEnding(Watched* run, const Ending& ending, TimeNs ended_wall_ns) {
   run->ending = true;
-  const Status started = run->ender.Start(
-      "wt-cli-end", [this, run, ending, ended_wall_ns] { EndRun(run, ending, ended_wall_ns); });
-  if (!started.ok()) {
-    EndRun(run, ending, ended_wall_ns);
-  }
+  enders_.Start([this, run, ending, ended_wall_ns] { EndRun(run, ending, ended_wall_ns); });
 }
 
 void WatchedRuns::EndRun(Watched* run, const Ending& ending, TimeNs ended_wall_ns) const {
@@ -288,9 +262,7 @@ void WatchedRuns::Finish(const Ending& ending) {
     StartEnding(&run, one_of_several ? EndingOf(*record, ending) : ending,
                 ended > 0 ? ended : clock_.WallNs());
   }
-  for (Watched& run : runs_) {
-    run.ender.Join();
-  }
+  enders_.JoinAll();
 }
 
 void WatchedRuns::FinishUnstarted(const Status& why) {

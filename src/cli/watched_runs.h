@@ -13,18 +13,18 @@
 #include "wheeltapper/actions/action.h"
 #include "wheeltapper/core/clock.h"
 #include "wheeltapper/core/config.h"
-#include "wheeltapper/core/mutex.h"
 #include "wheeltapper/core/status.h"
-#include "wheeltapper/core/thread.h"
 #include "wheeltapper/format/trainings.h"
 #include "wheeltapper/format/watcher_lock.h"
 #include "wheeltapper/rules/finding.h"
 
+#include "ending_threads.h"
+#include "first_stop.h"
 #include "watcher.h"
 
 namespace wheeltapper::cli {
 
-// Single-threaded.
+// One thread calls it; the threads that end runs are its own.
 class WatchedRuns {
  public:
   struct Options {
@@ -60,37 +60,20 @@ class WatchedRuns {
   [[nodiscard]] std::optional<rules::Severity> WorstOpen() const;
 
  private:
-  // The stop that was asked for first.
-  struct Stop {
-    TimeNs wall_ns = 0;  // 0: none was
-    std::string run;     // the name of the run whose rule asked
-  };
-  // Notes whose rule asked for a stop, and passes it on.
-  class NamedStop final : public actions::JobControl {
-   public:
-    NamedStop(WatchedRuns* owner, std::string run) : owner_(owner), run_(std::move(run)) {}
-    void RequestStop(const std::string& reason) override;
-
-   private:
-    WatchedRuns* owner_;
-    std::string run_;
-  };
   struct Watched {
     std::string run_dir;
     int64_t training = 1;
     TimeNs started_wall_ns = 0;
     TimeNs looked_ns = 0;  // by the monotonic clock
     std::optional<format::WatcherLock> lock;
-    std::unique_ptr<NamedStop> stop;   // outlives the watcher
+    std::unique_ptr<StopOfRun> stop;   // outlives the watcher
     std::unique_ptr<Watcher> watcher;  // null when it could not be made
-    bool ending = false;               // what follows belongs to `ender` until that is joined
+    bool ending = false;               // what follows belongs to its thread until that is joined
     std::optional<rules::Severity> worst;
-    Thread ender;
   };
 
-  WatchedRuns(const Options& options, const Clock& clock) : options_(options), clock_(clock) {}
-  void AskToStop(const std::string& run, const std::string& reason) WT_EXCLUDES(mutex_);
-  [[nodiscard]] Stop stop() const WT_EXCLUDES(mutex_);
+  WatchedRuns(const Options& options, const Clock& clock)
+      : options_(options), clock_(clock), first_stop_(options.job, clock) {}
   // Adds the run, also when it cannot be watched.
   Status StartWatching(const std::string& run_dir, int64_t training);
   [[nodiscard]] bool MayHaveNews(uint64_t trainings_bytes) const;
@@ -108,14 +91,14 @@ class WatchedRuns {
 
   const Options options_;
   const Clock& clock_;
+  FirstStop first_stop_;      // outlives the runs
   std::deque<Watched> runs_;  // threads point into it
   std::vector<format::TrainingRecord> trainings_;
   uint64_t trainings_bytes_ = 0;  // of trainings.jsonl when it was read
   TimeNs trainings_read_ns_ = 0;  // when, by the monotonic clock
   bool told_ = false;             // that it cannot be read
   std::atomic<bool> several_ = false;
-  mutable Mutex mutex_;  // of what the routers' threads write
-  Stop stop_ WT_GUARDED_BY(mutex_);
+  EndingThreads enders_;  // joined before the runs go
 };
 
 }  // namespace wheeltapper::cli
