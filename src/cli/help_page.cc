@@ -23,7 +23,9 @@ constexpr std::array kPages = {
         .examples =
             "  wheeltapper run -- python train.py     watch a training script; nothing in it "
             "changes\n"
-            "  wheeltapper show                       the newest run: verdict, overhead, gaps\n"
+            "  wheeltapper show                       the newest command: verdict; of one training "
+            "also overhead, "
+            "gaps\n"
             "  wheeltapper findings                   what the rules found, with cause and "
             "advice\n",
         .exit_codes = "Exit codes: of `run` the command's own, or 2 usage, 3 --fail-on reached, 4 "
@@ -73,7 +75,8 @@ constexpr std::array kPages = {
                         "what was to be recorded and was not. The findings follow.\n"
                         "Without RUN, a command with several trainings is shown by its worst "
                         "one's verdict and a line for\n"
-                        "each; with --json `trainings` holds them all.\n",
+                        "each; overhead and gaps are those of a RUN. With --json `trainings` "
+                        "holds them all.\n",
              .examples = "  wheeltapper show\n"
                          "  wheeltapper show swift-otter-12 --json\n",
              .exit_codes = "Exit codes: 0 fine; 1 of a command's trainings one cannot be read; 2 "
@@ -82,15 +85,18 @@ constexpr std::array kPages = {
     HelpPage{.verb = "findings",
              .summary = "List what the rules found",
              .arguments = "",
-             .details = "Each with tensor, layer, step, cause and advice. One finding tells all "
-                        "that has the same cause.\n"
-                        "Without RUN, those of all trainings of the newest command.\n",
+             .details =
+                 "Each with tensor, layer, step, cause and advice. One finding tells all "
+                 "that has the same cause.\n"
+                 "Without RUN, those of all trainings of the newest command; one that cannot "
+                 "be read is told.\n",
              .examples = "  wheeltapper findings\n"
                          "  wheeltapper findings swift-otter-12 --severity error\n"
                          "  wheeltapper findings --rule dead_relu --json\n",
              .exit_codes = "Exit codes: 0 fine; 1 with --severity: there are findings at or above "
-                           "it; 2 wrong arguments, no\n"
-                           "such run or no such rule; 6 internal.\n"},
+                           "it; or something could not be\n"
+                           "read; 2 wrong arguments, no such run or no such rule; 6 "
+                           "internal.\n"},
     HelpPage{.verb = "explain",
              .summary = "Explain a rule: what it means, when it is wrong, how to fix it",
              .arguments = "",
