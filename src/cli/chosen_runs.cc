@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
+#include <tuple>
 #include <utility>
 
 #include <fmt/format.h>
@@ -29,42 +31,70 @@ Status NoSuchRun(const std::string& run, const std::string& folder,
                        "\"" + DidYouMean(run, names) + "; `wheeltapper ls` lists the runs");
 }
 
+struct FoundRun {
+  TimeNs started_wall_ns = 0;
+  std::string path;
+  std::string first_run =
+      {};  // of a further training of a command: the name of the first one's run
+};
+
+// Oldest first.
+Result<std::vector<FoundRun>> FindRuns(const std::string& folder) {
+  WT_ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(folder));
+  std::vector<FoundRun> found;
+  for (const std::string& name : names) {
+    const std::string path = JoinPath(folder, name);
+    if (!IsRun(path)) {
+      continue;
+    }
+    FoundRun run{.started_wall_ns = 0, .path = path};  // unreadable ones are listed too, first
+    if (const Result<format::RunInfo> info = format::ReadRunInfo(path); info.ok()) {
+      run.started_wall_ns = info->started_wall_ns;
+      run.first_run = info->first_run;
+    }
+    found.push_back(std::move(run));
+  }
+  std::sort(found.begin(), found.end(), [](const FoundRun& a, const FoundRun& b) {
+    return std::tie(a.started_wall_ns, a.path) < std::tie(b.started_wall_ns, b.path);
+  });
+  return found;
+}
+
+std::vector<std::string> PathsOf(const std::vector<FoundRun>& runs) {
+  std::vector<std::string> paths;
+  std::transform(runs.begin(), runs.end(), std::back_inserter(paths),
+                 [](const FoundRun& run) { return run.path; });
+  return paths;
+}
+
 // A command begins when its first training's run is made: another one may have begun while the
-// trainings of this one went on. `runs`: oldest first, not empty.
-std::vector<std::string> NewestCommand(const std::vector<std::string>& runs) {
+// trainings of this one went on. `runs`: of one folder, oldest first, not empty. Each command's
+// lines are read once: it may have hundreds of trainings.
+std::vector<std::string> NewestCommand(const std::vector<FoundRun>& runs) {
+  std::map<std::string, std::vector<std::string>> commands;  // by the first run's name
   for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
-    std::vector<std::string> of_command = format::RunsOfCommand(*run);
-    if (of_command.front() == *run) {
-      return of_command;
+    if (run->first_run.empty()) {
+      return format::RunsOfCommand(run->path);
+    }
+    const auto [command, is_new] = commands.try_emplace(run->first_run);
+    if (is_new) {
+      command->second = format::RunsOfCommand(JoinPath(FolderOf(run->path), run->first_run));
+    }
+    const bool named = std::any_of(
+        command->second.begin(), command->second.end(),
+        [&](const std::string& other) { return BaseName(other) == BaseName(run->path); });
+    if (!named) {
+      return {run->path};
     }
   }
-  return {runs.back()};
+  return {runs.back().path};
 }
 
 }  // namespace
 
 Result<std::vector<std::string>> ListRuns(const std::string& folder) {
-  Result<std::vector<std::string>> names = ListDirectory(folder);
-  if (!names.ok()) {
-    return names.status();
-  }
-  std::vector<std::pair<TimeNs, std::string>> found;
-  for (const std::string& name : *names) {
-    const std::string path = JoinPath(folder, name);
-    if (!IsRun(path)) {
-      continue;
-    }
-    const Result<format::RunInfo> info = format::ReadRunInfo(path);
-    found.emplace_back(info.ok() ? info->started_wall_ns : 0,
-                       path);  // unreadable ones are listed too, first
-  }
-  std::sort(found.begin(), found.end());
-  std::vector<std::string> paths;
-  paths.reserve(found.size());
-  for (auto& [started, path] : found) {
-    paths.push_back(std::move(path));
-  }
-  return paths;
+  WT_ASSIGN_OR_RETURN(const std::vector<FoundRun> found, FindRuns(folder));
+  return PathsOf(found);
 }
 
 Result<std::vector<std::string>> ResolveRuns(const std::string& run, const Config& config) {
@@ -75,9 +105,9 @@ Result<std::vector<std::string>> ResolveRuns(const std::string& run, const Confi
   if (!run.empty() && run.find('/') == std::string::npos && IsRun(JoinPath(folder, run))) {
     return std::vector<std::string>{JoinPath(folder, run)};
   }
-  const std::vector<std::string> known = ListRuns(folder).value_or(std::vector<std::string>());
+  const std::vector<FoundRun> known = FindRuns(folder).value_or(std::vector<FoundRun>());
   if (!run.empty()) {
-    return NoSuchRun(run, folder, known);
+    return NoSuchRun(run, folder, PathsOf(known));
   }
   if (known.empty()) {
     return NotFoundError("there are no runs in \"" + folder +

@@ -1,6 +1,8 @@
 // `wheeltapper findings`
 #include <algorithm>
+#include <iterator>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -103,6 +105,24 @@ Result<std::vector<rules::Finding>> Read(const std::string& run, bool* damaged) 
   return findings;
 }
 
+// Of several, one that cannot be read is told, and hides none of the others.
+Result<std::vector<RunFindings>> ReadAll(const std::vector<std::string>& runs, bool* damaged) {
+  std::vector<RunFindings> all;
+  for (const std::string& run : runs) {
+    Result<std::vector<rules::Finding>> findings = Read(run, damaged);
+    if (findings.ok()) {
+      all.push_back({.run = run, .findings = std::move(*findings)});
+      continue;
+    }
+    if (runs.size() == 1) {
+      return findings.status();
+    }
+    SayError(fmt::format("{}: {}", Printable(BaseName(run)), findings.status().message()));
+    *damaged = true;
+  }
+  return all;
+}
+
 void PrintFindings(const RunFindings& of_run, bool name_the_run) {
   // One that goes on as part of another is told there, if that is told.
   const auto is_told = [&](const std::string& id) {
@@ -119,8 +139,24 @@ void PrintFindings(const RunFindings& of_run, bool name_the_run) {
 }
 
 // "no findings in wheeltapper-runs/exp", or the names of several.
-std::string NoFindings(const std::vector<std::string>& runs) {
+std::string NoFindings(const std::vector<RunFindings>& all) {
+  std::vector<std::string> runs;
+  std::transform(all.begin(), all.end(), std::back_inserter(runs),
+                 [](const RunFindings& of_run) { return of_run.run; });
   return "no findings in " + (runs.size() == 1 ? runs.front() : NamesOf(runs));
+}
+
+// Leaves the findings that were asked for; whether there is any.
+bool KeepChosen(const Arguments& arguments, rules::Severity lowest, std::vector<RunFindings>* all) {
+  bool found = false;
+  for (RunFindings& of_run : *all) {
+    std::erase_if(of_run.findings, [&](const rules::Finding& finding) {
+      const std::optional<rules::Severity> severity = SeverityFor(arguments.rule, finding);
+      return !severity || *severity < lowest;
+    });
+    found = found || !of_run.findings.empty();
+  }
+  return found;
 }
 
 }  // namespace
@@ -135,33 +171,22 @@ int FindingsVerb(const Arguments& arguments) {
     return Fail(runs.status());
   }
   bool damaged = false;
-  std::vector<RunFindings> all;
-  for (const std::string& run : *runs) {
-    Result<std::vector<rules::Finding>> findings = Read(run, &damaged);
-    if (!findings.ok()) {
-      return Fail(findings.status());
-    }
-    all.push_back({.run = run, .findings = std::move(*findings)});
+  Result<std::vector<RunFindings>> all = ReadAll(*runs, &damaged);
+  if (!all.ok()) {
+    return Fail(all.status());
   }
-  if (const Status known = CheckRuleName(arguments.rule, all); !known.ok()) {
+  if (const Status known = CheckRuleName(arguments.rule, *all); !known.ok()) {
     return Fail(known);
   }
-  bool found = false;
-  for (RunFindings& of_run : all) {
-    std::erase_if(of_run.findings, [&](const rules::Finding& finding) {
-      const std::optional<rules::Severity> severity = SeverityFor(arguments.rule, finding);
-      return !severity || *severity < *lowest;
-    });
-    found = found || !of_run.findings.empty();
-  }
+  const bool found = KeepChosen(arguments, *lowest, &*all);
   if (arguments.json) {
-    Print(FindingsJson(all));
-  } else if (!found) {
-    Say(NoFindings(*runs));
+    Print(FindingsJson(*all));
+  } else if (!found && !all->empty()) {
+    Say(NoFindings(*all));
   }
-  for (const RunFindings& of_run : all) {
+  for (const RunFindings& of_run : *all) {
     if (!arguments.json) {
-      PrintFindings(of_run, all.size() > 1);
+      PrintFindings(of_run, runs->size() > 1);
     }
   }
   // A level that was asked for makes the exit code answer it; a plain listing is no judgement.

@@ -1,6 +1,7 @@
 // `wheeltapper show`: the summary of one run, or of a command with several trainings.
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -155,19 +156,6 @@ std::vector<report::TrainingVerdict> Judge(const std::vector<std::string>& runs)
   return judged;
 }
 
-// Which trainings the command has beside this one, and what became of them.
-void PrintOtherTrainings(const trial::Trial& trial) {
-  const std::string others = report::FindOtherRuns(trial).text();
-  if (others.empty()) {
-    return;
-  }
-  PrintLine("trainings", others);
-  std::vector<std::string> runs = format::RunsOfCommand(trial.path());
-  std::erase_if(runs,
-                [&](const std::string& run) { return BaseName(run) == BaseName(trial.path()); });
-  PrintTrainings(Judge(runs));
-}
-
 // "stopped by rule nonfinite, exit code 143": the reason begins with the state.
 std::string StateLine(const trial::Trial& trial) {
   std::string state = trial::RunStateName(trial.state());
@@ -192,7 +180,6 @@ Status PrintSummary(trial::Trial& trial) {
   const report::Verdict verdict = report::MakeVerdict(trial, findings);
   PrintLine("run", trial.info().name + "  " + trial.path());
   PrintLine("command", Words(trial.info().argv));
-  PrintOtherTrainings(trial);
   PrintLine("state", StateLine(trial));
   PrintLine("verdict", verdict.sentence);
   PrintLine("steps", steps);
@@ -218,7 +205,20 @@ Status PrintSummary(trial::Trial& trial) {
       Print(RenderFinding(finding, ColoursOn(STDOUT_FILENO)));
     }
   }
+  // Last, and by their names: this run was asked for, and judging hundreds takes its time.
+  if (const std::string others = report::FindOtherRuns(trial).text(); !others.empty()) {
+    PrintLine("trainings", others + "; `wheeltapper ls` lists them");
+  }
   return {};
+}
+
+// What the summary of a run says of it among the trainings of its command.
+json TrainingOf(const std::string& run, const json& summary) {
+  json training = {{"name", BaseName(run)}, {"path", run}};
+  for (const char* key : {"state", "level", "verdict", "findings", "steps"}) {
+    training[key] = summary[key];
+  }
+  return training;
 }
 
 Status ShowRun(const std::string& run, bool as_json) {
@@ -228,37 +228,47 @@ Status ShowRun(const std::string& run, bool as_json) {
   }
   WT_ASSIGN_OR_RETURN(json summary, RunJson(*trial));
   summary["trainings"] = json::array();
-  for (const report::TrainingVerdict& training : Judge(format::RunsOfCommand(run))) {
-    summary["trainings"].push_back(TrainingJson(training));
+  for (const std::string& other : format::RunsOfCommand(run)) {
+    const bool own = BaseName(other) == BaseName(run);
+    summary["trainings"].push_back(own ? TrainingOf(other, summary)
+                                       : TrainingJson(report::JudgeTraining(other)));
   }
   PrintJson(summary);
   return {};
 }
 
-void PrintCommandJson(const std::vector<report::TrainingVerdict>& trainings) {
-  const report::Verdict verdict = report::MakeCommandVerdict(trainings);
+// A training and all that is known of its run; the former alone where that cannot be read.
+std::pair<report::TrainingVerdict, json> ReadTraining(const std::string& run) {
+  const Result<std::unique_ptr<trial::Trial>> trial = trial::Trial::Open(run);
+  report::TrainingVerdict training =
+      trial.ok() ? report::JudgeTraining(**trial) : report::JudgeTraining(run);
+  Result<json> whole = trial.ok() ? RunJson(**trial) : Result<json>(trial.status());
+  json told = whole.ok() ? std::move(*whole) : TrainingJson(training);
+  return {std::move(training), std::move(told)};
+}
+
+std::vector<report::TrainingVerdict> PrintCommandJson(const std::vector<std::string>& runs) {
+  std::vector<report::TrainingVerdict> trainings;
   int64_t findings = 0;
   json all = json::array();
-  for (const report::TrainingVerdict& training : trainings) {
+  for (const std::string& run : runs) {
+    auto [training, told] = ReadTraining(run);
     findings += training.findings;
-    json one = TrainingJson(training);
-    const Result<std::unique_ptr<trial::Trial>> trial = trial::Trial::Open(training.path);
-    if (trial.ok()) {
-      if (const Result<json> whole = RunJson(**trial); whole.ok()) {
-        one = *whole;
-      }
-    }
-    all.push_back(std::move(one));
+    trainings.push_back(std::move(training));
+    all.push_back(std::move(told));
   }
+  const report::Verdict verdict = report::MakeCommandVerdict(trainings);
   PrintJson({{"name", trainings.front().run},
              {"path", trainings.front().path},
              {"level", report::LevelName(verdict.level)},
              {"verdict", verdict.sentence},
              {"findings", findings},
              {"trainings", std::move(all)}});
+  return trainings;
 }
 
-void PrintCommand(const std::vector<report::TrainingVerdict>& trainings) {
+std::vector<report::TrainingVerdict> PrintCommand(const std::vector<std::string>& runs) {
+  std::vector<report::TrainingVerdict> trainings = Judge(runs);
   const std::string& first = trainings.front().path;
   if (const Result<format::RunInfo> info = format::ReadRunInfo(first); info.ok()) {
     PrintLine("command", Words(info->argv));
@@ -267,16 +277,13 @@ void PrintCommand(const std::vector<report::TrainingVerdict>& trainings) {
   PrintLine("verdict", report::MakeCommandVerdict(trainings).sentence);
   PrintTrainings(trainings);
   PrintLine("more", "`wheeltapper show RUN`: one of them; `wheeltapper findings`: those of all");
+  return trainings;
 }
 
 // A command with several trainings, of which no run was named.
 int ShowCommand(const std::vector<std::string>& runs, bool as_json) {
-  const std::vector<report::TrainingVerdict> trainings = Judge(runs);
-  if (as_json) {
-    PrintCommandJson(trainings);
-  } else {
-    PrintCommand(trainings);
-  }
+  const std::vector<report::TrainingVerdict> trainings =
+      as_json ? PrintCommandJson(runs) : PrintCommand(runs);
   const bool all_read =
       std::none_of(trainings.begin(), trainings.end(), [](const report::TrainingVerdict& each) {
         return each.verdict.level == report::Level::kUnreadable;

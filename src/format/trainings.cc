@@ -247,7 +247,7 @@ std::string Beside(const std::string& run_dir, const std::string& name) {
 Result<std::string> MakeRun(const std::string& run_dir, int64_t training, const Start& self,
                             const Clock& clock) {
   WT_ASSIGN_OR_RETURN(RunInfo info, ReadRunInfo(run_dir));
-  info.first_run = info.name;
+  info.first_run = BaseName(run_dir);
   info.run_id = RandomBits();
   info.started_wall_ns = clock.WallNs();
   info.argv = self.argv;
@@ -302,16 +302,14 @@ Result<Start> Place(const std::string& run_dir, const std::vector<Start>& starts
   return self;
 }
 
-// "exp" of "exp-2", where that lies beside it; "" of any other name.
+// The run of the first training of the command, as a further one's run.json names it, where it is
+// there; "" of a first one.
 std::string FirstRunOf(const std::string& run_dir) {
-  const std::string name = BaseName(run_dir);
-  const size_t dash = name.rfind('-');
-  const bool numbered = dash != std::string::npos && dash + 1 < name.size() &&
-                        name.find_first_not_of("0123456789", dash + 1) == std::string::npos;
-  if (!numbered) {
+  const Result<RunInfo> info = ReadRunInfo(run_dir);
+  if (!info.ok() || !IsName(info->first_run)) {
     return "";
   }
-  std::string first = Beside(run_dir, name.substr(0, dash));
+  std::string first = Beside(run_dir, info->first_run);
   return PathExists(RunInfoPath(first)) ? first : "";
 }
 
@@ -416,16 +414,15 @@ const TrainingRecord* FindTraining(const std::vector<TrainingRecord>& trainings,
 }
 
 std::vector<std::string> RunsOfCommand(const std::string& run_dir) {
-  std::vector<std::string> own = RunsListedIn(run_dir);
-  const std::string first = own.size() > 1 ? "" : FirstRunOf(run_dir);
+  const std::string first = FirstRunOf(run_dir);
   if (first.empty()) {
-    return own;
+    return RunsListedIn(run_dir);
   }
   std::vector<std::string> runs = RunsListedIn(first);
   const bool named = std::any_of(runs.begin(), runs.end(), [&](const std::string& run) {
     return BaseName(run) == BaseName(run_dir);
   });
-  return named ? runs : own;
+  return named ? runs : std::vector<std::string>{run_dir};
 }
 
 }  // namespace wheeltapper::format

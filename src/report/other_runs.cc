@@ -4,18 +4,29 @@
 #include "wheeltapper/report/report.h"
 
 namespace wheeltapper::report {
+namespace {
+
+// A sweep may have hundreds.
+constexpr size_t kMostNamed = 5;
+
+}  // namespace
 
 std::string OtherRuns::text() const {
   if (!first_run.empty()) {
     return "a further training of the command of run " + first_run;
   }
-  std::string names;
-  for (size_t i = 0; i < further.size(); ++i) {
-    const bool last = i + 1 == further.size();
-    names += (i == 0 ? "" : last ? " and " : ", ") + further[i];
-  }
   if (further.empty()) {
-    return names;
+    return "";
+  }
+  std::vector<std::string> named = further;
+  if (further.size() > kMostNamed + 1) {
+    named.resize(kMostNamed);
+    named.push_back(std::to_string(further.size() - kMostNamed) + " more");
+  }
+  std::string names;
+  for (size_t i = 0; i < named.size(); ++i) {
+    const bool last = i + 1 == named.size();
+    names += (i == 0 ? "" : last ? " and " : ", ") + named[i];
   }
   return names + (further.size() == 1 ? " is a further training of this command"
                                       : " are further trainings of this command");

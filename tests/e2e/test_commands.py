@@ -53,17 +53,18 @@ def test_show_as_json_without_a_name_holds_every_training(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("run", "other", "level"), [("exp", "exp-2", "healthy"), ("exp-2", "exp", "critical")])
-def test_a_name_means_that_run_alone_and_the_verdicts_of_the_others_are_named(
+def test_a_name_means_that_run_alone_and_json_has_the_verdicts_of_the_others(
     folder: Path, run: str, other: str, level: str
 ) -> None:
     said = program("show", run, cwd=folder).out
-    (line,) = [line for line in said.splitlines() if line.split()[:1] == [other]]
-    assert level in line.lower()
+    last = said.splitlines()[-1]
+    assert last.startswith("trainings ") and f"{other} " in last.replace(";", " "), "answered first, named last"
     summary = as_json(program("show", run, "--json", cwd=folder))
     assert summary["name"] == run
     assert summary["steps"] == 20
     levels = {training["name"]: training["level"] for training in summary["trainings"]}
     assert levels == {"exp": "critical", "exp-2": "healthy"}
+    assert levels[other] == level
 
 
 def test_findings_without_a_name_are_those_of_all_trainings(folder: Path) -> None:
@@ -119,3 +120,8 @@ def test_a_training_that_cannot_be_read_is_a_line_of_its_own(tmp_path: Path) -> 
     checked = program("check", cwd=tmp_path)
     assert checked.code == 1
     assert "exp: 1 finding from" in checked.out and "run.json" in checked.err
+    (tmp_path / "wheeltapper-runs" / "exp-2" / "findings.jsonl").unlink(missing_ok=True)
+    (tmp_path / "wheeltapper-runs" / "exp-2" / "findings.jsonl").mkdir()
+    listed = program("findings", cwd=tmp_path)
+    assert listed.code == 1
+    assert listed.out.startswith("run exp: critical[nonfinite]") and "error: exp-2: " in listed.err

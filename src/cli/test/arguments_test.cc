@@ -82,6 +82,8 @@ TEST(ArgumentsTest, HelpAndVersionGoToStdoutWithZero) {
     EXPECT_FALSE(outcome.text.empty());
   }
   EXPECT_NE(ParseArguments({"--help"}).text.find("fsck"), std::string::npos);
+  EXPECT_NE(ParseArguments({"--help"}).text.find("the newest command: verdict"), std::string::npos)
+      << "a sweep shows neither overhead nor gaps";
 }
 
 TEST(ArgumentsTest, TheHelpOfEveryVerbIsAPageThatAManWouldBe) {

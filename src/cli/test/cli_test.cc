@@ -1,4 +1,6 @@
 // The parts of the command line behind the verbs; main_test.cc calls the verbs.
+#include <filesystem>
+#include <fstream>
 #include <limits>
 
 #include <fmt/format.h>
@@ -23,17 +25,6 @@ namespace wheeltapper::cli {
 namespace {
 
 using testing::ElementsAre;
-
-// What a command's processes leave that began one training after the other, in these runs.
-void WriteTrainings(const std::string& run_dir, const std::vector<std::string>& runs) {
-  std::string lines;
-  for (size_t i = 0; i < runs.size(); ++i) {
-    lines += fmt::format(R"({{"event":"began","training":{},"attempt":1,"rank":0,"run":"{}"}})",
-                         i + 1, runs[i]) +
-             "\n";
-  }
-  ASSERT_TRUE(WriteFileAtomically(format::TrainingsPath(run_dir), lines).ok());
-}
 
 Config StoredIn(const std::string& folder) {
   ConfigSources sources;
@@ -71,8 +62,8 @@ TEST(ResolveRunsTest, ByDefaultAllTrainingsOfTheCommandThatWasStartedLast) {
   const Config config = StoredIn(folder);
   MakeRun(folder, "sweep", 100);
   WriteTrainings(JoinPath(folder, "sweep"), {"sweep", "sweep-2", "sweep-3"});
-  MakeRun(folder, "sweep-2", 110);
-  MakeRun(folder, "sweep-3", 400);
+  MakeRun(folder, "sweep-2", 110, "sweep");
+  MakeRun(folder, "sweep-3", 400, "sweep");
   const std::vector<std::string> trainings = {
       JoinPath(folder, "sweep"), JoinPath(folder, "sweep-2"), JoinPath(folder, "sweep-3")};
   EXPECT_EQ(*ResolveRuns("", config), trainings);
@@ -81,6 +72,48 @@ TEST(ResolveRunsTest, ByDefaultAllTrainingsOfTheCommandThatWasStartedLast) {
   MakeRun(folder, "later", 200);
   EXPECT_THAT(*ResolveRuns("", config), ElementsAre(JoinPath(folder, "later")))
       << "started after the sweep, whose last training began after it";
+}
+
+TEST(ResolveRunsTest, WhoseTrainingARunIsSaysItsOwnRecordAndNotItsName) {
+  const ScratchFolder scratch;
+  const std::string& folder = scratch.path();
+  MakeRun(folder, "exp", 100);
+  WriteTrainings(JoinPath(folder, "exp"), {"exp", "fine-tuned"});
+  MakeRun(folder, "fine-tuned", 200, "exp");
+  EXPECT_THAT(*ResolveRuns("", StoredIn(folder)),
+              ElementsAre(JoinPath(folder, "exp"), JoinPath(folder, "fine-tuned")));
+}
+
+// Bytes that this process has read, from the kernel; 0 where that does not say.
+uint64_t BytesRead() {
+  std::ifstream io("/proc/self/io");
+  std::string label;
+  uint64_t bytes = 0;
+  io >> label >> bytes;
+  return label == "rchar:" ? bytes : 0;
+}
+
+TEST(ResolveRunsTest, TheLinesOfACommandAreReadOnceHoweverManyTrainingsItHas) {
+  if (BytesRead() == 0) {
+    GTEST_SKIP() << "this system does not count what a process reads";
+  }
+  const ScratchFolder scratch;
+  const std::string& folder = scratch.path();
+  constexpr int kTrainings = 100;
+  std::vector<std::string> runs = {"sweep"};
+  MakeRun(folder, "sweep", 100);
+  uint64_t bytes = 0;  // of all files
+  for (int i = 2; i <= kTrainings; ++i) {
+    runs.push_back(fmt::format("sweep-{}", i));
+    MakeRun(folder, runs.back(), 100 + i, "sweep");
+    bytes += std::filesystem::file_size(format::RunInfoPath(JoinPath(folder, runs.back())));
+  }
+  WriteTrainings(JoinPath(folder, "sweep"), runs);
+  bytes += std::filesystem::file_size(format::TrainingsPath(JoinPath(folder, "sweep")));
+  const Config config = StoredIn(folder);
+  const uint64_t before = BytesRead();
+  EXPECT_EQ(ResolveRuns("", config)->size(), runs.size());
+  EXPECT_LT(BytesRead() - before, 2 * bytes);
 }
 
 TEST(ResolveRunsTest, ARunThatOnlyLooksLikeAFurtherTrainingIsACommandOfItsOwn) {

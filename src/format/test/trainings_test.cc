@@ -102,7 +102,7 @@ TEST_F(TrainingsTest, ATrainingBesideOneThatGoesOnGetsARunOfItsOwnWithTheSameCon
   EXPECT_EQ(second.number, 2);
   const RunInfo info = ReadRunInfo(second.run_dir).value();
   EXPECT_EQ(info.name, "first-2");
-  EXPECT_EQ(info.first_run, "swift-otter-12");
+  EXPECT_EQ(info.first_run, "first") << "the name of its folder, as verbs take it";
   EXPECT_NE(info.run_id, 7U);
   EXPECT_NE(info.argv, (std::vector<std::string>{"bash", "sweep.sh"})) << "its own command";
   EXPECT_EQ(ReadWholeFile(ConfigPath(second.run_dir), 100).value(), "{\"budget\":0.5}");

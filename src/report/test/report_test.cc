@@ -86,6 +86,15 @@ TEST_F(ReportTest, TheOtherTrainingsOfTheCommandAreNamed) {
   EXPECT_EQ(FindOtherRuns(trial_).text(),
             "exp-2 and exp-<3> are further trainings of this command");
   EXPECT_NE(ReportHtml(trial_)->find("exp-&lt;3&gt; are further trainings"), std::string::npos);
+  for (int i = 4; i <= 9; ++i) {
+    const std::string line =
+        R"({"event":"began","attempt":1,"rank":0,"training":)" + std::to_string(i) + R"(,"run":"r)";
+    ASSERT_TRUE(
+        AppendJsonLine(format::TrainingsPath(trial_.folder), line + std::to_string(i) + "\"}")
+            .ok());
+  }
+  EXPECT_EQ(FindOtherRuns(trial_).text(),
+            "exp-2, exp-<3>, r4, r5, r6 and 3 more are further trainings of this command");
   trial_.run.first_run = "exp";
   EXPECT_EQ(Summary()["first_run"], "exp");
   EXPECT_EQ(FindOtherRuns(trial_).text(), "a further training of the command of run exp");

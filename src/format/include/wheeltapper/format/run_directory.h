@@ -27,7 +27,8 @@ struct RunInfo {
   // "python" → "3.11.2", "cpu" → …, "git_commit" → …: whatever was found; never secrets, never the
   // whole environment.
   std::map<std::string, std::string> environment;
-  // Of a further training of a command (trainings.h): the name of the first one's run. Else "".
+  // Of a further training of a command (trainings.h): the name of the folder of the first one's
+  // run, which lies beside this one. Else "".
   std::string first_run;
 };
 

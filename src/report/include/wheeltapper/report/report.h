@@ -81,7 +81,8 @@ std::vector<std::string> RuleNotes(const std::vector<rules::RuleStatus>& states)
 struct OtherRuns {
   std::string first_run;             // "" when this run is the first one
   std::vector<std::string> further;  // in the order in which they began
-  // "exp-2 and exp-3 are further trainings of this command"; "" when there are none.
+  // "exp-2 and exp-3 are further trainings of this command"; of many the first ones are named. ""
+  // when there are none.
   [[nodiscard]] std::string text() const;
 };
 OtherRuns FindOtherRuns(const trial::Trial& trial);
