@@ -39,11 +39,13 @@ def test_show_prints_what_json_holds(run: Run) -> None:
         assert part in text
 
 
-def test_a_run_that_cost_more_than_its_budget_says_why(run: Run) -> None:
+def test_a_run_that_cost_more_than_its_budget_says_why(watched: Watch) -> None:
+    # The least budget there is: a machine that is busy otherwise makes steps longer, but not a hundred times.
+    run = watched(TRAIN, flags=(*EVERY_STEP, "--set", "budget=0.01%"))
     overhead = run.summary()["overhead"]
-    assert overhead["fraction"] > overhead["budget"] == 0.01, "raw gradients at every one of 30 steps"
+    assert overhead["fraction"] > overhead["budget"] == 0.0001
     (said,) = re.findall(r"^budget +(.*)$", program("show", str(run.path), cwd=run.path.parent).out, re.MULTILINE)
-    assert said == f"1.00 %, exceeded: {overhead['exceeded_because']}"
+    assert said == f"0.01 %, exceeded: {overhead['exceeded_because']}"
     assert overhead["exceeded_because"] in (run.path / "report" / "report.html").read_text()
 
 
