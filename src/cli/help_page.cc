@@ -23,9 +23,8 @@ constexpr std::array kPages = {
         .examples =
             "  wheeltapper run -- python train.py     watch a training script; nothing in it "
             "changes\n"
-            "  wheeltapper show                       the newest command: verdict; of one training "
-            "also overhead, "
-            "gaps\n"
+            "  wheeltapper show                       the newest command: verdict; of a run "
+            "overhead, gaps\n"
             "  wheeltapper findings                   what the rules found, with cause and "
             "advice\n",
         .exit_codes = "Exit codes: of `run` the command's own, or 2 usage, 3 --fail-on reached, 4 "
