@@ -174,7 +174,7 @@ bool GrowthTracker::SeesWeights() const {
 }
 
 std::optional<double> GrowthTracker::WeightGrowthAt(int64_t step) const {
-  std::optional<double> largest;
+  std::vector<double> factors;
   for (const auto& [id, track] : tracks_) {
     const std::vector<EvidencePoint>& points = track.recent;
     const auto after = std::find_if(points.begin(), points.end(),
@@ -183,12 +183,14 @@ std::optional<double> GrowthTracker::WeightGrowthAt(int64_t step) const {
       continue;
     }
     const double before = after == points.begin() ? points.front().value : std::prev(after)->value;
+    double largest = 0;
     for (auto point = after;
          point != points.end() && (point == after || point->step < step + kSoonAfter); ++point) {
-      largest = std::max(largest.value_or(0), point->value / std::max(before, track.floor));
+      largest = std::max(largest, point->value / std::max(before, track.floor));
     }
+    factors.push_back(largest);
   }
-  return largest;
+  return factors.empty() ? std::nullopt : std::optional(Quantile(factors, 0.5));
 }
 
 std::optional<double> GrowthTracker::LargestChangeOfNorm() const {

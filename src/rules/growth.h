@@ -57,8 +57,8 @@ class GrowthTracker {
   // The same of a loss whose rise began at step `onset`: of the learning rate that led to it.
   [[nodiscard]] std::string LearningRateCauseAt(int64_t onset) const;
   [[nodiscard]] std::string LearningRateAdviceAt(int64_t onset, format::NameId loss) const;
-  // By how much the weight that grew most did so around `step`: from the capture before it to one
-  // of the next steps, or to the next capture; nothing where there is none yet.
+  // By how much weights grew around `step`, in the median of them: from the capture before it to
+  // one of the next steps, or to the next capture; nothing where there is none yet.
   [[nodiscard]] std::optional<double> WeightGrowthAt(int64_t step) const;
   // Whether any weight is captured at all.
   [[nodiscard]] bool SeesWeights() const;

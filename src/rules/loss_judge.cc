@@ -162,7 +162,10 @@ std::optional<Divergence> LossJudge::Diverged(const LossTrack& track) {
   // One that comes down from a jump was told of at the jump, or was none.
   const bool falls = before.size() >= window && window == kMostWindow &&
                      Median(std::span(before).last(window)) > recent;
-  const bool blew_up = !falls && recent > level && recent > high + 3 * RobustSigma(before) &&
+  if (falls) {
+    return std::nullopt;
+  }
+  const bool blew_up = recent > level && recent > high + 3 * RobustSigma(before) &&
                        (recent > kFar * level || window < kMostWindow ||
                         StaysAbove(level, track.values.Newest(window)));
   if (blew_up) {
