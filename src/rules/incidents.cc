@@ -351,7 +351,7 @@ void IncidentBook::TakeOver(const IncidentKey& by) {
   for (auto& [key, incident] : incidents_) {
     Finding& finding = findings_[incident.index];
     if (finding.state != FindingState::kOpen || finding.severity > reason.severity ||
-        !ExplainsAll(by, key) || ExplainsAll(key, by)) {
+        !ExplainsAll(by, key) || (finding.severity == reason.severity && ExplainsAll(key, by))) {
       continue;
     }
     Hidden hidden{.severity = finding.severity,

@@ -18,10 +18,10 @@
 //
 // One cause that several rules see is one finding: an observation that an open finding of another
 // rule explains (RuleInfo::explained_by) is added to that finding's `also`, and a finding that
-// opens takes over, and resolves, those that it explains, with what they have in their `also`. What
-// is in `also` follows its rule: the
-// latest message, gone once the rule has been clear as long as resolves a finding. Nothing is
-// hidden behind a finding less severe.
+// opens takes over, and resolves, those that it explains, with what they have in their `also`, but
+// not one that explains it in turn and is as severe. What is in `also` follows its rule: the latest
+// message, gone once the rule has been clear as long as resolves a finding. Nothing is hidden
+// behind a finding less severe.
 //
 // Single-threaded.
 #pragma once

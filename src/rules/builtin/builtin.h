@@ -16,6 +16,7 @@ extern const RuleType kDeadRelu;
 extern const RuleType kWeightUpdateRatio;
 extern const RuleType kUnchangedTensor;
 extern const RuleType kOptimizerNoOp;
+extern const RuleType kGradientsAddUp;
 
 // `source` column of parameters.
 inline constexpr const char* kSageMaker = "SageMaker Debugger";

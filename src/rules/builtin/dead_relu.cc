@@ -56,6 +56,10 @@ constexpr std::array<ParameterSpec, 5> kParameters = {{
      kOurs},
 }};
 
+constexpr std::array<Explanation, 1> kExplainedBy = {{
+    {"", "gradients_add_up", kAnyCause},
+}};
+
 const RuleInfo kInfo = {
     .name = "dead_relu",
     .title = "Dead ReLU",
@@ -86,6 +90,7 @@ const RuleInfo kInfo = {
     .how_to_fix =
         "Lower the learning rate (a large step often drives the bias far negative), start biases "
         "at 0, use He initialisation, or use LeakyReLU or GELU.",
+    .explained_by = kExplainedBy,
 };
 
 bool IsReluType(const std::string& type) { return type == "ReLU" || type == "ReLU6"; }

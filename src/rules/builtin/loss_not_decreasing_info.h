@@ -32,13 +32,15 @@ inline constexpr std::array<ParameterSpec, 9> kLossParameters = {{
      "Compare single values as SageMaker's rule does: alarms at plateaus too.", kOurs},
 }};
 
-inline constexpr std::array<Explanation, 6> kLossExplainedBy = {{
+inline constexpr std::array<Explanation, 8> kLossExplainedBy = {{
     {"flat", "optimizer_no_op", kAnyCause, Reach::kWholeModel},
     {"flat", "dead_relu", kAnyCause, Reach::kWholeModel},
     {"flat", "vanishing_gradient", kAnyCause, Reach::kWholeModel},
     {"diverged", "nonfinite", kAnyCause},
     {"diverged", "exploding_tensor", "growth"},
     {"diverged", "weight_update_ratio", "large"},
+    {"flat", "gradients_add_up", kAnyCause},
+    {"diverged", "gradients_add_up", kAnyCause},
 }};
 
 inline const RuleInfo kLossNotDecreasingInfo = {

@@ -41,11 +41,12 @@ constexpr std::array<ParameterSpec, 6> kParameters = {{
      "Captured steps in a row with too small an update before it is reported.", kOurs},
 }};
 
-constexpr std::array<Explanation, 4> kExplainedBy = {{
+constexpr std::array<Explanation, 5> kExplainedBy = {{
     {"small", "optimizer_no_op", kAnyCause, Reach::kSamePlace},
     {"large", "nonfinite", kAnyCause},
     {"large", "exploding_tensor", "growth"},
     {"large", "loss_not_decreasing", "diverged"},
+    {"large", "gradients_add_up", kAnyCause},
 }};
 
 const RuleInfo kInfo = {

@@ -16,6 +16,9 @@ constexpr std::array<Explanation, 2> kByTheOptimizer = {{
     {"flat", "optimizer_no_op", kAnyCause, Reach::kWholeModel},
 }};
 
+constexpr std::array<Explanation, 1> kByTheLoss = {{{"", "loss", "diverged"}}};
+constexpr std::array<Explanation, 1> kBySums = {{{"diverged", "sums", kAnyCause}}};
+
 constexpr std::array<Explanation, 1> kByTheGradient = {{
     {"", "vanishing_gradient", kAnyCause, Reach::kSamePlace},
 }};
@@ -211,6 +214,33 @@ TEST_F(IncidentBookTest, AFindingThatTakesAnotherOverTellsWhatThatOneToldOfOther
   ASSERT_THAT(OpenRules(), ElementsAre("optimizer_no_op"));
   ASSERT_EQ(book_->findings()[1].also.size(), 2U);
   EXPECT_EQ(book_->findings()[1].also[0].rule, "other");
+}
+
+TEST_F(IncidentBookTest, OfTwoThatExplainEachOtherTheMoreSevereStaysWhicheverComesFirst) {
+  const FindingSource loss{.rule = "loss", .severity = Severity::kError, .explained_by = kBySums};
+  for (const Severity severity : {Severity::kInfo, Severity::kWarning, Severity::kError}) {
+    const FindingSource sums{.rule = "sums", .severity = severity, .explained_by = kByTheLoss};
+    const char* stays = severity == Severity::kError ? "sums" : "loss";
+    book_.emplace(clock_);
+    Apply(sums, 3, 0, {Seen("", "w")});
+    EXPECT_THAT(OpenRules(), ElementsAre("sums"));
+    Apply(loss, 4, 0, {Seen("diverged", "loss")});
+    Apply(sums, 4, 0, {Seen("", "w")});
+    EXPECT_THAT(OpenRules(), ElementsAre(stays));
+    book_.emplace(clock_);
+    Apply(loss, 4, 0, {Seen("diverged", "loss")});
+    Apply(sums, 4, 0, {Seen("", "w")});
+    EXPECT_THAT(OpenRules(), ElementsAre("loss"));
+    ASSERT_EQ(book_->findings()[0].also.size(), 1U);
+    // What is still there when the other one has resolved opens by itself.
+    for (int64_t step = 5; step < 5 + kClearsToResolve; ++step) {
+      book_->Apply(loss,
+                   {.observations = {}, .cleared = {{.cause_key = "diverged", .key = At(step, 0)}}},
+                   0);
+    }
+    Apply(sums, 9, 0, {Seen("", "w")});
+    EXPECT_THAT(OpenRules(), ElementsAre("sums"));
+  }
 }
 
 TEST_F(IncidentBookTest, TheStateOfAnOptimizerIsWhereItsParameterIs) {

@@ -43,7 +43,8 @@ enum class Reach : uint8_t {
 // Another rule whose open finding has the same cause as what this rule observes under `cause_key`:
 // that is then added to the finding and opens none of its own, unless it is the more severe.
 // Declared by one rule only, the other one is the cause: its finding also takes in an open one of
-// this rule when it comes later. Declared by both, whichever comes first keeps the other.
+// this rule when it comes later. Declared by both, the more severe one keeps the other, and of
+// equals whichever comes first.
 struct Explanation {
   const char* cause_key = "";   // of this rule
   const char* rule = "";        // the one that explains it
