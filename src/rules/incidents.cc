@@ -332,17 +332,30 @@ IncidentBook::Incident* IncidentBook::ExplainerOf(const FindingSource& source,
   if (own != incidents_.end() && findings_[own->second.index].state == FindingState::kOpen) {
     return nullptr;
   }
+  Incident* goes_on_in = nullptr;
   for (const Explanation& explanation : source.explained_by) {
-    for (auto other = incidents_.lower_bound({explanation.rule, ""});
-         other != incidents_.end() && other->first.first == explanation.rule; ++other) {
-      const Finding& finding = findings_[other->second.index];
-      if (finding.state == FindingState::kOpen && finding.severity >= severity &&
-          Explains(other->first, cause_key, place, explanation)) {
-        return &other->second;
+    for (auto& [other, incident] : incidents_) {
+      const Finding& finding = findings_[incident.index];
+      if (finding.state != FindingState::kOpen || finding.severity < severity) {
+        continue;
+      }
+      if (Explains(other, cause_key, place, explanation)) {
+        return &incident;
+      }
+      if (other.first != source.rule && HoldsReason(incident, cause_key, explanation)) {
+        goes_on_in = &incident;
       }
     }
   }
-  return nullptr;
+  return goes_on_in;
+}
+
+bool IncidentBook::HoldsReason(const Incident& incident, const std::string& cause_key,
+                               const Explanation& explanation) const {
+  return explanation.reach == Reach::kAnywhere &&
+         std::any_of(incident.also.begin(), incident.also.end(), [&](const auto& hidden) {
+           return Explains(hidden.first, cause_key, {}, explanation);
+         });
 }
 
 void IncidentBook::TakeOver(const IncidentKey& by) {

@@ -19,7 +19,8 @@
 // One cause that several rules see is one finding: an observation that an open finding of another
 // rule explains (RuleInfo::explained_by) is added to that finding's `also`, and a finding that
 // opens takes over, and resolves, those that it explains, with what they have in their `also`, but
-// not one that explains it in turn and is as severe. What is in `also` follows its rule: the latest
+// not one that explains it in turn and is as severe. What explains wherever it was seen goes on
+// doing so from the `also` of such a finding. What is in `also` follows its rule: the latest
 // message, gone once the rule has been clear as long as resolves a finding. Nothing is hidden
 // behind a finding less severe.
 //
@@ -171,6 +172,10 @@ class IncidentBook {
   [[nodiscard]] bool Explains(const IncidentKey& other, const std::string& cause_key,
                               const std::vector<std::set<std::string>>& places,
                               const Explanation& explanation) const;
+  // Whether another rule's part of the incident explains what is observed under `cause_key`,
+  // wherever that is: how far such a part reaches is not known.
+  [[nodiscard]] bool HoldsReason(const Incident& incident, const std::string& cause_key,
+                                 const Explanation& explanation) const;
   // Whether the incident `other` explains all that the incident `key` tells.
   [[nodiscard]] bool ExplainsAll(const IncidentKey& other, const IncidentKey& key) const;
   // Adds what another rule sees to an open incident.

@@ -191,6 +191,37 @@ for step in range(3000):
     (loss_of(step) * (1e9 if step >= 40 else 1.0)).backward()
     optimizer.step()
 """,
+    "kept": """
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+for step in range(200):
+    loss_of(step).backward()
+    optimizer.step()
+""",
+    "accumulated": """
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+for step in range(200):
+    loss_of(step).backward()
+    if step % 2:
+        optimizer.step()
+        optimizer.zero_grad()
+""",
+    "closures": """
+optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=1)
+for step in range(20):
+    def closure():
+        optimizer.zero_grad()
+        loss = loss_of(0)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+""",
+    "kept_and_diverging": """
+optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+for step in range(300):
+    loss_of(step).backward()
+    optimizer.step()
+""",
     "rising_rate": """
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 1.15)
@@ -267,11 +298,30 @@ def test_a_detached_module_is_found(trained: Callable[..., Run]) -> None:
     assert "detach()" in finding["cause"]
 
 
-@pytest.mark.parametrize("name", ["gan", "late_optimizer", "functional", "scaled", "in_backward"])
+@pytest.mark.parametrize(
+    "name", ["gan", "late_optimizer", "functional", "scaled", "in_backward", "accumulated", "closures"]
+)
 def test_sound_trainings_are_healthy(trained: Callable[..., Run], name: str) -> None:
     run = trained(name)
     assert run.findings() == []
     assert run.summary()["level"] == "healthy"
+
+
+def test_a_missing_zero_grad_is_found_where_nothing_diverges(trained: Callable[..., Run]) -> None:
+    run = trained("kept")
+    (finding,) = run.findings()
+    assert (finding["rule"], finding["severity"]) == ("gradients_add_up", "warning")
+    assert (finding["tensor"], finding["step"], finding["state"]) == ("gradient/2.bias", 3, "open")
+    assert "zero_grad() is not called" in finding["cause"]
+    assert run.summary()["level"] == "warning"
+
+
+def test_a_missing_zero_grad_that_diverges_is_one_finding(trained: Callable[..., Run]) -> None:
+    run = trained("kept_and_diverging")
+    (finding,) = (each for each in run.findings() if each["part_of"] is None and each["state"] == "open")
+    assert finding["severity"] == "error"
+    assert "gradients add up" in finding["cause"]
+    assert any(text.startswith("gradients_add_up: ") for text in finding["also"])
 
 
 def test_a_learning_rate_of_zero_and_an_overfit_model_are_one_finding_each(trained: Callable[..., Run]) -> None:

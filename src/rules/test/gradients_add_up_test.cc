@@ -123,6 +123,24 @@ TEST(GradientsAddUpTest, GoesOnInWhatItLeadsTo) {
   }
 }
 
+TEST(GradientsAddUpTest, IsOneFindingWithALossThatDivergesAndALayerThatDies) {
+  for (const int64_t dies_at : {20, 50}) {
+    RunBuilder run;
+    run.Between(0).Meta(kSmallNetwork);
+    for (int64_t step = 0; step < 80; ++step) {
+      run.Step(step).Scalar("loss/ce", 2 * std::exp2(std::max<int64_t>(0, step - 30)));
+      run.Stats("output/relu1", step < dies_at ? NormalStats(0, 1) : ZeroStats(), {"activations"});
+      if (step == 3) {
+        run.Meta(Kept(""));
+      }
+    }
+    const std::vector<Finding> findings = FindingsOf(run);
+    EXPECT_THAT(OpenIn(findings),
+                testing::ElementsAre(dies_at == 20 ? "dead_relu" : "loss_not_decreasing"));
+    EXPECT_EQ(findings.back().also.size(), 2U);
+  }
+}
+
 TEST(GradientsAddUpTest, IsOneFindingWithALayerThatDies) {
   RunBuilder run;
   run.Between(0).Meta(kSmallNetwork);
