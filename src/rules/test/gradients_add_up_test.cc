@@ -1,6 +1,7 @@
 // Gradients that nothing clears between steps: runs that have them, and runs that do not.
 #include <cmath>
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -74,6 +75,25 @@ TEST(GradientsAddUpTest, TellsWhatComesAfterTheLastStep) {
 TEST(GradientsAddUpTest, SaysNothingWhereGradientsAreCleared) {
   RunBuilder run = HealthySmallNetwork(1, 60);
   EXPECT_TRUE(FindingsOf(run).empty());
+}
+
+TEST(GradientsAddUpTest, SaysThatItHasNothingToJudgeWhereNoOptimizerWasSeen) {
+  for (const bool is_seen : {true, false}) {
+    RunBuilder run;
+    if (is_seen) {
+      run.Between(0).Meta(R"({"kind":"optimizer","parameters":["fc.bias"]})");
+    }
+    run.Step(0).Scalar("loss/ce", 2.3);
+    const ManualClock clock;
+    auto engine = RuleEngine::Create({Select("gradients_add_up")}, clock);
+    ASSERT_TRUE(engine.ok());
+    MemoryTrial trial(run);
+    trial.ShowAll();
+    ASSERT_TRUE((*engine)->Finish(trial).ok());
+    const RuleStatus status = (*engine)->rule_states().front();
+    EXPECT_EQ(status.state, is_seen ? RuleState::kActive : RuleState::kWaiting);
+    EXPECT_EQ(status.detail.find("no optimizer was seen") != std::string::npos, !is_seen);
+  }
 }
 
 TEST(GradientsAddUpTest, IsOneFindingWithALossThatStaysFlat) {
