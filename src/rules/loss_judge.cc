@@ -266,7 +266,7 @@ std::optional<LossJudge::Plateau> LossJudge::PlateauOf(LossTrack* track, bool en
                  .level = level,
                  .sigma = sigma,
                  .highest = *std::max_element(late.begin(), late.end()),
-                 .largest_fall = fall + 2 * error};
+                 .largest_fall = std::max(fall, 0.0) + 2 * error};
 }
 
 // After a jump of several values within the first of the run to a multiple of the first value, a
