@@ -1,9 +1,11 @@
 // `wheeltapper check`: the rules over finished (or running) runs, as if they were watched now.
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include "wheeltapper/cli/main.h"
@@ -103,14 +105,22 @@ void TellDamage(const Checked& checked) {
   }
 }
 
-// On stderr: failed rules always, those without anything to look at beside the text.
+// On stderr: failed rules always, those without anything to look at beside the text; what several
+// of them miss is said once.
 void TellRules(const Checked& checked, bool all) {
+  std::map<std::string, std::vector<std::string>> waiting;  // what is missing → the rules
   for (const rules::RuleStatus& rule : checked.rules) {
-    const bool failed = rule.state == rules::RuleState::kErrored;
-    if (failed || (all && rule.state == rules::RuleState::kWaiting)) {
-      Say(fmt::format("{}: rule {} {}: {}", BaseName(checked.run), rule.name,
-                      failed ? "failed" : "had nothing to look at", Printable(rule.detail)));
+    if (rule.state == rules::RuleState::kErrored) {
+      Say(fmt::format("{}: rule {} failed: {}", BaseName(checked.run), rule.name,
+                      Printable(rule.detail)));
+    } else if (all && rule.state == rules::RuleState::kWaiting) {
+      waiting[rule.detail].push_back(rule.name);
     }
+  }
+  for (const auto& [detail, names] : waiting) {
+    Say(fmt::format("{}: {} {} had nothing to look at: {}", BaseName(checked.run),
+                    names.size() > 1 ? "rules" : "rule", fmt::join(names, ", "),
+                    Printable(detail)));
   }
 }
 

@@ -69,7 +69,8 @@ def test_quiet_leaves_only_findings_that_open_and_errors(tmp_path: Path) -> None
 
     loud = program("check", "loud", cwd=tmp_path)
     quiet = program("check", "-q", "loud", cwd=tmp_path)
-    assert "had nothing to look at" in loud.err
+    assert "rules overfit, overtraining had nothing to look at" in loud.err
+    assert loud.err.count("no validation loss was seen") == 1
     assert "1 finding from" in loud.out
     assert quiet.err == ""
     assert loud.out.startswith(quiet.out)
