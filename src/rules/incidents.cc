@@ -1,6 +1,7 @@
 #include "incidents.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "tensor_names.h"
@@ -18,6 +19,9 @@ Severity SeverityOf(const FindingSource& source, const Observation& observation)
   return source.severity_is_configured ? source.severity
                                        : observation.severity.value_or(source.severity);
 }
+
+// Of "flat@2": "flat".
+std::string_view CauseOf(std::string_view key) { return key.substr(0, key.find(kCauseOccurrence)); }
 
 // Where an observation was made.
 std::set<std::string> SubjectsOf(const Observation& observation) {
@@ -294,9 +298,10 @@ void IncidentBook::Unhide(const IncidentKey& key) {
 bool IncidentBook::Explains(const IncidentKey& other, const std::string& cause_key,
                             const std::vector<std::set<std::string>>& places,
                             const Explanation& explanation) const {
-  const bool same_cause = cause_key == explanation.cause_key && other.first == explanation.rule &&
+  const bool same_cause = CauseOf(cause_key) == explanation.cause_key &&
+                          other.first == explanation.rule &&
                           (std::string_view(explanation.rule_cause) == kAnyCause ||
-                           other.second == explanation.rule_cause);
+                           CauseOf(other.second) == explanation.rule_cause);
   if (!same_cause || explanation.reach == Reach::kAnywhere) {
     return same_cause;
   }

@@ -7,9 +7,10 @@
 //   flat      no window of the whole run lies below the start, or the newest half is at one level
 //             next to it, or near the first value after a jump at the start.
 // A loss that has clearly decreased and stays below is never called flat, so convergence raises no
-// alarm. Where several optimizers have a loss each (a GAN), nothing is called flat, and a rise that
-// another's fall balances is no divergence. A mere term of what is minimised is judged only while
-// that is not well.
+// alarm. Each training of a process is judged by itself, and has findings of its own. Where several
+// optimizers have a loss each (a GAN), nothing is called flat, and a rise that another's fall
+// balances is no divergence. A mere term of what is minimised is judged only while that is not
+// well.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -34,6 +35,7 @@
 #include "loss_values.h"
 #include "robust.h"
 #include "tensor_names.h"
+#include "trainings.h"
 
 namespace wheeltapper::rules {
 namespace {
@@ -66,9 +68,12 @@ class LossNotDecreasing final : public Rule {
           mode_text_ + "\"");
     }
     growth_.Add(batch, context.names());
-    game_.Add(batch);
+    game_.Add(batch, context.names());
     if (fresh_.Add(game_.model())) {
+      JudgeEnd(context);
       tracks_.clear();
+      game_.BeginAnew();
+      trainings_.BeginAnew();
     }
     std::vector<LossValue> losses = Losses(batch, context.names());
     for (const LossValue& loss : losses) {
@@ -88,24 +93,9 @@ class LossNotDecreasing final : public Rule {
     return {};
   }
 
-  // What came since the last check of a loss is judged too.
   Status OnIdle(TimeNs /*now_ns*/, bool ended, RuleContext& context) override {
-    std::map<format::NameId, LossTrack*> unchecked;
-    for (auto& [id, track] : tracks_) {
-      if (ended && judge_.ChecksFlat(track, true)) {
-        unchecked.emplace(id, &track);
-      }
-    }
-    for (const bool terms : {false, true}) {
-      for (auto& [id, track] : unchecked) {
-        if (terms_.IsTerm(id) == terms) {
-          JudgeFlat(id, track, true);
-        }
-      }
-    }
-    for (auto& [id, track] : unchecked) {
-      track->checked = false;
-      ReportFlat(*track, context);
+    if (ended) {
+      JudgeEnd(context);
     }
     return {};
   }
@@ -125,6 +115,27 @@ class LossNotDecreasing final : public Rule {
   }
 
  private:
+  // Of a training: what came since the last check of a loss is judged too.
+  void JudgeEnd(RuleContext& context) {
+    std::map<format::NameId, LossTrack*> unchecked;
+    for (auto& [id, track] : tracks_) {
+      if (judge_.ChecksFlat(track, true)) {
+        unchecked.emplace(id, &track);
+      }
+    }
+    for (const bool terms : {false, true}) {
+      for (auto& [id, track] : unchecked) {
+        if (terms_.IsTerm(id) == terms) {
+          JudgeFlat(id, track, true);
+        }
+      }
+    }
+    for (auto& [id, track] : unchecked) {
+      track->checked = false;
+      ReportFlat(*track, context);
+    }
+  }
+
   std::vector<LossValue> Losses(const format::StepBatch& batch, const format::NameTable& names) {
     static const TensorChoice kAllLosses;
     std::vector<LossValue> losses;
@@ -169,6 +180,7 @@ class LossNotDecreasing final : public Rule {
     for (const LossValue& loss : losses) {
       LossJudge::Add(loss, &tracks_[loss.id]);
       game_.Note(loss);
+      trainings_.Note(loss);
       terms_.Note(loss, Chosen(loss, context));
     }
     terms_.Compare(losses);
@@ -266,7 +278,7 @@ class LossNotDecreasing final : public Rule {
     if (track->shows_divergence) {
       ReportDivergence(loss, track, context);
     } else if ((track->blown == 0 || IsMootTerm(loss.id)) && Nowhere(&LossTrack::diverged_since)) {
-      context.Clear("diverged", loss.key);
+      Clear("diverged", loss.key, context);
     }
     if (track->checked) {
       track->checked = false;
@@ -292,6 +304,13 @@ class LossNotDecreasing final : public Rule {
     return another_is_well && to < kGameStakes * stakes;
   }
 
+  // A training that has ended stays as it was: only what the present one has shown may resolve.
+  void Clear(const char* cause, const format::StepKey& key, RuleContext& context) const {
+    for (const std::string& cause_key : trainings_.PresentKeysOf(cause)) {
+      context.Clear(cause_key, key);
+    }
+  }
+
   // One loss that is well must not resolve what another one shows.
   template <typename Flag>
   [[nodiscard]] bool Nowhere(Flag flag) const {
@@ -315,7 +334,7 @@ class LossNotDecreasing final : public Rule {
                     NumberForPeople(track.diverged_to),
                     since == step ? fmt::format("at step {}", step)
                                   : fmt::format("between steps {} and {}", since, step));
-    Observation observation{.cause_key = "diverged",
+    Observation observation{.cause_key = trainings_.KeyOf("diverged"),
                             .tensor = loss.name,
                             .module = {},
                             .key = loss.key,
@@ -356,12 +375,12 @@ class LossNotDecreasing final : public Rule {
   void ReportFlat(const LossTrack& track, RuleContext& context) const {
     if (!track.is_flat) {
       if (LeavesOutFlat() || Nowhere(&LossTrack::is_flat)) {
-        context.Clear("flat", track.latest);
+        Clear("flat", track.latest, context);
       }
       return;
     }
     const Cause why = CauseOfFlatness(track, growth_, game_.model());
-    context.Observe({.cause_key = "flat",
+    context.Observe({.cause_key = trainings_.KeyOf("flat"),
                      .tensor = track.name,
                      .module = {},
                      .key = track.latest,
@@ -389,6 +408,7 @@ class LossNotDecreasing final : public Rule {
   LossGame game_;
   LossTerms terms_;
   FreshModels fresh_;
+  Trainings trainings_;
   std::unordered_map<format::NameId, LossTrack> tracks_;
   std::optional<Mode> compat_mode_;
 };

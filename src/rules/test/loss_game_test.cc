@@ -1,7 +1,9 @@
 // Losses of two optimizers that play against each other, or that only look like it.
 #include <cmath>
 #include <functional>
+#include <string>
 #include <tuple>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -135,6 +137,123 @@ TEST(LossNotDecreasingTest, AGanMayLoseTenTimesTheLargestStartOrTen) {
   }
   EXPECT_THAT(FindRule("loss_not_decreasing")->info->what_it_means,
               HasSubstr("ten times the largest of the losses at the start, or to less than 10"));
+}
+
+// Trainings one after the other, of a fresh model each: what backward() starts from is named after
+// the model, what the loss module returns and what the script logs after nothing.
+RunBuilder OneAfterTheOther(const std::vector<std::function<double(int)>>& trainings, int steps,
+                            bool backward_is_read = true) {
+  RunBuilder run;
+  for (size_t i = 0; i < trainings.size(); ++i) {
+    const std::string label = i == 0 ? "" : ".Net" + std::to_string(i + 1);
+    const std::string weight = "weight" + label;
+    run.Between(static_cast<int64_t>(i) * steps)
+        .Meta(R"({"kind":"model","modules":[],"parameters":[{"name":")" + weight + R"("}]})")
+        .Meta(R"({"kind":"optimizer","parameters":[")" + weight + R"("]})");
+    for (int step = 0; step < steps; ++step) {
+      const double loss = trainings[i](step);
+      run.Step(static_cast<int64_t>(i) * steps + step).Scalar("learning_rate" + label, 0.1);
+      if (backward_is_read) {
+        run.Scalar("loss/backward" + label, loss);
+      } else {
+        run.Scalar("aux_loss", loss / 2);
+      }
+      run.Scalar("loss", loss);
+    }
+  }
+  return run;
+}
+
+double Learns(int step) { return 0.1 + 2.2 * std::exp2(-step / 50.0); }
+double StaysFlat(int /*step*/) { return 2.3; }
+double Diverges(int step) { return step < 100 ? Learns(step) : 200.0; }
+
+TEST(LossNotDecreasingTest, TrainingsOneAfterTheOtherAreNoGame) {
+  for (const bool backward_is_read : {true, false}) {
+    RunBuilder run = OneAfterTheOther({Learns, Learns, Learns}, 250, backward_is_read);
+    const ManualClock clock;
+    const auto engine = RuleEngine::Create({Select("loss_not_decreasing")}, clock);
+    ASSERT_TRUE(engine.ok());
+    MemoryTrial trial(run);
+    trial.ShowAll();
+    ASSERT_TRUE((*engine)->Finish(trial).ok());
+    EXPECT_EQ((*engine)->rule_states()[0].left_out, "");
+    EXPECT_TRUE((*engine)->findings().empty());
+  }
+}
+
+TEST(LossNotDecreasingTest, ALaterTrainingIsJudgedAndStaysAsItEnded) {
+  for (const bool backward_is_read : {true, false}) {
+    RunBuilder run = OneAfterTheOther({Learns, Learns, StaysFlat, Learns}, 250, backward_is_read);
+    const auto findings = FindingsOf(run, "loss_not_decreasing");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].step, 500);
+    EXPECT_EQ(findings[0].last_step, 749);
+    EXPECT_EQ(findings[0].state, FindingState::kOpen);
+    EXPECT_THAT(findings[0].message, HasSubstr("up to step 749"));
+  }
+}
+
+TEST(LossNotDecreasingTest, EachTrainingThatIsFlatHasAFindingOfItsOwn) {
+  RunBuilder run = OneAfterTheOther({StaysFlat, Learns, StaysFlat}, 250);
+  const auto findings = FindingsOf(run, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 2U);
+  for (size_t i = 0; i < 2; ++i) {
+    const auto begin = static_cast<int64_t>(i) * 500;
+    EXPECT_EQ(findings[i].step, begin);
+    EXPECT_EQ(findings[i].last_step, begin + 249);
+    EXPECT_EQ(findings[i].state, FindingState::kOpen);
+  }
+}
+
+TEST(LossNotDecreasingTest, ATrainingThatDivergedIsNotResolvedByTheNext) {
+  RunBuilder run = OneAfterTheOther({Diverges, Learns, Diverges}, 250);
+  const auto findings = FindingsOf(run, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 2U);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(findings[i].step, static_cast<int64_t>(i) * 500 + 100);
+    EXPECT_EQ(findings[i].last_step, static_cast<int64_t>(i) * 500 + 249);
+    EXPECT_EQ(findings[i].state, FindingState::kOpen);
+  }
+}
+
+TEST(LossNotDecreasingTest, AGanAfterAnotherIsAGameAndAClassifierAfterAGanIsNone) {
+  const auto run_of = [](bool second_is_gan) {
+    RunBuilder run;
+    for (int step = 0; step < 600; ++step) {
+      const bool first = step < 300;
+      const std::string label = first ? "" : "2";
+      if (step % 300 == 0) {
+        run.Between(step).Meta(R"({"kind":"optimizer","parameters":["critic)" + label + R"("]})");
+      }
+      if (step == 5 || (step == 305 && second_is_gan)) {
+        run.Between(step).Meta(R"({"kind":"optimizer","parameters":["actor)" + label + R"("]})");
+      }
+      run.Step(step).Scalar("loss/backward" + label, 2.3);
+      if (step % 300 % 5 == 0 && step % 300 > 0 && (first || second_is_gan)) {
+        run.Scalar("loss/backward.Actor" + label, 2.3);
+      }
+    }
+    return run;
+  };
+  RunBuilder gans = run_of(true);
+  EXPECT_TRUE(FindingsOf(gans, "loss_not_decreasing").empty());
+  RunBuilder classifier = run_of(false);
+  const auto findings = FindingsOf(classifier, "loss_not_decreasing");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].step, 300);
+}
+
+TEST(LossNotDecreasingTest, OptimizersThatTakeLongTurnsAreAGameFromTheFirstReturn) {
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["critic"]})");
+  for (int step = 0; step < 1200; ++step) {
+    if (step == 80) {
+      run.Between(step).Meta(R"({"kind":"optimizer","parameters":["actor"]})");
+    }
+    run.Step(step).Scalar(step / 80 % 2 == 0 ? "loss/backward" : "loss/backward.Actor", 2.3);
+  }
+  EXPECT_TRUE(FindingsOf(run, "loss_not_decreasing").empty());
 }
 
 TEST(LossNotDecreasingTest, ReportsAFlatLossThatTwoOptimizersShare) {

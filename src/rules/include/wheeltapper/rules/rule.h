@@ -52,6 +52,9 @@ struct Explanation {
   Reach reach = Reach::kAnywhere;
 };
 inline constexpr const char* kAnyCause = "*";
+// In the key of a cause, what follows it tells apart findings of one cause, as "flat" and "flat@2";
+// an explanation is of all of them.
+inline constexpr char kCauseOccurrence = '@';
 
 // The single metadata table that generates docs, `wheeltapper rules`, `explain` and the UI
 // catalogue.
