@@ -5,6 +5,11 @@
 #include "robust.h"
 
 namespace wheeltapper::rules {
+namespace {
+
+constexpr size_t kStartValues = 10;
+
+}  // namespace
 
 bool ValidationLosses::Admit(const std::string& name, std::string* chosen) {
   if (chosen->empty()) {
@@ -27,6 +32,11 @@ std::optional<Evaluation> ValidationLosses::Close() {
   if (!open_training_.empty()) {
     evaluation.training = Median(open_training_);
   }
+  if (!training_start_.empty()) {
+    evaluation.training_start = Median(training_start_);
+    evaluation.training_error =
+        3 * RobustSigma(training_start_) / std::sqrt(static_cast<double>(training_start_.size()));
+  }
   // The last evaluation of the training before may be recorded only now.
   if (fresh_step_ && open_key_.step.value >= *fresh_step_) {
     evaluation.is_anew = true;
@@ -47,6 +57,9 @@ void ValidationLosses::AddLoss(const LossValue& loss, std::vector<Evaluation>* c
     if (Admit(loss.name, &training_name_)) {
       if (auto evaluation = Close()) {
         closed->push_back(*evaluation);
+      }
+      if (training_start_.size() < kStartValues) {
+        training_start_.push_back(loss.value);
       }
       open_training_.push_back(loss.value);
     }
@@ -87,6 +100,7 @@ std::vector<Evaluation> ValidationLosses::Add(const format::StepBatch& batch,
   model_.Add(batch.metas);
   if (fresh_.Add(model_)) {
     fresh_step_ = batch.key.step.value;
+    training_start_.clear();
   }
   for (const LossValue& loss : LossesOf(batch, names, choice_, roles_)) {
     if (std::isfinite(loss.value)) {

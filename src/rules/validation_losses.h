@@ -25,6 +25,9 @@ struct Evaluation {
   format::StepKey key;  // of its last record
   double validation = 0;
   std::optional<double> training;
+  // The level of the training loss when training began (anew), and by how much noise hides it.
+  std::optional<double> training_start = std::nullopt;
+  double training_error = 0;
   bool is_anew = false;  // the first since training began anew (fresh_models.h)
 };
 
@@ -55,6 +58,7 @@ class ValidationLosses {
   std::string nonfinite_name_;  // of a validation loss that was NaN or infinite
   std::vector<double> open_validation_;
   std::vector<double> open_training_;
+  std::vector<double> training_start_;  // the first values since training began
   format::StepKey open_key_;
   ModelDescription model_;
   FreshModels fresh_;

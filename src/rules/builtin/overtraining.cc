@@ -1,8 +1,10 @@
 // Training on after the loss has stopped to improve.
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include <fmt/format.h>
@@ -30,8 +32,12 @@ constexpr std::array<ParameterSpec, 4> kParameters = {{
      "Judge single values of the training loss too, as SageMaker's rule does.", kOurs},
 }};
 
-constexpr std::array<Explanation, 1> kExplainedBy = {{
+// The validation loss has not improved because nothing is learned.
+constexpr const char* kNothingLearned = "nothing_learned";
+
+constexpr std::array<Explanation, 2> kExplainedBy = {{
     {"validation", "overfit", kAnyCause},
+    {kNothingLearned, "loss_not_decreasing", kAnyCause},
 }};
 
 const RuleInfo kInfo = {
@@ -47,14 +53,19 @@ const RuleInfo kInfo = {
     .what_it_means =
         "No evaluation since the best one improved the validation loss by more than `delta`, for "
         "`patience_validation` evaluations at least and for as many as the run had before it. What "
-        "the job computes since then buys nothing.",
+        "the job computes since then buys nothing. Where that best evaluation is the first one, "
+        "and the training loss has not fallen since the start either by more than `delta` and its "
+        "noise, nothing is learned at all; where only the training loss falls, the model learns "
+        "what does not hold for the validation data.",
     .false_alarms =
         "Losses that improve again after a change of the learning rate. Metrics that still improve "
         "although the loss does not. Without a validation loss nothing is judged, and `show` "
         "says so, unless `compat` asks for the training loss, which alarms at every plateau.",
     .how_to_fix =
         "Stop earlier (early stopping on the validation loss), or lower the learning "
-        "rate and go on.",
+        "rate and go on. Where it never improved: find out why the model does not learn "
+        "(loss_not_decreasing), or whether the validation data fit the training data and are "
+        "prepared alike.",
     .explained_by = kExplainedBy,
 };
 
@@ -118,11 +129,13 @@ class Overtraining final : public Rule {
   void JudgeValidation(const Evaluation& now, RuleContext& context) {
     if (now.is_anew) {
       validation_ = Progress();
+      first_.reset();
       evidence_.points.clear();
     }
     if (evidence_.points.size() == kMostEvidence) {
       evidence_.points.erase(evidence_.points.begin());
     }
+    first_ = first_ ? first_ : std::optional(now);
     evidence_.label = losses_.validation_name();
     evidence_.points.push_back({.step = now.key.step.value, .value = now.validation});
     Progress& progress = validation_;
@@ -132,9 +145,12 @@ class Overtraining final : public Rule {
     const bool long_enough = compat_ || progress.since_best >= progress.until_best;
     if (progress.since_best < patience_validation_ || !long_enough) {
       context.Clear("validation", now.key);
+      context.Clear(kNothingLearned, now.key);
       return;
     }
-    Report("validation", losses_.validation_name(), now.key, progress, context);
+    const Verdict verdict = VerdictOn(now);
+    context.Clear(verdict.cause_key == kNothingLearned ? "validation" : kNothingLearned, now.key);
+    Report(verdict, losses_.validation_name(), now.key, progress, context);
   }
 
   void JudgeTraining(const LossValue& loss, RuleContext& context) {
@@ -143,22 +159,68 @@ class Overtraining final : public Rule {
       context.Clear("training", loss.key);
       return;
     }
-    Report("training", loss.name, loss.key, training_, context);
+    Report(Converged("training", training_), loss.name, loss.key, training_, context);
   }
 
-  void Report(const char* cause_key, const std::string& name, const format::StepKey& key,
+  struct Verdict {
+    std::string cause_key;
+    std::string cause;
+    std::string try_;
+  };
+
+  static Verdict Converged(const char* cause_key, const Progress& progress) {
+    return {.cause_key = cause_key,
+            .cause = "the model has learned what it can at this learning rate",
+            .try_ = fmt::format("stop at step {}, or lower the learning rate", progress.best_step)};
+  }
+
+  // Whether the training loss is below a level by more than noise and `delta`.
+  [[nodiscard]] bool Fell(const Evaluation& now, std::optional<double> from, double noise) const {
+    return now.training && from &&
+           *from - *now.training > std::max(delta_ * std::abs(*from), noise);
+  }
+
+  // Of a validation loss that has not improved for long. Where its first evaluation is the best,
+  // the training loss says why.
+  [[nodiscard]] Verdict VerdictOn(const Evaluation& now) const {
+    const bool improved = validation_.until_best > 1;
+    const bool learned = Fell(now, now.training_start, now.training_error);
+    if (improved || !now.training || !now.training_start) {
+      return Converged("validation", validation_);
+    }
+    if (!learned) {
+      return {.cause_key = kNothingLearned,
+              .cause = "the model does not learn: its training loss has not fallen either",
+              .try_ =
+                  "raise the learning rate, and check that the optimizer holds the parameters; "
+                  "lowering it or stopping earlier helps nothing"};
+    }
+    if (Fell(now, first_->training, now.training_error)) {
+      return {.cause_key = "validation",
+              .cause =
+                  "the model learns only its training data: their loss falls, that of the "
+                  "validation data never did after the first evaluation",
+              .try_ = fmt::format("keep the checkpoint of step {}; check that the validation data "
+                                  "are prepared as the training data are; add data, weight decay "
+                                  "or dropout",
+                                  validation_.best_step)};
+    }
+    return Converged("validation", validation_);
+  }
+
+  void Report(const Verdict& verdict, const std::string& name, const format::StepKey& key,
               const Progress& progress, RuleContext& context) const {
-    const bool validation = std::string_view(cause_key) == "validation";
+    const bool validation = verdict.cause_key != "training";
     context.Observe(
-        {.cause_key = cause_key,
+        {.cause_key = verdict.cause_key,
          .tensor = name,
          .module = {},
          .key = key,
          .message = fmt::format("{} has not improved since step {} ({}): {} {} since", name,
                                 progress.best_step, NumberForPeople(progress.best),
                                 progress.since_best, validation ? "evaluations" : "values"),
-         .cause = "the model has learned what it can at this learning rate",
-         .try_ = fmt::format("stop at step {}, or lower the learning rate", progress.best_step),
+         .cause = verdict.cause,
+         .try_ = verdict.try_,
          .evidence = validation ? std::vector{evidence_} : std::vector<Evidence>(),
          .severity = {}});
   }
@@ -171,6 +233,7 @@ class Overtraining final : public Rule {
   TensorRoles roles_;
   Progress validation_;
   Progress training_;
+  std::optional<Evaluation> first_;
   Evidence evidence_;
 };
 

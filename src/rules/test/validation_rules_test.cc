@@ -138,6 +138,47 @@ TEST(OvertrainingTest, ReportsARunThatGoesOnLongAfterItsBestEvaluation) {
   EXPECT_EQ(findings[0].severity, Severity::kInfo);
 }
 
+TEST(OvertrainingTest, TellsAValidationLossThatNeverImprovedFromOneThatHasConverged) {
+  const auto cause_of = [](const std::function<double(int)>& training,
+                           const std::function<double(int)>& validation) {
+    RunBuilder run = Evaluations(training, validation, 25);
+    const auto findings = FindingsOf(run, "overtraining");
+    return findings.size() == 1 ? *findings[0].cause + "; " + *findings[0].try_ : "";
+  };
+  const auto level = [](int i) { return 2.312 - 1e-4 * i; };
+  const auto falls = [](int i) { return 2.3 * std::exp2(-i / 4.0); };
+  const auto nothing = cause_of(level, level);
+  EXPECT_THAT(nothing, HasSubstr("does not learn"));
+  EXPECT_THAT(nothing, HasSubstr("raise the learning rate"));
+  EXPECT_THAT(nothing, testing::Not(HasSubstr("stop at step")));
+  EXPECT_THAT(cause_of(falls, level), HasSubstr("learns only its training data"));
+  EXPECT_THAT(cause_of(level, [](int i) { return i < 5 ? 2.3 - 0.1 * i : 1.9; }),
+              HasSubstr("has learned what it can"));
+  // It learned before the first evaluation, and nothing since.
+  RunBuilder run;
+  for (int step = 0; step < 400; ++step) {
+    run.Step(step).Scalar("train_loss", step < 15 ? 2.3 : 0.3);
+    if (step >= 100 && step % 20 == 0) {
+      run.Between(step).Scalar("val_loss", 0.4);
+    }
+  }
+  const auto findings = FindingsOf(run, "overtraining");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, HasSubstr("has learned what it can"));
+}
+
+TEST(OvertrainingTest, AModelThatDoesNotLearnIsOneFinding) {
+  const auto level = [](int) { return 2.3; };
+  RunBuilder run = Evaluations(level, level, 25);
+  std::vector<std::string> open;
+  for (const Finding& finding : FindingsOf(run)) {
+    if (finding.state == FindingState::kOpen) {
+      open.push_back(finding.rule);
+    }
+  }
+  EXPECT_EQ(open, std::vector<std::string>{"loss_not_decreasing"});
+}
+
 TEST(OvertrainingTest, StaysSilentWhileValidationImprovesAndOnATrainingPlateau) {
   RunBuilder run =
       Evaluations([](int) { return 1.0; }, [](int i) { return std::exp2(-i / 5.0); }, 40);
