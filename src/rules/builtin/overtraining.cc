@@ -190,10 +190,12 @@ class Overtraining final : public Rule {
     }
     if (!learned) {
       return {.cause_key = kNothingLearned,
-              .cause = "the model does not learn: its training loss has not fallen either",
+              .cause =
+                  "the model does not learn, or had learned it before: its training loss has "
+                  "not fallen either since the start",
               .try_ =
-                  "raise the learning rate, and check that the optimizer holds the parameters; "
-                  "lowering it or stopping earlier helps nothing"};
+                  "unless the model came trained, check that the learning rate is not far off and "
+                  "that the optimizer holds the parameters; stopping earlier helps nothing"};
     }
     if (Fell(now, first_->training, now.training_error)) {
       return {.cause_key = "validation",

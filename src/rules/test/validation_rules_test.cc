@@ -149,7 +149,7 @@ TEST(OvertrainingTest, TellsAValidationLossThatNeverImprovedFromOneThatHasConver
   const auto falls = [](int i) { return 2.3 * std::exp2(-i / 4.0); };
   const auto nothing = cause_of(level, level);
   EXPECT_THAT(nothing, HasSubstr("does not learn"));
-  EXPECT_THAT(nothing, HasSubstr("raise the learning rate"));
+  EXPECT_THAT(nothing, HasSubstr("check that the learning rate is not far off"));
   EXPECT_THAT(nothing, testing::Not(HasSubstr("stop at step")));
   EXPECT_THAT(cause_of(falls, level), HasSubstr("learns only its training data"));
   EXPECT_THAT(cause_of(level, [](int i) { return i < 5 ? 2.3 - 0.1 * i : 1.9; }),
