@@ -96,6 +96,12 @@ TEST_F(IncidentBookTest, AFindingThatOpensAgainExplainsOnlyWhereItIsNow) {
   EXPECT_THAT(OpenRules(), ElementsAre("optimizer_no_op", "vanishing_gradient"));
 }
 
+TEST_F(IncidentBookTest, WhatExplainsACauseExplainsItsLaterOccurrencesToo) {
+  Idle(0, {"body.weight"}, true);
+  Apply(loss_, 1, 0, {Seen("flat@2", "loss")});
+  EXPECT_THAT(OpenRules(), ElementsAre("optimizer_no_op"));
+}
+
 TEST_F(IncidentBookTest, AFindingThatLastsSaysHowLongItHas) {
   const auto see = [&](int64_t step, const std::string& tensor, int32_t rank = 0) {
     Observation observation = Seen("", tensor);
