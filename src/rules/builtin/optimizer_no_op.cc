@@ -145,10 +145,10 @@ class OptimizerNoOp final : public Rule {
     if (!ended) {
       return {};
     }
-    for (auto& [name, observation] : held_) {
-      if (model_.IdleOptimizerOf(*observation.tensor) != nullptr) {
-        observation.severity = Severity::kWarning;
-        context.Observe(std::move(observation));
+    for (Observation* observation : WaitingByModel()) {
+      if (model_.IdleOptimizerOf(*observation->tensor) != nullptr) {
+        observation->severity = Severity::kWarning;
+        context.Observe(std::move(*observation));
       }
     }
     for (auto& [optimizer, observation] : held_absences_) {
@@ -249,6 +249,19 @@ class OptimizerNoOp final : public Rule {
     } else {
       at_step_[track.cause_key].Add(persisting);
     }
+  }
+
+  // In the order of the model: names have their numbers in the order in which a reader came to
+  // them.
+  [[nodiscard]] std::vector<Observation*> WaitingByModel() {
+    std::vector<Observation*> waiting;
+    for (auto& [name, observation] : held_) {
+      waiting.push_back(&observation);
+    }
+    std::stable_sort(waiting.begin(), waiting.end(), [this](const auto* a, const auto* b) {
+      return model_.OrderOfParameter(*a->tensor) < model_.OrderOfParameter(*b->tensor);
+    });
+    return waiting;
   }
 
   // A parameter that has been at rest for long enough: found, or held back while its optimizer may

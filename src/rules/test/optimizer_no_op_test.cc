@@ -334,6 +334,28 @@ RunBuilder LateHead(int64_t steps, int64_t first_step) {
   return run;
 }
 
+// A reader of sealed files comes to the names in alphabetical order.
+TEST(OptimizerNoOpTest, NamesWaitingParametersInTheOrderOfTheModelWhateverTheirNumbers) {
+  RunBuilder run;
+  run.Between(0).Meta(
+      R"({"kind":"model","modules":[{"path":"head","type":"Linear","parameters":["head.weight","head.bias"]}],)"
+      R"("parameters":[{"name":"head.weight","numel":64,"requires_grad":true},)"
+      R"({"name":"head.bias","numel":64,"requires_grad":true}]})");
+  AddOptimizer(&run, "body.weight");
+  run.Between(1).Meta(
+      R"({"kind":"idle_optimizer","type":"Adam","parameters":["head.weight","head.bias"]})");
+  for (int64_t step = 1; step < 30; ++step) {
+    run.Step(step);
+    const double moving = Train(&run, "body.weight", step);
+    for (const std::string name : {"head.bias", "head.weight"}) {
+      run.Stats("gradient/" + name, NormalStats(0, moving)).Weight(name, NormalStats(0, 1));
+    }
+  }
+  const auto findings = FindingsOf(run, "optimizer_no_op");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].tensors, (std::vector<std::string>{"head.weight", "head.bias"}));
+}
+
 TEST(OptimizerNoOpTest, ReportsAnOptimizerThatIsNeverStepped) {
   for (const int64_t steps : {30, 300}) {
     RunBuilder run = LateHead(steps, steps);
