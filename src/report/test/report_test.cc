@@ -359,7 +359,8 @@ TEST_F(ReportTest, ValuesThatAreNotFiniteAreCountedPerStepBesideTheElements) {
   for (const char* column : {"last RMS", "largest finite |x| of the run"}) {
     EXPECT_NE(html.find(column), std::string::npos) << column;
   }
-  for (const json& tensor : json::parse(*ReportJson(trial_))["tensors"]) {
+  const json report = json::parse(*ReportJson(trial_));
+  for (const json& tensor : report["tensors"]) {
     if (tensor["name"] == "conv1.weight") {
       EXPECT_EQ(tensor["nonfinite"], 140);
       EXPECT_EQ(tensor["nonfinite_steps"], 3);
