@@ -180,8 +180,7 @@ std::optional<Divergence> LossJudge::Diverged(const LossTrack& track) {
   const double start = Median(track.start);
   const double noise = kDeviations * RobustSigma(track.values.Newest(window)) /
                        std::sqrt(static_cast<double>(window));
-  const bool above_start =
-      !falls && recent > start + std::abs(start) + noise && std::abs(start) > kNoLoss;
+  const bool above_start = recent > start + std::abs(start) + noise && std::abs(start) > kNoLoss;
   if (above_start) {
     return Divergence{
         .from = start, .to = recent, .recovered_below = start + kRecoveredShare * std::abs(start)};
