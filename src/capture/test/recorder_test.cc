@@ -6,7 +6,7 @@
 
 #include <gmock/gmock.h>
 
-#include "fixture.h"
+#include "recorder_fixture.h"
 
 namespace wheeltapper::capture {
 namespace {
@@ -16,104 +16,6 @@ using format::GapWhat;
 using format::RecordType;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-
-constexpr TimeNs kNow = 1'000'000;
-
-struct Seen {
-  format::RecordHeader header;
-  std::vector<uint8_t> payload;
-};
-
-class RecorderTest : public ::testing::Test {
- protected:
-  void Make(const Config& config, OnFull on_full, uint64_t journal_bytes = 1 << 20,
-            uint64_t blob_bytes = 1 << 20) {
-    recorder_.reset();
-    segment_.reset();
-    format::SegmentOptions options;
-    options.path = run_.dir() + "/ring" + std::to_string(rings_++);
-    options.journal_ring_bytes = journal_bytes;
-    options.blob_ring_bytes = blob_bytes;
-    auto segment = format::RankSegment::Create(options);
-    ASSERT_TRUE(segment.ok()) << segment.status().ToString();
-    segment_ = std::move(segment).value();
-    auto plan = CapturePlan::Create(config);
-    ASSERT_TRUE(plan.ok()) << plan.status().ToString();
-    RecorderOptions recording;
-    recording.on_full = on_full;
-    recording.governor.budget = config.GetFloat("budget");
-    recorder_ = std::make_unique<Recorder>(recording, *plan, segment_.get(), &clock_);
-  }
-
-  CaptureId Tensor(const std::string& name, int64_t count, Role role = Role::kOther) {
-    const TensorSpec spec{name, role, tensor::DType::kF32, {count}, false, ""};
-    auto decision = recorder_->plan().Decide(spec);
-    EXPECT_TRUE(decision.ok());
-    const auto id = recorder_->Add(TensorEntry(spec, *decision), kNow);
-    EXPECT_TRUE(id.ok()) << id.status().ToString();
-    return id.value_or(0);
-  }
-  CaptureId Scalar(const std::string& name) {
-    return recorder_->Add(ScalarTableEntry(name, true, {}), kNow).value_or(0);
-  }
-
-  void Step(std::span<const TensorItem> items) {
-    (void)recorder_->armed(Mode::kTrain);
-    recorder_->Record(items);
-    clock_.Advance(kNow);
-    recorder_->FinishStep(Mode::kTrain, {});
-  }
-
-  // Everything published, oldest first; checks that sequence numbers have no hole.
-  std::vector<Seen> ReadAll() {
-    std::vector<Seen> seen;
-    const auto bytes = segment_->journal_ring().Readable();
-    size_t at = 0;
-    while (at < bytes.size()) {
-      Seen one{};
-      std::memcpy(&one.header, &bytes[at], sizeof(one.header));
-      EXPECT_EQ(one.header.seq, next_seq_++);
-      const uint8_t* payload = &bytes[at] + sizeof(one.header);
-      one.payload.assign(payload, payload + one.header.payload_bytes);
-      at += format::RecordBytes(one.header.payload_bytes);
-      seen.push_back(std::move(one));
-    }
-    segment_->journal_ring().Release(bytes.size());
-    segment_->blob_ring().Release(segment_->blob_ring().Readable().size());
-    return seen;
-  }
-
-  static std::vector<RecordType> Types(const std::vector<Seen>& seen) {
-    std::vector<RecordType> types;
-    types.reserve(seen.size());
-    for (const Seen& one : seen) {
-      types.push_back(one.header.type);
-    }
-    return types;
-  }
-  template <typename T>
-  static T Payload(const Seen& seen, size_t offset = 0) {
-    T value{};
-    std::memcpy(&value, seen.payload.data() + offset, sizeof(T));
-    return value;
-  }
-  static std::vector<format::GapPayload> Gaps(const std::vector<Seen>& seen) {
-    std::vector<format::GapPayload> gaps;
-    for (const Seen& one : seen) {
-      if (one.header.type == RecordType::kGap) {
-        gaps.push_back(Payload<format::GapPayload>(one));
-      }
-    }
-    return gaps;
-  }
-
-  TemporaryRun run_;
-  ManualClock clock_;
-  std::unique_ptr<format::RankSegment> segment_;
-  std::unique_ptr<Recorder> recorder_;
-  uint64_t next_seq_ = 1;
-  int rings_ = 0;
-};
 
 TEST_F(RecorderTest, UnderBlockALargeStepGoesToTheDrainPieceByPiece) {
   constexpr int64_t kElements = 1 << 20;
@@ -211,77 +113,6 @@ TEST_F(RecorderTest, UnarmedStepsWithoutScalarsWriteNothingButCount) {
   recorder_->FinishStep(Mode::kTrain, {});
   EXPECT_THAT(Types(ReadAll()), ElementsAre(RecordType::kScalars, RecordType::kCommit));
   EXPECT_EQ(segment_->page().step.load(), 6);
-}
-
-TEST_F(RecorderTest, AMarkedStepIsCommittedWhateverIsRecordedOfIt) {
-  Make(ConfigOf({{"capture.every", "1000", ""}}), OnFull::kDegrade);
-  const CaptureId id = Tensor("x", 10);
-  ReadAll();
-  const Vector x(10);
-  const TensorItem item = x.item(id);
-  for (const bool is_captured : {true, false}) {
-    recorder_->Record({&item, 1});
-    recorder_->MarkStep();
-    recorder_->FinishStep(Mode::kTrain, {});
-    const auto seen = ReadAll();
-    ASSERT_FALSE(seen.empty());
-    ASSERT_EQ(seen.back().header.type, RecordType::kCommit);
-    const auto commit = Payload<format::CommitPayload>(seen.back());
-    EXPECT_EQ(commit.first_seq, seen.front().header.seq);
-    EXPECT_EQ(commit.record_count, seen.size() - 1);
-    EXPECT_EQ(seen.size() > 1, is_captured);
-  }
-  recorder_->FinishStep(Mode::kTrain, {});
-  EXPECT_THAT(ReadAll(), IsEmpty()) << "the mark is of one step";
-}
-
-TEST_F(RecorderTest, WhatAmendsAStepIsCommittedUnderItAndCountsNone) {
-  Make(EveryStep(), OnFull::kDegrade);
-  const CaptureId id = Tensor("x", 10);
-  ReadAll();
-  const Vector x(10);
-  const TensorItem item = x.item(id);
-  Step({&item, 1});
-  recorder_->FinishStep(Mode::kEval, {});
-  Step({&item, 1});
-  ReadAll();
-  recorder_->Record({&item, 1});
-  recorder_->AmendStep(Mode::kTrain);
-  const auto seen = ReadAll();
-  ASSERT_FALSE(seen.empty());
-  ASSERT_EQ(seen.back().header.type, RecordType::kCommit);
-  EXPECT_EQ(seen.back().header.step, 2);
-  EXPECT_EQ(seen.back().header.mode_step, 1);
-  EXPECT_EQ(recorder_->global_step(), 3);
-  recorder_->AmendStep(Mode::kTrain);
-  EXPECT_THAT(ReadAll(), IsEmpty());
-}
-
-TEST_F(RecorderTest, WhatAmendsAStepBelongsToTheLastOneOfItsModeWhateverCameBetween) {
-  Make(EveryStep(), OnFull::kDegrade);
-  const CaptureId id = Tensor("x", 10);
-  const Vector x(10);
-  const TensorItem item = x.item(id);
-  recorder_->FinishStep(Mode::kEval, {});
-  recorder_->Record({&item, 1});
-  recorder_->AmendStep(Mode::kTrain);
-  ReadAll();
-  recorder_->FinishStep(Mode::kTrain, {});
-  recorder_->SetModeStep(Mode::kTrain, 50);
-  recorder_->FinishStep(Mode::kTrain, {});
-  for (int step = 0; step < 3; ++step) {
-    recorder_->FinishStep(Mode::kEval, {});
-  }
-  recorder_->SetGlobalStep(100);
-  ReadAll();
-  recorder_->Record({&item, 1});
-  recorder_->AmendStep(Mode::kTrain);
-  const auto seen = ReadAll();
-  ASSERT_FALSE(seen.empty());
-  ASSERT_EQ(seen.back().header.type, RecordType::kCommit);
-  EXPECT_EQ(seen.back().header.step, 2);
-  EXPECT_EQ(seen.back().header.mode_step, 50);
-  EXPECT_EQ(recorder_->global_step(), 100);
 }
 
 TEST_F(RecorderTest, LogIsVisibleAtOnceInTheMiddleOfAStep) {
@@ -406,31 +237,6 @@ TEST_F(RecorderTest, AFullJournalRingLosesWholeStepsOnlyAndTheGapIsWrittenLater)
   ASSERT_FALSE(gaps.empty());
   EXPECT_EQ(gaps.back().what, GapWhat::kWholeStep);
   EXPECT_EQ(gaps.back().last_step, 39);
-}
-
-TEST_F(RecorderTest, AMarkedStepThatMeetsAFullRingIsMissingOnce) {
-  Make(ConfigOf({{"capture.every", "1000", ""}}), OnFull::kDegrade, 16'384, 0);
-  SessionCounters counters;
-  int steps = 0;
-  while (counters.gaps == 0 && steps < 1000) {
-    recorder_->MarkStep();
-    recorder_->FinishStep(Mode::kTrain, {});
-    recorder_->Count(&counters);
-    ++steps;
-  }
-  EXPECT_EQ(counters.gaps, 1) << "of one step without room";
-  const auto seen = ReadAll();
-  EXPECT_EQ(std::count_if(seen.begin(), seen.end(),
-                          [](const Seen& one) { return one.header.type == RecordType::kCommit; }),
-            steps - 1);
-  auto gaps = Gaps(seen);
-  recorder_->FinishStep(Mode::kTrain, {});
-  const auto later = Gaps(ReadAll());
-  gaps.insert(gaps.end(), later.begin(), later.end());
-  ASSERT_EQ(gaps.size(), 1U);
-  EXPECT_EQ(gaps[0].what, GapWhat::kWholeStep);
-  EXPECT_EQ(gaps[0].first_step, steps - 1);
-  EXPECT_EQ(gaps[0].last_step, steps - 1);
 }
 
 TEST_F(RecorderTest, AChangedShapeIsDescribedBeforeItsData) {
