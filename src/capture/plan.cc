@@ -114,10 +114,8 @@ Schedule ReadSchedule(const Config& config, const std::string& prefix, Mode mode
   schedule.steps.erase(std::unique(schedule.steps.begin(), schedule.steps.end()),
                        schedule.steps.end());
   // An interval that somebody wrote down is kept unless they also wrote down what may thin it.
-  const ConfigEntry* budget = config.Find("budget");
-  const bool budget_asked = budget != nullptr && budget->layer != ConfigLayer::kDefault;
-  schedule.governed =
-      schedule.every == 0 || budget_asked || config.GetText("capture.on_full") == "thin";
+  schedule.governed = schedule.every == 0 || config.WasChosen("budget") ||
+                      config.GetText("capture.on_full") == "thin";
   return schedule;
 }
 

@@ -35,10 +35,9 @@ uint64_t MemoryBytes() {
 uint64_t BlobRingBytes(const Config& config, const CapturePlan& plan) {
   const auto asked = static_cast<uint64_t>(config.GetInt("capture.blob_ring_mb")) << 20;
   const auto most = static_cast<uint64_t>(kMostOfMemory * static_cast<double>(MemoryBytes()));
-  const ConfigEntry* entry = config.Find("capture.blob_ring_mb");
-  const bool explicitly = entry != nullptr && entry->layer != ConfigLayer::kDefault;
-  const uint64_t wanted =
-      plan.takes_raw() || explicitly ? asked : std::min(asked, kSmallBlobRingBytes);
+  const uint64_t wanted = plan.takes_raw() || config.WasChosen("capture.blob_ring_mb")
+                              ? asked
+                              : std::min(asked, kSmallBlobRingBytes);
   return most == 0 ? wanted : std::min(wanted, most);
 }
 

@@ -166,6 +166,11 @@ const ConfigEntry* Config::Find(std::string_view key) const {
   return found == entries_.end() ? nullptr : &found->second;
 }
 
+bool Config::WasChosen(std::string_view key) const {
+  const ConfigEntry* entry = Find(key);
+  return entry != nullptr && entry->layer != ConfigLayer::kDefault;
+}
+
 bool Config::GetBool(std::string_view key) const { return HeldOr<bool>(*this, key, false); }
 
 int64_t Config::GetInt(std::string_view key) const { return HeldOr<int64_t>(*this, key, 0); }

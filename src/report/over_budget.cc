@@ -80,9 +80,7 @@ Result<Costs> SplitCosts(trial::Trial& trial) {
 // The interval that somebody wrote down, without a budget or anything else that may thin it:
 // capture keeps it (capture/plan.cc). 0 for none.
 int64_t KeptInterval(const Config& config) {
-  const ConfigEntry* budget = config.Find("budget");
-  const bool budget_asked = budget != nullptr && budget->layer != ConfigLayer::kDefault;
-  return budget_asked || config.GetText("capture.on_full") == "thin"
+  return config.WasChosen("budget") || config.GetText("capture.on_full") == "thin"
              ? 0
              : config.GetInt("capture.every");
 }

@@ -75,6 +75,15 @@ TEST_F(ConfigTest, FlagBeatsEnvironmentBeatsProjectBeatsUserBeatsDefault) {
   EXPECT_EQ(Load()->Find("capture.ring_mb")->layer, ConfigLayer::kFlag);
 }
 
+TEST_F(ConfigTest, KnowsWhatSomebodyWroteDownEvenWhereItIsTheDefault) {
+  sources_.flags = {{.key = "budget", .text = "1%", .spelled = "--budget"}};
+  const Result<Config> config = Load();
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_TRUE(config->WasChosen("budget"));
+  EXPECT_FALSE(config->WasChosen("capture.on_full"));
+  EXPECT_FALSE(config->WasChosen("no.such.key"));
+}
+
 TEST_F(ConfigTest, NearestFolderWinsAndFartherOnesAreNotRead) {
   WriteProject("budget = \"2%\"\n[capture]\nring_mb = 7\n");
   Write("/project/inner/wheeltapper.toml", "budget = \"3%\"\n");

@@ -131,6 +131,8 @@ class Config {
 
   // nullptr when the key is unset (or does not exist).
   [[nodiscard]] const ConfigEntry* Find(std::string_view key) const;
+  // Whether somebody wrote it down, even if to what it is by default.
+  [[nodiscard]] bool WasChosen(std::string_view key) const;
 
   // The value, or zero / "" / {} when unset. Asking with another type than the key's is a mistake
   // in the program: it yields zero and one error line in the log.
