@@ -25,6 +25,20 @@ std::optional<Cause> GradientsAddUp(const ModelDescription& model) {
                .try_ = "call optimizer.zero_grad() in each step, before backward()"};
 }
 
+Cause CauseOfInput(const LossInput& input) {
+  return {.cause = fmt::format("{}: {}", MessageOf(input), ConsequenceOf(input)),
+          .try_ = AdviceOn(input)};
+}
+
+std::optional<Cause> UnboundedInput(const ModelDescription& model) {
+  for (const LossInput& input : model.loss_inputs()) {
+    if (input.misfit == Misfit::kUnbounded) {
+      return CauseOfInput(input);
+    }
+  }
+  return std::nullopt;
+}
+
 Cause CauseOfMaximising(const std::string& loss) {
   return {.cause = fmt::format("backward() starts from the negative of {}, so that the optimizer "
                                "maximises it",
@@ -32,19 +46,27 @@ Cause CauseOfMaximising(const std::string& loss) {
           .try_ = "call backward() on the loss itself, without a minus sign"};
 }
 
-Cause CauseOfGrowth(const GrowthTracker& growth, const ModelDescription& model) {
+std::optional<Cause> ShownCauseOfGrowth(const GrowthTracker& growth,
+                                        const ModelDescription& model) {
+  if (std::optional<Cause> unbounded = UnboundedInput(model)) {
+    return unbounded;
+  }
   if (const std::optional<Growth> endless = growth.EndlessLoss()) {
-    return {
-        .cause = fmt::format("{} falls without an end, from {} at step {} to {} at step {}: what "
-                             "is minimised has no lowest value, as with the wrong sign",
+    return Cause{
+        .cause = fmt::format("what is minimised has no lowest value, as with the wrong sign ({} "
+                             "falls without an end, from {} at step {} to {} at step {})",
                              endless->tensor, NumberForPeople(endless->from), endless->from_step,
                              NumberForPeople(endless->to), endless->to_step),
         .try_ =
             "check the sign of the loss: a log-likelihood is maximised, so minimise its "
             "negative"};
   }
-  return GradientsAddUp(model).value_or(
-      Cause{.cause = growth.LearningRateCause(), .try_ = growth.LearningRateAdvice()});
+  return GradientsAddUp(model);
+}
+
+Cause CauseOfGrowth(const GrowthTracker& growth, const ModelDescription& model) {
+  return ShownCauseOfGrowth(growth, model)
+      .value_or(Cause{.cause = growth.LearningRateCause(), .try_ = growth.LearningRateAdvice()});
 }
 
 }  // namespace wheeltapper::rules

@@ -23,18 +23,6 @@ Severity SeverityOf(const FindingSource& source, const Observation& observation)
 // Of "flat@2": "flat".
 std::string_view CauseOf(std::string_view key) { return key.substr(0, key.find(kCauseOccurrence)); }
 
-// Where an observation was made.
-std::set<std::string> SubjectsOf(const Observation& observation) {
-  std::set<std::string> subjects;
-  if (observation.tensor) {
-    subjects.insert(SubjectOfName(*observation.tensor));
-  }
-  if (observation.module && !observation.module->empty()) {
-    subjects.insert(*observation.module);
-  }
-  return subjects;
-}
-
 // Whether one of the names is of something that is not finite.
 template <typename Names>
 bool AnyNonfinite(const std::set<std::string>* nonfinite, const Names& names) {
@@ -44,73 +32,6 @@ bool AnyNonfinite(const std::set<std::string>* nonfinite, const Names& names) {
 }
 
 }  // namespace
-
-void IncidentBook::Ranks::See(const Observation& observation) {
-  states[observation.key.rank.value] = {.open = true, .clears = 0};
-  clears_needed = std::max(clears_needed, observation.patience);
-}
-
-bool IncidentBook::Ranks::Clear(int32_t rank, bool for_certain) {
-  const auto found = states.find(rank);
-  if (found == states.end() || (++found->second.clears < clears_needed && !for_certain) ||
-      !found->second.open) {
-    return false;
-  }
-  found->second.open = false;
-  return std::none_of(states.begin(), states.end(),
-                      [](const auto& entry) { return entry.second.open; });
-}
-
-void IncidentBook::Ranks::Hold(int32_t rank) {
-  if (const auto found = states.find(rank); found != states.end()) {
-    found->second.clears = 0;
-  }
-}
-
-bool IncidentBook::Ranks::WasLongAway() const {
-  return std::all_of(states.begin(), states.end(), [this](const auto& entry) {
-    return entry.second.clears >= kLongAway * clears_needed;
-  });
-}
-
-void IncidentBook::RankReach::Take(const Observation& observation) {
-  if (sightings == 0 || observation.key.step.value != step) {
-    ++sightings;
-    std::erase_if(subjects, [this](const auto& subject) {
-      return sightings - subject.second >= kClearsToResolve;
-    });
-  }
-  step = observation.key.step.value;
-  whole_model = observation.whole_model;
-  for (const std::string& subject : SubjectsOf(observation)) {
-    subjects.insert_or_assign(subject, sightings);
-  }
-}
-
-void IncidentBook::Latest::Take(const Observation& observation) {
-  const int64_t its_step = observation.key.step.value;
-  const int32_t its_rank = observation.key.rank.value;
-  if (!step || its_step > *step || (its_step == *step && its_rank < rank)) {
-    step = its_step;
-    rank = its_rank;
-    message = observation.message;
-  }
-}
-
-bool IncidentBook::Incident::ReachesWholeModel() const {
-  return std::none_of(ranks.states.begin(), ranks.states.end(), [this](const auto& entry) {
-    return entry.second.open && !reach.at(entry.first).whole_model;
-  });
-}
-
-bool IncidentBook::Incident::Reaches(const std::set<std::string>& place) const {
-  return std::any_of(ranks.states.begin(), ranks.states.end(), [&](const auto& entry) {
-    const auto seen = [&](const std::string& name) {
-      return reach.at(entry.first).subjects.contains(name);
-    };
-    return entry.second.open && std::any_of(place.begin(), place.end(), seen);
-  });
-}
 
 int64_t IncidentBook::CountOf(const std::string& rule) const {
   const auto found = opened_.find(rule);
@@ -148,15 +69,15 @@ void IncidentBook::Apply(const FindingSource& source, const Verdicts& verdicts, 
   }
 }
 
-IncidentBook::Place IncidentBook::PlaceOf(const Observation& observation) const {
+IncidentPlace IncidentBook::PlaceOf(const Observation& observation) const {
   return {.step = FirstStepOf(observation),
           .causal_order = observation.causal_order,
           .rank = observation.key.rank.value,
           .arrival = arrivals_};
 }
 
-IncidentBook::Incident& IncidentBook::IncidentOf(const FindingSource& source,
-                                                 const Observation& observation, TimeNs wall_ns) {
+Incident& IncidentBook::IncidentOf(const FindingSource& source, const Observation& observation,
+                                   TimeNs wall_ns) {
   const auto [slot, is_new] = incidents_.try_emplace(std::pair(source.rule, observation.cause_key));
   Incident& incident = slot->second;
   if (!is_new) {
@@ -201,7 +122,7 @@ void IncidentBook::Add(const FindingSource& source, const Observation& observati
   Incident& incident = IncidentOf(source, observation, wall_ns);
   Finding& finding = findings_[incident.index];
   const int64_t step = observation.key.step.value;
-  const Place place = PlaceOf(observation);
+  const IncidentPlace place = PlaceOf(observation);
   ++arrivals_;
   if (finding.state == FindingState::kResolved) {
     Reopen(observation, severity, place, wall_ns, &incident);
@@ -243,8 +164,8 @@ void IncidentBook::Add(const FindingSource& source, const Observation& observati
   }
 }
 
-void IncidentBook::Reopen(const Observation& observation, Severity severity, const Place& place,
-                          TimeNs wall_ns, Incident* incident) {
+void IncidentBook::Reopen(const Observation& observation, Severity severity,
+                          const IncidentPlace& place, TimeNs wall_ns, Incident* incident) {
   Finding& finding = findings_[incident->index];
   incident->earlier = {
       .first_step = incident->earlier ? incident->earlier->first_step : finding.step,
@@ -274,7 +195,7 @@ void IncidentBook::Reopen(const Observation& observation, Severity severity, con
 void IncidentBook::Hide(const IncidentKey& key, const Observation& observation, Severity severity,
                         Incident* explainer) {
   const auto [slot, is_new] = explainer->also.try_emplace(key);
-  Hidden& hidden = slot->second;
+  HiddenIncident& hidden = slot->second;
   explainer->changed = true;
   if (is_new || severity > hidden.severity) {
     hidden.severity = severity;
@@ -325,9 +246,8 @@ bool IncidentBook::ExplainsAll(const IncidentKey& other, const IncidentKey& key)
                      });
 }
 
-IncidentBook::Incident* IncidentBook::ExplainerOf(const FindingSource& source,
-                                                  const Observation& observation,
-                                                  Severity severity) {
+Incident* IncidentBook::ExplainerOf(const FindingSource& source, const Observation& observation,
+                                    Severity severity) {
   const std::string& cause_key = observation.cause_key;
   if (source.explained_by.empty()) {
     return nullptr;
@@ -372,10 +292,10 @@ void IncidentBook::TakeOver(const IncidentKey& by) {
         !ExplainsAll(by, key) || (finding.severity == reason.severity && ExplainsAll(key, by))) {
       continue;
     }
-    Hidden hidden{.severity = finding.severity,
-                  .latest = incident.latest,
-                  .ranks = incident.ranks,
-                  .tensors = {}};
+    HiddenIncident hidden{.severity = finding.severity,
+                          .latest = incident.latest,
+                          .ranks = incident.ranks,
+                          .tensors = {}};
     for (auto& [tensor, place] : incident.tensors) {
       hidden.tensors.insert(tensor);
     }
@@ -440,7 +360,7 @@ void IncidentBook::ClearHidden(const IncidentKey& key, int32_t rank,
 
 void IncidentBook::Compose(Incident* incident) {
   Finding& finding = findings_[incident->index];
-  std::vector<std::pair<Place, const std::string*>> ordered;
+  std::vector<std::pair<IncidentPlace, const std::string*>> ordered;
   ordered.reserve(incident->tensors.size());
   for (const auto& [name, place] : incident->tensors) {
     ordered.emplace_back(place, &name);

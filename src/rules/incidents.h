@@ -27,14 +27,11 @@
 // Single-threaded.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <set>
 #include <span>
 #include <string>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -42,11 +39,11 @@
 #include "wheeltapper/rules/finding.h"
 #include "wheeltapper/rules/rule.h"
 
+#include "incident.h"
+
 namespace wheeltapper::rules {
 
-inline constexpr int kClearsToResolve = 3;
 inline constexpr int64_t kMostClearsToResolve = 96;
-inline constexpr int64_t kLongAway = 16;
 inline constexpr TimeNs kUpdateIntervalNs = 10'000'000'000;
 inline constexpr size_t kMaxTensorsShown = 20;
 
@@ -87,80 +84,6 @@ class IncidentBook {
   [[nodiscard]] int64_t CountOf(const std::string& rule) const;
 
  private:
-  using IncidentKey = std::pair<std::string, std::string>;  // rule, cause
-  struct Place {  // where a tensor was first seen with the cause
-    int64_t step = 0;
-    int64_t causal_order = 0;
-    int32_t rank = 0;
-    size_t arrival = 0;
-    auto operator<=>(const Place&) const = default;
-  };
-  struct RankState {
-    bool open = false;
-    int64_t clears = 0;  // in a row, also once it is not open any more
-  };
-  // An incident on each of its ranks.
-  struct Ranks {
-    std::map<int32_t, RankState> states;
-    int64_t clears_needed = kClearsToResolve;
-    void See(const Observation& observation);
-    // Counts one clear step of a rank; true when no rank shows the cause any more.
-    bool Clear(int32_t rank, bool for_certain = false);
-    void Hold(int32_t rank);
-    [[nodiscard]] bool WasLongAway() const;
-  };
-  // When an incident was open before.
-  struct Earlier {
-    int64_t first_step = 0;
-    int64_t last_step = 0;
-  };
-  // How far the cause reaches on one rank, as of its latest steps.
-  struct RankReach {
-    bool whole_model = false;  // says the latest observation
-    int64_t step = 0;          // of that observation
-    int64_t sightings = 0;     // steps that showed the cause
-    // Parameters and modules concerned, by the sighting that showed them last; those that the
-    // latest kClearsToResolve sightings did not show are forgotten.
-    std::map<std::string, int64_t> subjects;
-    void Take(const Observation& observation);
-  };
-  // What the latest observation says, by step, then the lowest rank.
-  struct Latest {
-    std::optional<int64_t> step;
-    int32_t rank = 0;
-    std::string message;
-    void Take(const Observation& observation);
-  };
-  // What another rule sees of an incident's cause.
-  struct Hidden {
-    Severity severity = Severity::kInfo;
-    Latest latest;
-    Ranks ranks;
-    std::set<std::string> tensors;
-  };
-  struct Incident {
-    size_t index = 0;     // in findings_
-    Place first;          // of the observation that the texts come from
-    std::string message;  // before the other tensors are counted
-    Latest latest;
-    Ranks ranks;
-    int times_resolved = 0;
-    std::optional<Earlier> earlier;
-    std::map<int32_t, RankReach> reach;
-    std::unordered_map<std::string, Place> tensors;
-    std::span<const Explanation> explained_by;
-    std::map<IncidentKey, Hidden> also;
-    bool changed = false;
-    bool announce =
-        false;  // opened, open again, more severe, or seen by one more rule: tell at once
-    bool reopened = false;
-    TimeNs told_ns = 0;
-    // On every rank that shows it: those that do not agree have several causes.
-    [[nodiscard]] bool ReachesWholeModel() const;
-    // One of the names a place goes by, on some rank that shows it.
-    [[nodiscard]] bool Reaches(const std::set<std::string>& place) const;
-  };
-
   Incident& IncidentOf(const FindingSource& source, const Observation& observation, TimeNs wall_ns);
   void Add(const FindingSource& source, const Observation& observation, TimeNs wall_ns);
   // The open incident of another rule that explains what this one says of `cause_key`; null when
@@ -185,11 +108,11 @@ class IncidentBook {
   void Unhide(const IncidentKey& key);
   // Resolves the open incidents that `by` explains.
   void TakeOver(const IncidentKey& by);
-  [[nodiscard]] Place PlaceOf(const Observation& observation) const;
+  [[nodiscard]] IncidentPlace PlaceOf(const Observation& observation) const;
   void TakeTexts(const Observation& observation, Incident* incident);
   // Opens a resolved incident again: it tells what is so now.
-  void Reopen(const Observation& observation, Severity severity, const Place& place, TimeNs wall_ns,
-              Incident* incident);
+  void Reopen(const Observation& observation, Severity severity, const IncidentPlace& place,
+              TimeNs wall_ns, Incident* incident);
   void Hold(const IncidentKey& key, int32_t rank);
   void Clear(const IncidentKey& key, const Verdicts::Cause& cleared,
              const std::set<std::string>* nonfinite);

@@ -26,6 +26,9 @@ Cause CauseOfDivergence(format::NameId id, int64_t onset, bool negated, const Gr
   if (negated) {
     return CauseOfMaximising("this loss");
   }
+  if (std::optional<Cause> unbounded = UnboundedInput(model)) {
+    return *std::move(unbounded);
+  }
   if (std::optional<Cause> adds_up = GradientsAddUp(model)) {
     return *std::move(adds_up);
   }
@@ -48,6 +51,9 @@ bool IsDriven(int64_t onset, const GrowthTracker& growth) {
 
 Cause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
                       const ModelDescription& model) {
+  if (!model.loss_inputs().empty()) {
+    return CauseOfInput(model.loss_inputs().front());
+  }
   if (std::optional<Cause> adds_up = GradientsAddUp(model)) {
     return *std::move(adds_up);
   }
@@ -88,10 +94,16 @@ Cause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
                      " is far too high",
             .try_ = growth.LearningRateAdvice()};
   }
+  const std::string guesses = track.plateau > 0 && track.at_guess
+                                  ? fmt::format(
+                                        "the model tells no class from another (guessing "
+                                        "one of {} gives {}): ",
+                                        model.classes(), NumberForPeople(*track.guess))
+                                  : "the model does not learn: ";
   return {
-      .cause =
-          "the model does not learn: learning rate far off, parameters missing from the "
-          "optimizer, a dead layer, or labels that do not fit the inputs",
+      .cause = guesses +
+               "learning rate far off, parameters missing from the "
+               "optimizer, a dead layer, too much dropout, or labels that do not fit the inputs",
       .try_ = "overfit a single batch: if that fails too, the model or the optimizer is at fault"};
 }
 

@@ -294,13 +294,20 @@ bool LossJudge::HardlyFell(const LossTrack& track, const Plateau& plateau) {
          std::abs(plateau.level - start) < kLeastGain * start;
 }
 
+// A bad start may have been unlearned, and nothing else learned.
+bool LossJudge::IsGuessing(const LossTrack& track, const Plateau& plateau) {
+  return track.guess && plateau.largest_fall <= kLeastGain / 2 * *track.guess &&
+         std::abs(plateau.level - *track.guess) <= kLeastGain / 2 * *track.guess;
+}
+
 bool LossJudge::IsStuck(LossTrack* track, bool ended) const {
   const std::optional<Plateau> plateau = PlateauOf(track, ended);
   if (!plateau) {
     return false;
   }
   track->after_jump = CameBackFromJump(*track, *plateau);
-  if (!track->after_jump && !HardlyFell(*track, *plateau)) {
+  track->at_guess = !track->after_jump && IsGuessing(*track, *plateau);
+  if (!track->after_jump && !track->at_guess && !HardlyFell(*track, *plateau)) {
     return false;
   }
   track->plateau = plateau->values;

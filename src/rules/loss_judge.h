@@ -48,13 +48,16 @@ struct LossTrack {
   Window since_diverged{kRecoveryWindow};
 
   int64_t last_flat_check = std::numeric_limits<int64_t>::min();
-  bool checked = false;      // with the newest value
-  bool is_flat = false;      // at the last check
-  size_t halves_due = 0;     // of how many values halves are compared next
-  size_t halves = 0;         // of how many values the halves are that showed it; 0: windows did
-  size_t plateau_due = 0;    // of how many values a plateau is looked for next
-  size_t plateau = 0;        // how many values at one level showed it; 0: none did
-  bool after_jump = false;   // of the plateau
+  bool checked = false;     // with the newest value
+  bool is_flat = false;     // at the last check
+  size_t halves_due = 0;    // of how many values halves are compared next
+  size_t halves = 0;        // of how many values the halves are that showed it; 0: windows did
+  size_t plateau_due = 0;   // of how many values a plateau is looked for next
+  size_t plateau = 0;       // how many values at one level showed it; 0: none did
+  bool after_jump = false;  // of the plateau
+  bool at_guess = false;    // of the plateau
+  // What guessing among all classes gives; nothing where it is not known.
+  std::optional<double> guess;
   double resolve_level = 0;  // of a flat loss: clearly below it has decreased
   bool was_flat = false;     // and no lasting decrease since
   int decreases = 0;         // consecutive checks that saw one
@@ -90,9 +93,9 @@ class LossJudge {
   [[nodiscard]] bool ChecksFlat(const LossTrack& track, bool ended) const;
   // Whether no window of the whole run lies below the start, or it jumped from its first value
   // and hardly one lay below that since, or it is at one level now that is near the first value
-  // after a jump, or next to the start, or, of a noisy loss, the second half of the run not below
-  // the first. Once that was so it stays so until the newest window lies clearly below: a change of
-  // the noise takes nothing back.
+  // after a jump, or next to the start, or what guessing gives, or, of a noisy loss, the second
+  // half of the run not below the first. Once that was so it stays so until the newest window lies
+  // clearly below: a change of the noise takes nothing back.
   [[nodiscard]] bool Flat(LossTrack* track, bool ended) const;
 
  private:
@@ -106,6 +109,7 @@ class LossJudge {
   };
   [[nodiscard]] std::optional<Plateau> PlateauOf(LossTrack* track, bool ended) const;
   [[nodiscard]] static bool CameBackFromJump(const LossTrack& track, const Plateau& plateau);
+  [[nodiscard]] static bool IsGuessing(const LossTrack& track, const Plateau& plateau);
   [[nodiscard]] static bool HardlyFell(const LossTrack& track, const Plateau& plateau);
   [[nodiscard]] bool IsStuck(LossTrack* track, bool ended) const;
   [[nodiscard]] bool HalvesAreLevel(LossTrack* track) const;

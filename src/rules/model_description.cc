@@ -176,6 +176,12 @@ void ModelDescription::AddMeta(const std::string& meta) {
     kept_gradient_ = {.parameter = JsonText(json, "parameter"),
                       .step = JsonInteger(json, "step"),
                       .is_read = json.value("read", Json(true)) != Json(false)};
+  } else if (kind == "loss_input") {
+    if (std::optional<LossInput> input = LossInputFrom(json)) {
+      loss_inputs_.push_back(*std::move(input));
+    }
+  } else if (kind == "guess") {
+    classes_ = JsonInteger(json, "classes");
   } else if (kind == "idle_optimizer") {
     for (std::string& name : TextsOf(json, "parameters")) {
       idle_[std::move(name)] = JsonText(json, "type");

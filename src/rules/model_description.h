@@ -6,6 +6,9 @@
 //   "new_at" in it: the step at which it had no state, so that its first step was that one
 //   {"kind":"kept_gradient","parameter","step","read"}        backward() began on what the step
 //   before had left; read: its values were looked at, and not only how often it was changed
+//   {"kind":"loss_input",…}                                   loss_input.h
+//   {"kind":"guess","classes":10}                             of how many classes the loss is the
+//   mean cross entropy; 0: it has several terms or numbers of classes
 //   {"kind":"idle_optimizer","type","parameters":[names…]}    one per optimizer that has not
 //   stepped
 #pragma once
@@ -20,12 +23,14 @@
 #include <utility>
 #include <vector>
 
+#include "loss_input.h"
+
 namespace wheeltapper::rules {
 
 struct ModuleDescription {
   std::string path;
-  std::string type;  // last part: "ReLU" of "torch.nn.modules.activation.ReLU"
-  std::vector<std::string> parameters;
+  std::string type;                     // last part: "ReLU" of "torch.nn.modules.activation.ReLU"
+  std::vector<std::string> parameters;  // its own, by their names in the model: "conv1.weight"
 };
 
 // What Adam and the like keep of a parameter's gradients.
@@ -83,6 +88,10 @@ class ModelDescription {
     bool is_read = true;
   };
   [[nodiscard]] const std::optional<KeptGradient>& kept_gradient() const { return kept_gradient_; }
+  // What losses are given that does not fit them, each once.
+  [[nodiscard]] const std::vector<LossInput>& loss_inputs() const { return loss_inputs_; }
+  // The classes of the cross entropy that is minimised, if it alone is; 0 where it is not known.
+  [[nodiscard]] int64_t classes() const { return classes_; }
   // The largest weight decay of any optimizer; 0 where nothing says so.
   [[nodiscard]] double weight_decay() const { return weight_decay_; }
   [[nodiscard]] RunningMeans RunningMeansOf(std::string_view parameter) const;
@@ -116,6 +125,8 @@ class ModelDescription {
   size_t optimizers_ = 0;
   double weight_decay_ = 0;
   std::optional<KeptGradient> kept_gradient_;
+  std::vector<LossInput> loss_inputs_;
+  int64_t classes_ = 0;
   int64_t world_size_ = 1;
   size_t models_ = 0;
   std::vector<std::set<size_t>> trained_;  // the models of each optimizer

@@ -119,11 +119,6 @@ bool NonfiniteCause::ExplainGrowth(Observation* observation) const {
     observation->evidence.push_back(growth_.EvidenceOf(*tensor));
   }
   Cause why = maximised_.empty() ? CauseOfGrowth(growth_, model_) : CauseOfMaximising(maximised_);
-  if (growth_.EndlessLoss()) {  // which says by itself from where to where
-    observation->cause = std::move(why.cause);
-    observation->try_ = std::move(why.try_);
-    return true;
-  }
   observation->cause = why.cause + ": " + GrowthText(tensor_grew ? *tensor : *loss, tensor_grew);
   observation->try_ = std::move(why.try_);
   return true;
@@ -325,10 +320,7 @@ std::vector<const std::pair<const std::string, NonfiniteCause::FiniteParameter>*
 NonfiniteCause::FiniteIn(const ModuleDescription& module) const {
   std::vector<const std::pair<const std::string, FiniteParameter>*> found;
   for (const std::string& parameter : module.parameters) {
-    auto entry = finite_parameters_.find(parameter);
-    if (entry == finite_parameters_.end()) {
-      entry = finite_parameters_.find(module.path + "." + parameter);
-    }
+    const auto entry = finite_parameters_.find(parameter);
     if (entry != finite_parameters_.end()) {
       found.push_back(&*entry);
     }

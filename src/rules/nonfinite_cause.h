@@ -57,12 +57,12 @@ class NonfiniteCause {
   bool ExplainGrowth(Observation* observation) const;
   void ExplainByKind(const NonfiniteHit& hit, Observation* observation) const;
   void ExplainOutput(const NonfiniteHit& hit, Observation* observation) const;
-  // False for layers that do more than multiply and add.
   // An update that left a parameter of the module far larger than it was; nullptr: none did.
   [[nodiscard]] const std::pair<const std::string, FiniteParameter>* ThrownOff(
       const ModuleDescription& module) const;
   [[nodiscard]] std::vector<const std::pair<const std::string, FiniteParameter>*> FiniteIn(
       const ModuleDescription& module) const;
+  // False for layers that do more than multiply and add.
   bool ExplainProduct(const NonfiniteHit& hit, const ModuleDescription& module,
                       Observation* observation) const;
   void ExplainLoss(const format::StepKey& key, Observation* observation) const;

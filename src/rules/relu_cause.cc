@@ -7,11 +7,8 @@
 namespace wheeltapper::rules {
 namespace {
 
-std::string FullName(const ModuleDescription& layer, const std::string& parameter) {
-  return parameter.find('.') == std::string::npos && !layer.path.empty()
-             ? layer.path + "." + parameter
-             : parameter;
-}
+// Weights whose rms grew by this much were driven away: as a layer learns, it grows by less.
+constexpr double kDriven = 3;
 
 }  // namespace
 
@@ -20,9 +17,11 @@ void ReluCause::Add(const format::StatsRow& row) {
   const auto [slot, is_new] = seen_.try_emplace(row.name);
   if (is_new) {
     slot->second.first_mean = row.stats.mean;
+    slot->second.first_rms = row.stats.rms();
     slot->second.was_zero = is_zero;
   }
   slot->second.mean = row.stats.mean;
+  slot->second.rms = row.stats.rms();
   slot->second.is_zero = is_zero;
 }
 
@@ -36,8 +35,7 @@ const ReluCause::Seen* ReluCause::Find(const format::NameTable& names,
 std::optional<Cause> ReluCause::Of(const ModuleDescription& layer, const std::string& inputs,
                                    const format::NameTable& names) const {
   std::optional<Cause> why;
-  for (const std::string& parameter : layer.parameters) {
-    const std::string name = FullName(layer, parameter);
+  for (const std::string& name : layer.parameters) {
     const Seen* seen = Find(names, name);
     if (seen == nullptr) {
       continue;
@@ -49,6 +47,9 @@ std::optional<Cause> ReluCause::Of(const ModuleDescription& layer, const std::st
                                ? fmt::format("draw {} at random when the model is made", name)
                                : fmt::format("look for what sets {} to zero", name)};
     }
+    if (name.ends_with("weight") && !why) {
+      why = OfWeight(name, *seen, inputs);
+    }
     if (name.ends_with("bias")) {
       if (std::optional<Cause> of_bias =
               OfBias(name, *seen, Find(names, "output/" + layer.path), inputs)) {
@@ -57,6 +58,17 @@ std::optional<Cause> ReluCause::Of(const ModuleDescription& layer, const std::st
     }
   }
   return why;
+}
+
+std::optional<Cause> ReluCause::OfWeight(const std::string& name, const Seen& weight,
+                                         const std::string& inputs) {
+  if (!(weight.first_rms > 0) || !(weight.rms > kDriven * weight.first_rms)) {
+    return std::nullopt;
+  }
+  return Cause{
+      .cause = fmt::format("updates drove {} away (its rms grew from {} to {}), so {}", name,
+                           NumberForPeople(weight.first_rms), NumberForPeople(weight.rms), inputs),
+      .try_ = "lower the learning rate, clip gradients by norm, or begin with a warm-up"};
 }
 
 // Where the bias is at least half of what makes the layer's output negative, as far as that was

@@ -26,10 +26,14 @@ class ReluCause {
   struct Seen {
     double first_mean = 0;
     double mean = 0;
+    double first_rms = 0;
+    double rms = 0;
     bool was_zero = false;  // every element, when first seen
     bool is_zero = false;
   };
   [[nodiscard]] const Seen* Find(const format::NameTable& names, const std::string& name) const;
+  static std::optional<Cause> OfWeight(const std::string& name, const Seen& weight,
+                                       const std::string& inputs);
   static std::optional<Cause> OfBias(const std::string& name, const Seen& bias, const Seen* output,
                                      const std::string& inputs);
 

@@ -38,7 +38,9 @@ std::optional<Evaluation> ValidationLosses::Close() {
         3 * RobustSigma(training_start_) / std::sqrt(static_cast<double>(training_start_.size()));
   }
   // The last evaluation of the training before may be recorded only now.
-  if (fresh_step_ && open_key_.step.value >= *fresh_step_) {
+  const bool is_of_before = fresh_step_ && open_key_.step.value < *fresh_step_;
+  evaluation.trainings = is_of_before ? before_ : trainings_.PresentKeysOf("");
+  if (fresh_step_ && !is_of_before) {
     evaluation.is_anew = true;
     fresh_step_.reset();
   }
@@ -54,6 +56,7 @@ bool ValidationLosses::IsValidation(const LossValue& loss) {
 void ValidationLosses::AddLoss(const LossValue& loss, std::vector<Evaluation>* closed) {
   const bool by_name = NamesValidation(loss.name);
   if (!IsValidation(loss)) {
+    trainings_.Note(loss);
     if (Admit(loss.name, &training_name_)) {
       if (auto evaluation = Close()) {
         closed->push_back(*evaluation);
@@ -100,6 +103,8 @@ std::vector<Evaluation> ValidationLosses::Add(const format::StepBatch& batch,
   model_.Add(batch.metas);
   if (fresh_.Add(model_)) {
     fresh_step_ = batch.key.step.value;
+    before_ = trainings_.PresentKeysOf("");
+    trainings_.BeginAnew();
     training_start_.clear();
   }
   for (const LossValue& loss : LossesOf(batch, names, choice_, roles_)) {

@@ -14,10 +14,12 @@
 
 #include "wheeltapper/core/status.h"
 #include "wheeltapper/format/rows.h"
+#include "wheeltapper/rules/rule.h"
 
 #include "fresh_models.h"
 #include "loss_values.h"
 #include "model_description.h"
+#include "trainings.h"
 
 namespace wheeltapper::rules {
 
@@ -29,6 +31,18 @@ struct Evaluation {
   std::optional<double> training_start = std::nullopt;
   double training_error = 0;
   bool is_anew = false;  // the first since training began anew (fresh_models.h)
+  // To be added to a cause: of the training that it belongs to (trainings.h), then of those that
+  // may be the same.
+  std::vector<std::string> trainings = {""};
+
+  [[nodiscard]] std::string KeyOf(const std::string& cause) const {
+    return cause + trainings.front();
+  }
+  void Clear(const std::string& cause, RuleContext& context) const {
+    for (const std::string& suffix : trainings) {
+      context.Clear(cause + suffix, key);
+    }
+  }
 };
 
 class ValidationLosses {
@@ -62,6 +76,8 @@ class ValidationLosses {
   format::StepKey open_key_;
   ModelDescription model_;
   FreshModels fresh_;
+  Trainings trainings_;
+  std::vector<std::string> before_ = {""};  // Evaluation::trainings, until fresh_step_
   std::optional<int64_t>
       fresh_step_;  // training began anew there, and no evaluation has closed since
 };

@@ -76,6 +76,31 @@ for step in range(60):
     criterion(head(model(x).detach()), y).backward()
     optimizer.step()
 """,
+    "squashed": """
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+for step in range(150):
+    optimizer.zero_grad()
+    loss_of(step, head=nn.Softmax(1)).backward()
+    optimizer.step()
+""",
+    "column": """
+head = nn.Linear(3, 1)
+optimizer = torch.optim.Adam([*model.parameters(), *head.parameters()], lr=1e-2)
+for step in range(150):
+    x, y = batch(step)
+    optimizer.zero_grad()
+    nn.functional.mse_loss(head(model(x)), y.float()).backward()
+    optimizer.step()
+""",
+    "guessing": """
+optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+with torch.no_grad():
+    model[2].bias += torch.tensor([2.0, 0.0, -2.0])  # a bad guess, which is all that it can unlearn
+for step in range(600):
+    optimizer.zero_grad()
+    criterion(model(torch.randn(32, 10)), torch.arange(32) % 3).backward()
+    optimizer.step()
+""",
     "by_hand": """
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 for step in range(150):
@@ -314,6 +339,29 @@ def test_a_missing_zero_grad_is_found_where_nothing_diverges(trained: Callable[.
     assert (finding["tensor"], finding["step"], finding["state"]) == ("gradient/2.bias", 3, "open")
     assert "zero_grad() is not called" in finding["cause"]
     assert run.summary()["level"] == "warning"
+
+
+def test_a_softmax_before_a_loss_that_takes_its_own_is_found(trained: Callable[..., Run]) -> None:
+    run = trained("squashed")
+    (finding,) = run.findings()
+    assert (finding["rule"], finding["severity"], finding["step"]) == ("loss_input", "warning", 0)
+    assert finding["message"].startswith(
+        "cross_entropy, which takes a softmax itself, is given the output of a softmax"
+    )
+    assert "without the softmax" in finding["try"]
+
+
+def test_predictions_compared_with_targets_of_another_shape_are_found(trained: Callable[..., Run]) -> None:
+    (finding,) = (each for each in trained("column").findings() if each["part_of"] is None)
+    assert (finding["rule"], finding["severity"]) == ("loss_input", "error")
+    assert "[32, 1] was broadcast to [32, 32]" in finding["message"]
+
+
+def test_a_model_that_only_unlearns_a_bad_guess_is_found(trained: Callable[..., Run]) -> None:
+    (finding,) = trained("guessing").findings()
+    assert (finding["rule"], finding["severity"]) == ("loss_not_decreasing", "warning")
+    assert "stays at what guessing gives" in finding["message"]
+    assert "guessing one of 3 gives 1.1)" in finding["cause"]
 
 
 def test_a_missing_zero_grad_that_diverges_is_one_finding(trained: Callable[..., Run]) -> None:

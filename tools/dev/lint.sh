@@ -83,7 +83,7 @@ run_tidy() {
     return
   fi
   # The commands of the clang build, file by file; only the package's build knows the bindings.
-  configure_clang tidy -DCMAKE_UNITY_BUILD=OFF || { add_counts tidy 0 0 1 0; return; }
+  configure_clang tidy -DCMAKE_UNITY_BUILD=OFF -DWT_UNITY_TESTS=OFF || { add_counts tidy 0 0 1 0; return; }
   ((${#bindings[@]} == 0)) || (prepare_package) || { add_counts tidy 0 0 1 0; return; }
   tidy_step tidy tidy '' "${files[@]}"
   tidy_step tidy-tests tidy "$WT_TIDY_NOT_IN_TESTS" "${tests[@]}"

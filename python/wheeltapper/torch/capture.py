@@ -18,6 +18,7 @@ from wheeltapper.torch.activations import Activations
 from wheeltapper.torch.dataloader import DataWait
 from wheeltapper.torch.kept_gradient import KeptGradient
 from wheeltapper.torch.loose import LooseParameters
+from wheeltapper.torch.loss_graph import LossGraph
 from wheeltapper.torch.names import Model, ModuleRegistry, Names
 from wheeltapper.torch.optimizer import OptimizerPlan, parameters_of
 from wheeltapper.torch.rounds import StepRounds
@@ -33,6 +34,7 @@ class TorchCapture:
     def __init__(self) -> None:
         self.names = Names()
         self.losses = losses.LossBook()
+        self.loss_graph = LossGraph()
         self.registry = ModuleRegistry(self.on_compile)
         self.activations = Activations(self._find_model_of_module, self.session, self.registry.is_part)
         self.loss_modules = losses.LossModules(self.losses, self.activations.on_call)
@@ -288,6 +290,7 @@ class TorchCapture:
     def after_optimizer_init(self, _none: Any, optimizer: Optimizer, *_args: Any, **_kwargs: Any) -> None:
         """An optimizer was constructed: what is called from now on may be training."""
         self.optimizers.add(optimizer)
+        self.loss_graph.renew()
         self.activations.arm(_session.under_watcher() if self._session is None else self._session.armed)
 
     def on_compile(self) -> None:
@@ -309,6 +312,8 @@ class TorchCapture:
         while self._kept_due:
             self._kept_due.pop().before_backward()
         seeded = grad_tensors is not None or kwargs.get("grad_variables") is not None
+        if not seeded:
+            self.loss_graph.look(session, tensors)
         self.losses.add_backward(tensors, seeded=seeded)
         if isinstance(tensors, torch.Tensor) and tensors.device.type != "cpu" and not seeded:
             session.native.unsupported(session.native.register_tensor("loss/backward", role="loss"))

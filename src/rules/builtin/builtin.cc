@@ -5,10 +5,10 @@
 namespace wheeltapper::rules {
 
 std::span<const RuleType> BuiltinRules() {
-  static const std::array<RuleType, 12> kAll = {
-      kNonfinite,         kExplodingTensor, kVanishingGradient, kLossNotDecreasing,
-      kOverfit,           kOvertraining,    kStalledTraining,   kDeadRelu,
-      kWeightUpdateRatio, kUnchangedTensor, kOptimizerNoOp,     kGradientsAddUp,
+  static const std::array<RuleType, 13> kAll = {
+      kNonfinite,     kExplodingTensor, kVanishingGradient, kLossNotDecreasing, kOverfit,
+      kOvertraining,  kStalledTraining, kDeadRelu,          kWeightUpdateRatio, kUnchangedTensor,
+      kOptimizerNoOp, kGradientsAddUp,  kLossInput,
   };
   return kAll;
 }

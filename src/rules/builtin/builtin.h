@@ -17,6 +17,7 @@ extern const RuleType kWeightUpdateRatio;
 extern const RuleType kUnchangedTensor;
 extern const RuleType kOptimizerNoOp;
 extern const RuleType kGradientsAddUp;
+extern const RuleType kLossInput;
 
 // `source` column of parameters.
 inline constexpr const char* kSageMaker = "SageMaker Debugger";

@@ -7,7 +7,6 @@
 // than l are. That is what is tested: never a false alarm, at the price of missing layers where
 // just half of the units are dead and the others are busy.
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -17,12 +16,14 @@
 #include <fmt/format.h>
 
 #include "builtin/builtin.h"
+#include "builtin/dead_relu_info.h"
 #include "growth.h"
 #include "growth_cause.h"
 #include "model_description.h"
 #include "persistence.h"
 #include "relu_cause.h"
 #include "robust.h"
+#include "saturation.h"
 #include "stats_index.h"
 #include "tensor_names.h"
 
@@ -38,60 +39,6 @@ constexpr int64_t kFewestAtEnd = 2;
 constexpr int64_t kLeastSpanAtEnd = 50;
 // A layer is clearly not dead when it is active this many times as much as one that is.
 constexpr double kClearlyActive = 2;
-
-constexpr std::array<ParameterSpec, 5> kParameters = {{
-    {"tensor_regex", ParameterType::kRegex, "",
-     "Outputs to look at (SageMaker: `.*relu_output`); unset: the outputs of every ReLU module.",
-     kSageMaker},
-    {"threshold_inactivity", ParameterType::kNumber, "1.0",
-     "A unit is dead when it is active (> 0) for less than this share of samples, in percent.",
-     kSageMaker},
-    {"threshold_layer", ParameterType::kNumber, "50.0",
-     "Share of dead units in a layer that is reported, in percent.", kSageMaker},
-    {"patience", ParameterType::kInteger, "3", "Captured steps in a row before it is reported.",
-     kOurs},
-    {"zero_gradient_steps", ParameterType::kInteger, "10",
-     "Also report a module whose own gradients are all exactly zero for so many captured steps; "
-     "0 = never. Half as many do (at least 5) when they span four times as many steps of training.",
-     kOurs},
-}};
-
-constexpr std::array<Explanation, 1> kExplainedBy = {{
-    {"", "gradients_add_up", kAnyCause},
-}};
-
-const RuleInfo kInfo = {
-    .name = "dead_relu",
-    .title = "Dead ReLU",
-    .summary =
-        "A layer whose ReLU outputs only zeros, so that it and the layers before it cannot "
-        "learn.",
-    .smdebug_name = "DeadRelu",
-    .severity = Severity::kError,
-    .on_by_default = true,
-    .warm_up_steps = 3,
-    .parameters = kParameters,
-    .needs = {.collections = {"activations", "gradients"}},
-    .what_it_means =
-        "The outputs of a ReLU are zero on `patience` captured steps in a row for more than "
-        "`threshold_layer` percent of its units. No gradient passes a ReLU that is off: the layer "
-        "never recovers by itself, and everything before it stops learning. Where outputs are not "
-        "captured (or the ReLU is a function, not a module) the exactly zero gradients of a layer "
-        "give it away, after `zero_gradient_steps` captured steps, or half as many (at least 5) "
-        "spread over four times `zero_gradient_steps` steps of training. At the end of a run two "
-        "captured steps are enough that span 50 steps of training and are the last; for zero "
-        "gradients the weights must have rested all the while. Found by its gradients "
-        "alone a dead layer is a warning instead of an error, because a mask looks the same.",
-    .false_alarms =
-        "Experts of a mixture that get no tokens, branches that are switched off, adapters in "
-        "their very first steps have exactly zero gradients. Units are judged by a bound that "
-        "holds for every distribution of activity over units, so a reported share is proven, and "
-        "some dead layers are missed.",
-    .how_to_fix =
-        "Lower the learning rate (a large step often drives the bias far negative), start biases "
-        "at 0, use He initialisation, or use LeakyReLU or GELU.",
-    .explained_by = kExplainedBy,
-};
 
 bool IsReluType(const std::string& type) { return type == "ReLU" || type == "ReLU6"; }
 
@@ -195,6 +142,11 @@ class DeadRelu final : public Rule {
       outputs_captured_ = outputs_captured_ || kind == TensorKind::kOutput;
       if (kind == TensorKind::kParameter || kind == TensorKind::kOutput) {
         cause_.Add(row);
+      }
+      const ModuleDescription* module =
+          kind == TensorKind::kOutput ? model_.Module(roles_.Of(names, row.name).subject) : nullptr;
+      if (module != nullptr) {
+        saturation_.Add(*module, row.stats);
       }
     }
     blocks_most_ = gradients > 0 && 2 * zero >= gradients;
@@ -403,34 +355,44 @@ class DeadRelu final : public Rule {
     return zero->Judge(long_enough, SparseSteps());
   }
 
+  // Where nothing that was captured shows what switches a layer off.
+  [[nodiscard]] Cause CauseOfZeros() const {
+    return {.cause =
+                "what follows it is switched off for every sample: a dead ReLU, a saturated "
+                "tanh or sigmoid, or a mask",
+            .try_ = outputs_captured_
+                        ? "look at what the code applies after it: a ReLU or tanh called as a "
+                          "function, or a mask, has no output of its own to capture; start biases "
+                          "at 0, lower the learning rate, scale the inputs, or use LeakyReLU or "
+                          "GELU"
+                        : "capture activations to see which; start biases at 0, lower the "
+                          "learning rate, scale the inputs, or use LeakyReLU or GELU"};
+  }
+
   void ReportGradient(const format::StepKey& key,
                       const std::pair<const std::string, ModuleGradient>& entry,
                       RuleContext& context) const {
     const auto& [path, gradient] = entry;
-    context.Observe(
-        {.cause_key = "",
-         .tensor = gradient.tensor,
-         .module = path,
-         .key = key,
-         .message =
-             fmt::format("{} does not learn: its gradients are exactly zero for {} captured steps "
+    const std::optional<Cause> saturated = saturation_.After(path, model_);
+    Cause why = saturated.value_or(CauseOfZeros());
+    context.Observe({.cause_key = "",
+                     .tensor = gradient.tensor,
+                     .module = path,
+                     .key = key,
+                     .message = fmt::format(
+                         "{} does not learn: its gradients are exactly zero for {} captured steps "
                          "up to step {}, while other layers learn",
                          path.empty() ? gradient.tensor : path, zero_streaks_.at(path).streak(),
                          key.step.value),
-         .cause = "what follows it is switched off for every sample: a dead ReLU, or a "
-                  "mask",
-         .try_ = outputs_captured_
-                     ? "look at what the code applies after it: a ReLU called as a function, or a "
-                       "mask, has no output of its own to capture; start biases at 0, lower the "
-                       "learning rate, or use LeakyReLU or GELU"
-                     : "capture activations to see which; start biases at 0, lower the "
-                       "learning rate, or use LeakyReLU or GELU",
-         .evidence = {},
-         .severity = Severity::kWarning,
-         .since = Step{zero_streaks_.at(path).since_step()},
-         .whole_model = blocks_most_,
-         .patience = SparseSteps(),
-         .lasts = true});
+                     .cause = std::move(why.cause),
+                     .try_ = std::move(why.try_),
+                     .evidence = {},
+                     // A mask gives zeros as well.
+                     .severity = saturated ? std::nullopt : std::optional(Severity::kWarning),
+                     .since = Step{zero_streaks_.at(path).since_step()},
+                     .whole_model = blocks_most_,
+                     .patience = SparseSteps(),
+                     .lasts = true});
   }
 
   const Result<TensorChoice> choice_;
@@ -450,11 +412,13 @@ class DeadRelu final : public Rule {
   int64_t latest_step_ = -1;                                   // at which tensors were captured
   bool outputs_captured_ = false;
   ReluCause cause_;
+  Saturation saturation_;
 };
 
 }  // namespace
 
-const RuleType kDeadRelu = {&kInfo, [](const Parameters& parameters) -> std::unique_ptr<Rule> {
+const RuleType kDeadRelu = {&kDeadReluInfo,
+                            [](const Parameters& parameters) -> std::unique_ptr<Rule> {
                               return std::make_unique<DeadRelu>(parameters);
                             }};
 

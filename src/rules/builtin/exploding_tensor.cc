@@ -184,9 +184,10 @@ class ExplodingTensor final : public Rule {
       return persisting;
     }
     const std::string& name = context.names().info(row.name).name;
-    Cause why = GradientsAddUp(model_).value_or(Cause{
-        .cause = growth_.LearningRateCause() + " for this model, or gradients are not clipped",
-        .try_ = growth_.LearningRateAdvice()});
+    Cause why = ShownCauseOfGrowth(growth_, model_)
+                    .value_or(Cause{.cause = growth_.LearningRateCause() +
+                                             " for this model, or gradients are not clipped",
+                                    .try_ = growth_.LearningRateAdvice()});
     context.Observe({.cause_key = "growth",
                      .tensor = name,
                      .module = ModuleOf(roles_.Of(context.names(), row.name)),

@@ -5,7 +5,8 @@
 //   diverged  the newest window lies far above everything before, far above the start, or back at
 //             the start after most of the loss had been unlearned;
 //   flat      no window of the whole run lies below the start, or the newest half is at one level
-//             next to it, or near the first value after a jump at the start.
+//             next to it, near the first value after a jump at the start, or at what guessing
+//             gives.
 // A loss that has clearly decreased and stays below is never called flat, so convergence raises no
 // alarm. Each training of a process is judged by itself, and has findings of its own. Where several
 // optimizers have a loss each (a GAN), nothing is called flat, and a rise that another's fall
@@ -178,7 +179,9 @@ class LossNotDecreasing final : public Rule {
   // is minimised.
   void Judge(const std::vector<LossValue>& losses, RuleContext& context) {
     for (const LossValue& loss : losses) {
-      LossJudge::Add(loss, &tracks_[loss.id]);
+      LossTrack& track = tracks_[loss.id];
+      LossJudge::Add(loss, &track);
+      track.guess = Guess();
       game_.Note(loss);
       trainings_.Note(loss);
       terms_.Note(loss, Chosen(loss, context));
@@ -200,6 +203,12 @@ class LossNotDecreasing final : public Rule {
     for (const LossValue& loss : losses) {
       Report(loss, &tracks_[loss.id], context);
     }
+  }
+
+  // The cross entropy of a model that gives all of its classes the same probability.
+  [[nodiscard]] std::optional<double> Guess() const {
+    const int64_t classes = game_.model().classes();
+    return classes > 1 ? std::optional(std::log(static_cast<double>(classes))) : std::nullopt;
   }
 
   [[nodiscard]] bool Chosen(const LossValue& loss, RuleContext& context) const {
@@ -361,7 +370,9 @@ class LossNotDecreasing final : public Rule {
     if (track.plateau == 0) {
       return "has not decreased";
     }
-    return track.after_jump ? "does not decrease" : "has hardly decreased";
+    return track.after_jump ? "does not decrease"
+           : track.at_guess ? "stays at what guessing gives"
+                            : "has hardly decreased";
   }
 
   // A loss may rise because its targets did: the return that an agent has learned to earn. Failed

@@ -32,7 +32,7 @@ inline constexpr std::array<ParameterSpec, 9> kLossParameters = {{
      "Compare single values as SageMaker's rule does: alarms at plateaus too.", kOurs},
 }};
 
-inline constexpr std::array<Explanation, 8> kLossExplainedBy = {{
+inline constexpr std::array<Explanation, 10> kLossExplainedBy = {{
     {"flat", "optimizer_no_op", kAnyCause, Reach::kWholeModel},
     {"flat", "dead_relu", kAnyCause, Reach::kWholeModel},
     {"flat", "vanishing_gradient", kAnyCause, Reach::kWholeModel},
@@ -41,6 +41,8 @@ inline constexpr std::array<Explanation, 8> kLossExplainedBy = {{
     {"diverged", "weight_update_ratio", "large"},
     {"flat", "gradients_add_up", kAnyCause},
     {"diverged", "gradients_add_up", kAnyCause},
+    {"flat", "loss_input", kAnyCause},
+    {"diverged", "loss_input", "unbounded"},
 }};
 
 inline const RuleInfo kLossNotDecreasingInfo = {
@@ -71,7 +73,8 @@ Flat, only a warning, because it may just need more time. After `min_points` val
 After twice `min_points` values, whenever their number has doubled, and at the run's end, the newest half (128 values at most) is at one level, which is
 
 - within a quarter of the first value, when some of the first 20 values in a row were above one and a half times that, and one above three times; or
-- not 2 percent below the start, if noise could not hide a fall of 1 percent.
+- not 2 percent below the start, if noise could not hide a fall of 1 percent; or
+- within 1 percent of what guessing gives, with the same certainty: ln C, where the loss that backward() starts from is the mean cross entropy of C classes alone.
 
 Of a loss so noisy that three standard errors are more than 5 percent of it, the halves of the run (128 values at most) are compared instead: it is flat when the first ten, twenty, forty … values have no higher median than the second half. A flat loss resolves when it stays below its level by 2 percent and three standard errors.
 

@@ -109,7 +109,7 @@ class Overfit final : public Rule {
     if (best_ && now.validation < best_->validation && !compat_) {
       // The best so far: what rose has come back, and advice to keep an older one would be wrong.
       rising_ = Persistence();
-      context.ClearForCertain("", now.key);
+      context.ClearForCertain(now.KeyOf(""), now.key);
     }
     const double gap = (now.validation - *now.training) / std::abs(*now.training);
     const auto holds = [&](double share) {
@@ -123,13 +123,13 @@ class Overfit final : public Rule {
       best_ = now;
     }
     first_ = first_ ? first_ : std::optional(now.validation);
-    overfit.Tell("", now.key, context);
+    overfit.Tell(now.KeyOf(""), now.key, context);
     if (!overfit.shown()) {
       return;
     }
     const auto& [from, to] = NumbersForPeople(best_->validation, now.validation);
     context.Observe(
-        {.cause_key = "",
+        {.cause_key = now.KeyOf(""),
          .tensor = losses_.validation_name(),
          .module = {},
          .key = now.key,

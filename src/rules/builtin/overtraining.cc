@@ -144,12 +144,13 @@ class Overtraining final : public Rule {
     progress.Add(now.validation, now.key.step.value, std::isfinite(progress.best) ? gain : 0);
     const bool long_enough = compat_ || progress.since_best >= progress.until_best;
     if (progress.since_best < patience_validation_ || !long_enough) {
-      context.Clear("validation", now.key);
-      context.Clear(kNothingLearned, now.key);
+      now.Clear("validation", context);
+      now.Clear(kNothingLearned, context);
       return;
     }
-    const Verdict verdict = VerdictOn(now);
-    context.Clear(verdict.cause_key == kNothingLearned ? "validation" : kNothingLearned, now.key);
+    Verdict verdict = VerdictOn(now);
+    now.Clear(verdict.cause_key == kNothingLearned ? "validation" : kNothingLearned, context);
+    verdict.cause_key = now.KeyOf(verdict.cause_key);
     Report(verdict, losses_.validation_name(), now.key, progress, context);
   }
 

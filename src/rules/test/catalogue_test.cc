@@ -37,7 +37,7 @@ TEST(CatalogueTest, EveryRuleSaysAllItMust) {
     EXPECT_TRUE(Parameters::Make(info, defaults).ok()) << info.name;
     EXPECT_THAT(ExplainRule(info), testing::HasSubstr("## How to fix it"));
   }
-  EXPECT_EQ(names.size(), 12U);
+  EXPECT_EQ(names.size(), 13U);
 }
 
 TEST(CatalogueTest, TheConfigurationTakesItsKeysWithTheirDefaults) {

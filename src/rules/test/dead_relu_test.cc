@@ -1,5 +1,8 @@
 // dead_relu: layers that are dead, nearly so, and not.
 
+#include <vector>
+
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -128,6 +131,23 @@ TEST(DeadReluTest, BlamesABiasOnlyWhereItMakesTheLayersOutputNegative) {
   }
 }
 
+TEST(DeadReluTest, BlamesUpdatesThatDroveTheWeightsAway) {
+  for (const double growth : {1.2, 20.0}) {
+    RunBuilder run;
+    run.Between(0).Meta(kSmallNetwork);
+    for (int64_t step = 0; step < 5; ++step) {
+      run.Step(step).Weight("conv2.weight", NormalStats(0, step == 0 ? 0.1 : 0.1 * growth));
+      run.Stats("output/relu2", ZeroStats(8192));
+    }
+    const auto findings = FindingsOf(run, "dead_relu");
+    ASSERT_EQ(findings.size(), 1U);
+    const bool blamed = findings[0].cause->find(
+                            "updates drove conv2.weight away (its rms grew from "
+                            "0.1 to 2)") != std::string::npos;
+    EXPECT_EQ(blamed, growth == 20.0) << *findings[0].cause;
+  }
+}
+
 TEST(DeadReluTest, FindsADeadLayerByItsGradientsWhenOutputsAreNotCaptured) {
   RunBuilder run;
   run.Between(0).Meta(kSmallNetwork);
@@ -212,12 +232,65 @@ TEST(DeadReluTest, AdvisesToCaptureActivationsOnlyWhereTheyAreNotCaptured) {
     RunBuilder run = DeadFirstLayer({0, 100, 200, 300, 400}, captured);
     const auto findings = FindingsOf(run, "dead_relu");
     ASSERT_EQ(findings.size(), 1U);
-    EXPECT_THAT(*findings[0].try_,
-                HasSubstr(captured ? "a ReLU called as a function" : "capture activations"));
+    EXPECT_THAT(*findings[0].try_, HasSubstr(captured ? "a ReLU or tanh called as a function"
+                                                      : "capture activations"));
   }
 }
 
-// Four layers with mean |g| of about these sizes, for eight captured steps.
+tensor::TensorStats StatsOf(const std::vector<float>& values) {
+  const auto size = static_cast<int64_t>(values.size());
+  return tensor::ComputeStats(
+      {.data = values.data(), .dtype = tensor::DType::kF32, .ndim = 1, .shape = &size}, {});
+}
+
+// A layer without a gradient before an activation of `type`, whose outputs are `outputs`.
+RunBuilder BeforeActivation(const char* type, const tensor::TensorStats& outputs) {
+  RunBuilder run;
+  run.Between(0).Meta(
+      fmt::format(R"({{"kind":"model","modules":[)"
+                  R"({{"path":"","type":"Sequential","parameters":[]}},)"
+                  R"({{"path":"0","type":"Linear","parameters":["0.weight"]}},)"
+                  R"({{"path":"1","type":"torch.nn.modules.activation.{}","parameters":[]}},)"
+                  R"({{"path":"2","type":"Linear","parameters":["2.weight"]}}],)"
+                  R"("parameters":[{{"name":"0.weight","numel":64,"requires_grad":true}},)"
+                  R"({{"name":"2.weight","numel":64,"requires_grad":true}}]}})",
+                  type));
+  for (int64_t step = 0; step < 12; ++step) {
+    run.Step(step).Stats("gradient/0.weight", ZeroStats());
+    run.Stats("gradient/2.weight", NormalStats(0, 1));
+    run.Stats("output/1", outputs, {"activations"});
+  }
+  return run;
+}
+
+TEST(DeadReluTest, NamesASaturatedActivation) {
+  const struct {
+    const char* type;
+    std::vector<float> outputs;
+    const char* ends;  // nullptr: not saturated
+  } cases[] = {
+      {"Tanh", {-1, 1, 1, -1}, "1 (Tanh) is saturated: every one of its outputs is -1 or 1"},
+      {"Tanh", {-1, 1, 1, 0.5}, nullptr},
+      {"Sigmoid", {0, 1, 1, 1}, "1 (Sigmoid) is saturated: every one of its outputs is 0 or 1"},
+      {"Sigmoid", {0, 1, 1, 0.99F}, nullptr},
+      {"Sigmoid", {1, 1, 1, 1}, "1 (Sigmoid) is saturated"},
+      {"ReLU", {1, 1, 1, 1}, nullptr},
+  };
+  for (const auto& it : cases) {
+    RunBuilder run = BeforeActivation(it.type, StatsOf(it.outputs));
+    const auto findings = FindingsOf(run, "dead_relu");
+    ASSERT_EQ(findings.size(), 1U) << it.type;
+    EXPECT_EQ(findings[0].module, "0");
+    if (it.ends != nullptr) {
+      EXPECT_THAT(*findings[0].cause, HasSubstr(it.ends));
+      EXPECT_THAT(*findings[0].try_, HasSubstr("normalise before 1"));
+      EXPECT_EQ(findings[0].severity, Severity::kError);
+    } else {
+      EXPECT_THAT(*findings[0].cause, HasSubstr("a dead ReLU, a saturated tanh or sigmoid, or"));
+      EXPECT_EQ(findings[0].severity, Severity::kWarning);
+    }
+  }
+}
 
 }  // namespace
 }  // namespace wheeltapper::rules

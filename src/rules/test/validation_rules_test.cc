@@ -236,6 +236,29 @@ TEST(OverfitTest, AFreshModelBeginsAnew) {
   }
 }
 
+TEST(ValidationRulesTest, WhatOneTrainingShowedNoLaterOneTakesBack) {
+  const auto falls = [](int step) { return 2.3 * std::exp2(-step / 60.0); };
+  const auto rises = [](int step) { return 1.0 + std::abs(step - 60) / 100.0; };
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["fc.weight"]})");
+  for (int step = 0; step < 600; ++step) {
+    if (step == 300) {
+      run.Between(step).Meta(R"({"kind":"optimizer","parameters":["Net2.fc.weight"]})");
+    }
+    if (step % 10 == 0 && step > 0) {
+      const int at = (step - 1) % 300;
+      run.Step(step - 1, Mode::kEval).Scalar("loss", step <= 300 ? rises(at) : falls(at));
+    }
+    run.Step(step).Scalar("loss", falls(step % 300));
+  }
+  for (const char* rule : {"overfit", "overtraining"}) {
+    const auto findings = FindingsOf(run, rule);
+    ASSERT_EQ(findings.size(), 1U) << rule;
+    EXPECT_EQ(findings[0].state, FindingState::kOpen) << rule;
+    EXPECT_LT(findings[0].last_step, 300) << rule;
+  }
+}
+
 TEST(StalledTrainingTest, ReportsALongPauseLiveAndInReplayAlike) {
   constexpr TimeNs kSecond = 1'000'000'000;
   const ManualClock start;

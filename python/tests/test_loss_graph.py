@@ -1,0 +1,170 @@
+"""What the graph of backward() tells of a loss: what it is given that does not fit it, and how many classes it has."""
+
+import pytest
+import torch
+from models import Net
+from torch import nn
+from torch.nn import functional
+from wheeltapper.torch.loss_graph import classes_guessed, misfits
+
+N, CLASSES = 6, 5
+FEATURES = torch.randn(N, 8)
+LABELS = torch.randint(0, CLASSES, (N,))
+TARGETS = torch.randn(N)
+
+
+def scores():
+    return nn.Linear(8, CLASSES)(FEATURES)
+
+
+def column():
+    return nn.Linear(8, 1)(FEATURES)
+
+
+def images(activation=lambda x: x):
+    return activation(nn.Conv2d(1, CLASSES, 1)(torch.randn(2, 1, 3, 3)))
+
+
+def found(loss):
+    return [(misfit.loss, misfit.input) for misfit in misfits(loss.grad_fn)]
+
+
+UNFIT = {
+    "softmax twice": (lambda: functional.cross_entropy(scores().softmax(1), LABELS), ("cross_entropy", "softmax")),
+    "as a module": (
+        lambda: nn.CrossEntropyLoss(label_smoothing=0.1)(nn.Softmax(1)(scores()), LABELS),
+        ("cross_entropy", "softmax"),
+    ),
+    "sigmoid before": (lambda: functional.cross_entropy(scores().sigmoid(), LABELS), ("cross_entropy", "sigmoid")),
+    "of images": (
+        lambda: functional.cross_entropy(images(lambda x: x.softmax(1)), torch.randint(0, CLASSES, (2, 3, 3))),
+        ("cross_entropy", "softmax"),
+    ),
+    "of a sequence": (
+        lambda: functional.cross_entropy(scores().softmax(1).view(2, 3, CLASSES).transpose(1, 2), LABELS.view(2, 3)),
+        ("cross_entropy", "softmax"),
+    ),
+    "one of two terms": (
+        lambda: scores().square().mean() + 0.1 * functional.cross_entropy(scores().softmax(1), LABELS) / 4,
+        ("cross_entropy", "softmax"),
+    ),
+    "sigmoid twice": (
+        lambda: functional.binary_cross_entropy_with_logits(column().sigmoid(), torch.ones(N, 1)),
+        ("binary_cross_entropy_with_logits", "sigmoid"),
+    ),
+    "raw": (lambda: functional.nll_loss(scores(), LABELS), ("nll_loss", "layer")),
+    "probabilities": (lambda: functional.nll_loss(scores().softmax(1), LABELS), ("nll_loss", "softmax")),
+    "mse": (lambda: functional.mse_loss(column(), TARGETS), ("mse_loss", "broadcast")),
+    "mse of a column of targets": (
+        lambda: functional.mse_loss(column()[:, 0], TARGETS[:, None]),
+        ("mse_loss", "broadcast"),
+    ),
+    "l1": (lambda: functional.l1_loss(column(), TARGETS), ("l1_loss", "broadcast")),
+    "smooth l1": (lambda: functional.smooth_l1_loss(column(), TARGETS), ("smooth_l1_loss", "broadcast")),
+    "huber": (lambda: functional.huber_loss(column(), TARGETS), ("huber_loss", "broadcast")),
+    "by hand": (lambda: torch.mean((column() - TARGETS) ** 2), ("mse_loss", "broadcast")),
+    "by hand, the other way round": (lambda: torch.mean((TARGETS - column()).abs()), ("l1_loss", "broadcast")),
+}
+FIT = {
+    "logits": lambda: functional.cross_entropy(scores(), LABELS),
+    "soft labels": lambda: functional.cross_entropy(scores(), torch.rand(N, CLASSES).softmax(1)),
+    "log_softmax": lambda: functional.nll_loss(scores().log_softmax(1), LABELS),
+    "log of probabilities": lambda: functional.nll_loss(scores().softmax(1).log(), LABELS),
+    "binary": lambda: functional.binary_cross_entropy(column().sigmoid(), torch.ones(N, 1)),
+    "binary logits": lambda: functional.binary_cross_entropy_with_logits(column(), torch.ones(N, 1)),
+    "a softmax within": lambda: functional.cross_entropy(nn.Linear(CLASSES, CLASSES)(scores().softmax(1)), LABELS),
+    "same shapes": lambda: functional.mse_loss(column(), TARGETS[:, None]),
+    "one target for all": lambda: functional.mse_loss(scores(), torch.zeros(CLASSES)),
+    "one sample": lambda: functional.mse_loss(column()[:1], TARGETS[:1]),
+    "all pairs": lambda: torch.mean((column() - column()[:, 0]) ** 2),
+    "by hand": lambda: torch.mean((column()[:, 0] - TARGETS) ** 2),
+    "entropy": lambda: torch.sum(scores().softmax(1) * scores().log_softmax(1)),
+    "a leaf": lambda: nn.Parameter(torch.zeros(())) * 1,
+}
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize("case", UNFIT)
+def test_what_does_not_fit_a_loss_is_found(case):
+    make, expected = UNFIT[case]
+    assert found(make()) == [expected]
+
+
+@pytest.mark.parametrize("case", FIT)
+def test_what_fits_is_not(case):
+    assert found(FIT[case]()) == []
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_under_autocast_it_is_found_too():
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert found(functional.cross_entropy(scores().softmax(1), LABELS)) == [("cross_entropy", "softmax")]
+        assert found(functional.mse_loss(column(), TARGETS)) == [("mse_loss", "broadcast")]
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_shapes_are_told():
+    (misfit,) = misfits(functional.mse_loss(column(), TARGETS).grad_fn)
+    assert (misfit.shape, misfit.to) == ((N, 1), (N, N))
+
+
+@pytest.mark.parametrize(
+    ("loss", "classes"),
+    [
+        (lambda: functional.cross_entropy(scores(), LABELS), CLASSES),
+        (lambda: 1024 * functional.cross_entropy(scores(), LABELS), CLASSES),
+        (lambda: functional.cross_entropy(images(), torch.randint(0, CLASSES, (2, 3, 3))), CLASSES),
+        (lambda: functional.cross_entropy(scores()[0], LABELS[0]), CLASSES),
+        (lambda: functional.binary_cross_entropy_with_logits(column(), torch.ones(N, 1)), 2),
+        (lambda: functional.cross_entropy(scores(), LABELS, reduction="sum"), 0),
+        (lambda: functional.cross_entropy(scores(), LABELS) + column().square().mean(), 0),
+        (lambda: functional.mse_loss(column(), TARGETS[:, None]), 0),
+    ],
+)
+def test_the_classes_of_a_cross_entropy_are_known(loss, classes):
+    assert classes_guessed(loss().grad_fn) == classes
+
+
+def metas(trial, kind):
+    return [meta for meta in trial.metas() if meta["kind"] == kind]
+
+
+def trained(loss_of, steps=5):
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for step in range(steps):
+        optimizer.zero_grad()
+        loss_of(model(torch.randn(4, 8)), step).backward()
+        optimizer.step()
+
+
+def labels_for(output):
+    return torch.zeros(len(output), dtype=torch.long)
+
+
+def test_a_run_tells_each_once(job):
+    trial = job(lambda: trained(lambda out, _: functional.cross_entropy(out.softmax(1), labels_for(out))))
+    (told,) = metas(trial, "loss_input")
+    assert (told["loss"], told["input"], told["step"]) == ("cross_entropy", "softmax", 0)
+    assert told["classes"] > 1
+    assert [meta["classes"] for meta in metas(trial, "guess")] == [told["classes"]]
+
+
+def test_a_loss_that_gets_another_term_has_no_level_of_guessing(job):
+    def loss_of(out, step):
+        loss = functional.cross_entropy(out, labels_for(out))
+        return loss if step < 3 else loss + out.square().mean()
+
+    trial = job(lambda: trained(loss_of))
+    assert [meta["classes"] > 0 for meta in metas(trial, "guess")] == [True, False]
+    assert metas(trial, "loss_input") == []
+
+
+def test_nothing_is_unpacked_that_the_job_has_offloaded():
+    unpacked = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: unpacked.append(1) or tensor):
+        losses = [make() for make in FIT.values()] + [functional.cross_entropy(scores().softmax(1), LABELS)]
+    for loss in losses:
+        misfits(loss.grad_fn)
+        classes_guessed(loss.grad_fn)
+    assert unpacked == []
