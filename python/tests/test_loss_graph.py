@@ -52,6 +52,12 @@ UNFIT = {
         lambda: functional.binary_cross_entropy_with_logits(column().sigmoid(), torch.ones(N, 1)),
         ("binary_cross_entropy_with_logits", "sigmoid"),
     ),
+    "relu before": (lambda: functional.cross_entropy(scores().relu(), LABELS), ("cross_entropy", "relu")),
+    "other dimension": (lambda: functional.nll_loss(scores().log_softmax(0), LABELS), ("nll_loss", "dimension")),
+    "other dimension of images": (
+        lambda: functional.nll_loss(images(lambda x: x.log_softmax(-1)), torch.randint(0, CLASSES, (2, 3, 3))),
+        ("nll_loss", "dimension"),
+    ),
     "raw": (lambda: functional.nll_loss(scores(), LABELS), ("nll_loss", "layer")),
     "probabilities": (lambda: functional.nll_loss(scores().softmax(1), LABELS), ("nll_loss", "softmax")),
     "mse": (lambda: functional.mse_loss(column(), TARGETS), ("mse_loss", "broadcast")),
@@ -68,6 +74,11 @@ UNFIT = {
 FIT = {
     "logits": lambda: functional.cross_entropy(scores(), LABELS),
     "soft labels": lambda: functional.cross_entropy(scores(), torch.rand(N, CLASSES).softmax(1)),
+    "one sample of log_softmax": lambda: functional.nll_loss(scores()[0].log_softmax(-1), LABELS[0]),
+    "log_softmax along the last of two": lambda: functional.nll_loss(scores().log_softmax(-1), LABELS),
+    "log_softmax of a sequence": lambda: functional.nll_loss(
+        scores().view(2, 3, CLASSES).log_softmax(-1).transpose(1, 2), LABELS.view(2, 3)
+    ),
     "log_softmax": lambda: functional.nll_loss(scores().log_softmax(1), LABELS),
     "log of probabilities": lambda: functional.nll_loss(scores().softmax(1).log(), LABELS),
     "binary": lambda: functional.binary_cross_entropy(column().sigmoid(), torch.ones(N, 1)),
@@ -90,6 +101,7 @@ def test_what_does_not_fit_a_loss_is_found(case):
     assert found(make()) == [expected]
 
 
+@pytest.mark.filterwarnings("ignore:Using a target size")
 @pytest.mark.parametrize("case", FIT)
 def test_what_fits_is_not(case):
     assert found(FIT[case]()) == []
@@ -160,6 +172,7 @@ def test_a_loss_that_gets_another_term_has_no_level_of_guessing(job):
     assert metas(trial, "loss_input") == []
 
 
+@pytest.mark.filterwarnings("ignore:Using a target size")
 def test_nothing_is_unpacked_that_the_job_has_offloaded():
     unpacked = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: unpacked.append(1) or tensor):

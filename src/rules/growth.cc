@@ -20,6 +20,8 @@ constexpr size_t kEvidencePoints = 64;
 constexpr double kParameterFloorRms = 0.01;
 // A loss below zero is without an end when it is this many times as far from zero as its start.
 constexpr double kEndless = 10;
+// So far from zero it was without an end whatever it is now: weights that blew up spoil it.
+constexpr double kFarBelow = 1e6;
 // Steps within which a weight that is driven away shows it: later it may have grown as it learned.
 constexpr int64_t kSoonAfter = 16;
 // A learning rate that is this part of its highest moves nothing any more.
@@ -208,10 +210,14 @@ std::optional<double> GrowthTracker::LargestChangeOfNorm() const {
 std::optional<Growth> GrowthTracker::EndlessLoss() const {
   std::optional<Growth> least;
   for (const auto& [id, track] : tracks_) {
-    const bool falls = track.is_loss && track.lowest < 0 && track.growth.to <= track.lowest / 2 &&
-                       -track.growth.to > kEndless * std::max(std::abs(track.growth.from), 1.0);
-    if (falls && (!least || track.growth.to < least->to)) {
+    const double scale = std::max(std::abs(track.growth.from), 1.0);
+    const bool still_falls =
+        track.growth.to <= track.lowest / 2 && -track.growth.to > kEndless * scale;
+    const bool is_endless = still_falls || -track.lowest > kFarBelow * scale;
+    if (track.is_loss && is_endless && (!least || track.lowest < least->to)) {
       least = track.growth;
+      least->to = track.lowest;
+      least->to_step = track.lowest_step;
     }
   }
   return least;

@@ -65,8 +65,8 @@ class GrowthTracker {
   // The largest part of its first norm by which the norm of a parameter has changed; nothing before
   // any was seen twice.
   [[nodiscard]] std::optional<double> LargestChangeOfNorm() const;
-  // The loss that fell most below zero, where it still falls and has left its start by a multiple
-  // of it: nothing ends it.
+  // The loss that fell most below zero, to its lowest value, where that is a multiple of its start,
+  // and it still falls or the multiple is huge: nothing ends it.
   [[nodiscard]] std::optional<Growth> EndlessLoss() const;
   // The median among weights (not biases, which start near zero) by how much they shrank; none
   // before any was seen twice.

@@ -16,15 +16,20 @@ namespace {
 using Json = nlohmann::json;
 
 std::optional<Misfit> MisfitOf(const std::string& loss, const std::string& input) {
-  const bool squashed = input == "softmax" || input == "sigmoid";
-  if (loss == "nll_loss" && (squashed || input == "layer")) {
-    return Misfit::kUnbounded;
-  }
   if (input == "broadcast") {
     return Misfit::kBroadcast;
   }
+  const bool squashed = input == "softmax" || input == "sigmoid";
+  if (loss == "nll_loss") {
+    return input == "dimension"                              ? std::optional(Misfit::kDimension)
+           : squashed || input == "relu" || input == "layer" ? std::optional(Misfit::kUnbounded)
+                                                             : std::nullopt;
+  }
   const bool squashes = loss == "cross_entropy" || loss == "binary_cross_entropy_with_logits";
-  return squashed && squashes ? std::optional(Misfit::kSquashed) : std::nullopt;
+  return !squashes         ? std::nullopt
+         : squashed        ? std::optional(Misfit::kSquashed)
+         : input == "relu" ? std::optional(Misfit::kClipped)
+                           : std::nullopt;
 }
 
 std::vector<int64_t> SizesOf(const Json& meta, const char* key) {
@@ -70,6 +75,14 @@ std::string MessageOf(const LossInput& input) {
     case Misfit::kUnbounded:
       return fmt::format("{} expects log-probabilities, and is given the output of a {}",
                          input.loss, input.input == "layer" ? "layer as it is" : input.input);
+    case Misfit::kClipped:
+      return fmt::format("{} expects any number, and is given the output of a relu, never below 0",
+                         input.loss);
+    case Misfit::kDimension:
+      return fmt::format(
+          "nll_loss is given the log_softmax along another dimension than that of the classes, of "
+          "shape [{}]",
+          fmt::join(input.shape, ", "));
     case Misfit::kBroadcast:
       return fmt::format(
           "{} compares {} predictions with the targets each with each: [{}] was broadcast to [{}]",
@@ -95,6 +108,10 @@ std::string ConsequenceOf(const LossInput& input) {
     case Misfit::kUnbounded:
       return "what is minimised is not a cross entropy: larger outputs for the right class lower "
              "the loss, whatever those of the others are";
+    case Misfit::kClipped:
+      return "an output of 0 has no gradient, and no class can be made less likely than that";
+    case Misfit::kDimension:
+      return "the probabilities sum to 1 over the samples, and not over the classes";
     case Misfit::kBroadcast:
       return "the shapes of predictions and targets differ, so that every prediction is drawn to "
              "the mean of all targets";
@@ -105,6 +122,7 @@ std::string ConsequenceOf(const LossInput& input) {
 std::string AdviceOn(const LossInput& input) {
   switch (input.misfit) {
     case Misfit::kSquashed:
+    case Misfit::kClipped:
       return fmt::format("give {} the outputs of the last layer, without the {}", input.loss,
                          input.input);
     case Misfit::kUnbounded:
@@ -112,6 +130,8 @@ std::string AdviceOn(const LossInput& input) {
                  ? "use cross_entropy, or put log_softmax before nll_loss"
                  : fmt::format("use cross_entropy on the outputs of the last layer, without the {}",
                                input.input);
+    case Misfit::kDimension:
+      return "take log_softmax along the dimension of the classes: dim=1, or use cross_entropy";
     case Misfit::kBroadcast:
       return "give both the same shape: predictions.squeeze(-1), or targets.unsqueeze(-1)";
   }

@@ -2,6 +2,7 @@
 // begins on (python/wheeltapper/torch/loss_graph.py), in META records:
 //   {"kind":"loss_input","loss":"cross_entropy","input":"softmax","classes":10,"step":0}
 //   {"kind":"loss_input","loss":"nll_loss","input":"layer","step":0}
+//   {"kind":"loss_input","loss":"nll_loss","input":"dimension","shape":[64,10],"step":0}
 //   {"kind":"loss_input","loss":"mse_loss","input":"broadcast","shape":[64,1],"to":[64,64],"step":0}
 #pragma once
 
@@ -19,6 +20,8 @@ namespace wheeltapper::rules {
 enum class Misfit : uint8_t {
   kSquashed,   // a softmax or sigmoid before a loss that takes its own
   kUnbounded,  // no log-probabilities, so that the loss has no lowest value
+  kClipped,    // a ReLU before a loss that expects any number
+  kDimension,  // log-probabilities that sum to 1 along another dimension than the classes
   kBroadcast,  // n predictions and n targets, compared each with each
 };
 

@@ -93,12 +93,12 @@ for step in range(150):
     optimizer.step()
 """,
     "guessing": """
-optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
 with torch.no_grad():
     model[2].bias += torch.tensor([2.0, 0.0, -2.0])  # a bad guess, which is all that it can unlearn
 for step in range(600):
     optimizer.zero_grad()
-    criterion(model(torch.randn(32, 10)), torch.arange(32) % 3).backward()
+    criterion(model(torch.randn(510, 10)), torch.arange(510) % 3).backward()
     optimizer.step()
 """,
     "by_hand": """

@@ -42,7 +42,7 @@ SHAPES = frozenset(
         "Alias",
     }
 )
-ACTIVATIONS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+ACTIVATIONS = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Relu": "relu"}
 LAYERS = frozenset({"Addmm", "Mm", "Bmm", "Baddbmm", "Convolution"})
 SCALINGS = frozenset({"Mul", "Div"})
 MEANS = frozenset({"Mean", "Sum"})
@@ -55,9 +55,9 @@ class Misfit(NamedTuple):
     """A loss and what it is given that does not fit it."""
 
     loss: str  # the function of torch.nn.functional
-    input: str  # "softmax", "sigmoid", "layer", "broadcast"
+    input: str  # what was computed last: "softmax", "sigmoid", "relu", "layer"; "dimension", "broadcast"
     classes: int = 0  # of softmax
-    shape: tuple[int, ...] = ()  # of what was broadcast
+    shape: tuple[int, ...] = ()  # of the input, before it was broadcast
     to: tuple[int, ...] = ()
 
 
@@ -145,6 +145,8 @@ def _misfit(loss: Any) -> Misfit | None:
 def _misfit_of_nll(loss: Any) -> Misfit | None:
     given = _before(loss)
     if _name(given) == "LogSoftmax":
+        if given is _child(loss) and _dimension(given) != _class_dimension(_shape(given)):
+            return Misfit("nll_loss", "dimension", shape=_shape(given))
         activation = ACTIVATIONS.get(_name(_before(given)))
         return Misfit("cross_entropy", activation, _classes_of(given)) if activation else None
     kind = "layer" if _name(given) in LAYERS else ACTIVATIONS.get(_name(given))
@@ -211,4 +213,15 @@ def _shape(node: Any) -> tuple[int, ...]:
 
 def _classes_of(log_softmax: Any) -> int:
     shape = _shape(log_softmax)
-    return shape[1 if len(shape) > 1 else 0] if shape else 0
+    return shape[_class_dimension(shape)] if shape else 0
+
+
+def _dimension(log_softmax: Any) -> int:
+    """Along which it was taken; the node holds a negative one as 2**64 less."""
+    dimension = int(log_softmax._saved_dim)
+    return (dimension - 2**64 if dimension >= 2**63 else dimension) % max(1, len(_shape(log_softmax)))
+
+
+def _class_dimension(shape: tuple[int, ...]) -> int:
+    """Of what cross_entropy and nll_loss are given."""
+    return 1 if len(shape) > 1 else 0

@@ -16,9 +16,11 @@ namespace wheeltapper::rules {
 namespace {
 
 // Each of these names the input as its cause, where it is known.
-constexpr std::array<Explanation, 7> kExplainedBy = {{
+constexpr std::array<Explanation, 9> kExplainedBy = {{
     {"squashed", "loss_not_decreasing", "flat"},
     {"unbounded", "loss_not_decreasing", "flat"},
+    {"clipped", "loss_not_decreasing", "flat"},
+    {"dimension", "loss_not_decreasing", "flat"},
     {"broadcast", "loss_not_decreasing", "flat"},
     {"unbounded", "loss_not_decreasing", "diverged"},
     {"unbounded", "nonfinite", kAnyCause},
@@ -39,8 +41,8 @@ const RuleInfo kInfo = {
     .what_it_means =
         R"(What a loss is computed from is read from the autograd graph, when the first backward passes begin; no value is looked at.
 
-- `cross_entropy` (`nn.CrossEntropyLoss`) takes a softmax itself, and `binary_cross_entropy_with_logits` a sigmoid. The output of another softmax or sigmoid, between 0 and 1, keeps their loss far from zero and makes gradients small: a warning, because the model still learns.
-- `nll_loss` expects log-probabilities. Given the output of a layer as it is, or probabilities, it has no lowest value: an error.
+- `cross_entropy` (`nn.CrossEntropyLoss`) takes a softmax itself, and `binary_cross_entropy_with_logits` a sigmoid. The output of another softmax or sigmoid, between 0 and 1, keeps their loss far from zero and makes gradients small; that of a ReLU, never below 0, lets no class become less likely than that. A warning, because the model still learns.
+- `nll_loss` expects log-probabilities. Given the output of a layer as it is, or probabilities, it is no cross entropy: an error. So it is where their softmax was taken along another dimension than that of the classes.
 - `mse_loss`, `l1_loss`, `smooth_l1_loss` and `huber_loss`, or the same written by hand, of predictions of shape `[64, 1]` and targets of shape `[64]` compare each of them with each, because both are broadcast to `[64, 64]`: an error.
 
 Where it keeps the loss from falling or makes it diverge as well, that is one finding with this one.)",
@@ -61,6 +63,10 @@ const char* KeyOf(Misfit misfit) {
       return "squashed";
     case Misfit::kUnbounded:
       return "unbounded";
+    case Misfit::kClipped:
+      return "clipped";
+    case Misfit::kDimension:
+      return "dimension";
     case Misfit::kBroadcast:
       return "broadcast";
   }
@@ -83,7 +89,7 @@ class LossInputRule final : public Rule {
 
  private:
   static Observation Describe(const LossInput& input, const format::StepKey& key) {
-    const bool learns = input.misfit == Misfit::kSquashed;
+    const bool learns = input.misfit == Misfit::kSquashed || input.misfit == Misfit::kClipped;
     return {.cause_key = KeyOf(input.misfit),
             .tensor = "loss/backward",
             .module = {},

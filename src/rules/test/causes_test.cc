@@ -248,6 +248,23 @@ TEST(CausesTest, SaysOfALossWithoutALowestValueThatItsSignIsWrong) {
   }
 }
 
+TEST(CausesTest, ALossWithoutALowestValueIsKnownWhenItHasBlownUpAsWell) {
+  for (const double depth : {1e9, 50.0}) {
+    RunBuilder run;
+    for (int step = 0; step < 40; ++step) {
+      run.Step(step).Scalar("loss/backward", step < 39 ? -depth * step / 38 : 1e20);
+      run.Weight("fc.weight", NormalStats(0, step < 39 ? 1 : 1e9));
+    }
+    run.Step(40).Scalar("loss/backward", kInfinity);
+    const auto findings = FindingsOf(run, "nonfinite");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].cause->find("falls without an end, from -0 at step 0 to -1e+09 at step "
+                                      "38") != std::string::npos,
+              depth == 1e9)
+        << *findings[0].cause;
+  }
+}
+
 TEST(CausesTest, NamesTheUpdateThatThrewOffTheWeightsOfALayerThatOverflows) {
   for (const double update : {100.0, 1.0}) {
     RunBuilder run;

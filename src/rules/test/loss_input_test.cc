@@ -50,6 +50,11 @@ TEST(LossInputTest, NamesTheLossWhatItIsGivenAndWhatThatDoes) {
        "not a cross entropy", "put log_softmax before nll_loss"},
       {R"({"kind":"loss_input","loss":"nll_loss","input":"softmax"})", Severity::kError,
        "is given the output of a softmax", "not a cross entropy", "without the softmax"},
+      {R"({"kind":"loss_input","loss":"cross_entropy","input":"relu"})", Severity::kWarning,
+       "is given the output of a relu, never below 0", "has no gradient", "without the relu"},
+      {R"({"kind":"loss_input","loss":"nll_loss","input":"dimension","shape":[64,10]})",
+       Severity::kError, "along another dimension than that of the classes, of shape [64, 10]",
+       "over the samples", "dim=1"},
       {R"({"kind":"loss_input","loss":"mse_loss","input":"broadcast","shape":[64,1],)"
        R"("to":[64,64]})",
        Severity::kError,
@@ -74,8 +79,9 @@ TEST(LossInputTest, NamesTheLossWhatItIsGivenAndWhatThatDoes) {
 
 TEST(LossInputTest, SaysNothingOfWhatIsMalformedOrNotKnown) {
   for (const std::string members :
-       {R"("loss":"cross_entropy","input":"relu")", R"("loss":"cross_entropy")", R"("loss":7)",
-        R"("loss":"hinge","input":"softmax")", R"("loss":"mse_loss","input":"broadcast")",
+       {R"("loss":"cross_entropy","input":"tanh")", R"("loss":"mse_loss","input":"relu")",
+        R"("loss":"cross_entropy")", R"("loss":7)", R"("loss":"hinge","input":"softmax")",
+        R"("loss":"mse_loss","input":"broadcast")",
         R"("loss":"mse_loss","input":"broadcast","shape":[],"to":["x"])"}) {
     RunBuilder run =
         RunOf(NoisyLosses(1, 0.3, 0.05, 60), R"({"kind":"loss_input",)" + members + "}");
