@@ -23,6 +23,7 @@ constexpr double kEndless = 10;
 // So far from zero it was without an end whatever it is now: weights that blew up spoil it.
 constexpr double kFarBelow = 1e6;
 // Steps within which a weight that is driven away shows it: later it may have grown as it learned.
+// Of a capture that comes later, the growth in so many steps counts.
 constexpr int64_t kSoonAfter = 16;
 // A learning rate that is this part of its highest moves nothing any more.
 constexpr double kNextToNothing = 1e-3;
@@ -188,7 +189,9 @@ std::optional<double> GrowthTracker::WeightGrowthAt(int64_t step) const {
     double largest = 0;
     for (auto point = after;
          point != points.end() && (point == after || point->step < step + kSoonAfter); ++point) {
-      largest = std::max(largest, point->value / std::max(before, track.floor));
+      const auto span = static_cast<double>(std::max(point->step - step, kSoonAfter));
+      largest = std::max(largest, std::pow(point->value / std::max(before, track.floor),
+                                           static_cast<double>(kSoonAfter) / span));
     }
     factors.push_back(largest);
   }

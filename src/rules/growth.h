@@ -58,7 +58,8 @@ class GrowthTracker {
   [[nodiscard]] std::string LearningRateCauseAt(int64_t onset) const;
   [[nodiscard]] std::string LearningRateAdviceAt(int64_t onset, format::NameId loss) const;
   // By how much weights grew around `step`, in the median of them: from the capture before it to
-  // one of the next steps, or to the next capture; nothing where there is none yet.
+  // one of the next 16 steps, or, at the rate of so many steps, to the next capture; nothing where
+  // there is none yet.
   [[nodiscard]] std::optional<double> WeightGrowthAt(int64_t step) const;
   // Whether any weight is captured at all.
   [[nodiscard]] bool SeesWeights() const;

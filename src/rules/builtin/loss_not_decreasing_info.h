@@ -56,7 +56,7 @@ inline const RuleInfo kLossNotDecreasingInfo = {
     .parameters = kLossParameters,
     .needs = {.collections = {"losses"}, .scalars = true},
     .what_it_means =
-        R"(Diverged: an error where half of the weights grew by half within 16 steps of the rise (or by the next capture), the loss rose a thousandfold, the learning rate rises or gradients add up, or where no weights are captured; else a warning, because the targets may have moved, as in reinforcement learning. The median of the newest values (a quarter of the run so far, 3 to 25 values)
+        R"(Diverged: an error where half of the weights grew by half within 16 steps of the rise (or as fast by the next capture), the loss rose a thousandfold, the learning rate rises or gradients add up, or where no weights are captured; else a warning, because the targets may have moved, as in reinforcement learning. The median of the newest values (a quarter of the run so far, 3 to 25 values)
 
 - is three times the 90 % quantile of what came before, and three times the first value; or
 - has stayed above twice the starting level; or

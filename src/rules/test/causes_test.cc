@@ -235,6 +235,23 @@ TEST(CausesTest, AWarningBecomesAnErrorWhenTheNextCaptureShowsDrivenWeights) {
   EXPECT_EQ(findings[0].severity, Severity::kError);
 }
 
+TEST(CausesTest, WhatWeightsGrowByTheNextCaptureIsJudgedByItsPace) {
+  // The loss rises at step 44; the weights are captured at 40 and at 80.
+  for (const auto& [later, severity] :
+       {std::pair(1.8, Severity::kWarning), std::pair(4.0, Severity::kError)}) {
+    RunBuilder run;
+    for (int64_t step = 0; step <= 120; ++step) {
+      run.Step(step).Scalar("loss/ce", step < 44 ? 2.3 : 80);
+      if (step % 40 == 0) {
+        run.Weight("fc.weight", NormalStats(0, step < 80 ? 1 : later));
+      }
+    }
+    const auto findings = FindingsOf(run, "loss_not_decreasing");
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].severity, severity) << later;
+  }
+}
+
 TEST(CausesTest, SaysOfALossWithoutALowestValueThatItsSignIsWrong) {
   for (const double sign : {-1.0, 1.0}) {
     RunBuilder run;
