@@ -5,6 +5,8 @@ import torch
 from models import Net
 from torch import nn
 from torch.nn import functional
+from wheeltapper._fuse import FUSE
+from wheeltapper.torch import loss_graph
 from wheeltapper.torch.loss_graph import classes_guessed, misfits
 
 N, CLASSES = 6, 5
@@ -23,6 +25,22 @@ def column():
 
 def images(activation=lambda x: x):
     return activation(nn.Conv2d(1, CLASSES, 1)(torch.randn(2, 1, 3, 3)))
+
+
+class LogSoftmax(torch.autograd.Function):
+    """A function of the job by the name of one of torch's."""
+
+    @staticmethod
+    def forward(_ctx, x):
+        return x.log_softmax(1)
+
+    @staticmethod
+    def backward(_ctx, gradient):
+        return gradient
+
+
+class Relu(LogSoftmax):
+    pass
 
 
 def found(loss):
@@ -68,8 +86,6 @@ UNFIT = {
     "l1": (lambda: functional.l1_loss(column(), TARGETS), ("l1_loss", "broadcast")),
     "smooth l1": (lambda: functional.smooth_l1_loss(column(), TARGETS), ("smooth_l1_loss", "broadcast")),
     "huber": (lambda: functional.huber_loss(column(), TARGETS), ("huber_loss", "broadcast")),
-    "by hand": (lambda: torch.mean((column() - TARGETS) ** 2), ("mse_loss", "broadcast")),
-    "by hand, the other way round": (lambda: torch.mean((TARGETS - column()).abs()), ("l1_loss", "broadcast")),
 }
 FIT = {
     "logits": lambda: functional.cross_entropy(scores(), LABELS),
@@ -86,6 +102,24 @@ FIT = {
     "a softmax within": lambda: functional.cross_entropy(nn.Linear(CLASSES, CLASSES)(scores().softmax(1)), LABELS),
     "same shapes": lambda: functional.mse_loss(column(), TARGETS[:, None]),
     "one target for all": lambda: functional.mse_loss(scores(), torch.zeros(CLASSES)),
+    "square by chance": lambda: functional.mse_loss(column(), torch.randn(N, N)),
+    "a vector for all": lambda: functional.mse_loss(nn.Parameter(torch.zeros(N)), torch.randn(N, N)),
+    "quantiles": lambda: functional.smooth_l1_loss(
+        nn.Linear(8, 4)(torch.randn(4, 8)).unsqueeze(2), torch.randn(4, 1, 4), reduction="none"
+    ).mean(),
+    "each with each on purpose": lambda: functional.mse_loss(column()[:, 0].unsqueeze(1), TARGETS),
+    "energy distance": lambda: torch.mean((column() - TARGETS[None, :]).abs()),
+    "log-probabilities on a graph": lambda: functional.nll_loss(torch.eye(N) @ scores().log_softmax(1), LABELS),
+    "log-probabilities of coarse classes": lambda: functional.nll_loss(
+        scores().log_softmax(1) @ nn.Parameter(torch.eye(CLASSES)), LABELS
+    ),
+    "an ensemble": lambda: functional.nll_loss(
+        torch.einsum("e,enc->nc", nn.Parameter(torch.ones(2)), torch.stack([scores().log_softmax(1)] * 2)), LABELS
+    ),
+    "functions of the job": lambda: functional.nll_loss(
+        LogSoftmax.apply(functional.cross_entropy(Relu.apply(scores()), LABELS, reduction="none")[:, None] - scores()),
+        LABELS,
+    ),
     "one sample": lambda: functional.mse_loss(column()[:1], TARGETS[:1]),
     "all pairs": lambda: torch.mean((column() - column()[:, 0]) ** 2),
     "by hand": lambda: torch.mean((column()[:, 0] - TARGETS) ** 2),
@@ -124,10 +158,25 @@ def test_shapes_are_told():
     ("loss", "classes"),
     [
         (lambda: functional.cross_entropy(scores(), LABELS), CLASSES),
-        (lambda: 1024 * functional.cross_entropy(scores(), LABELS), CLASSES),
+        (lambda: functional.nll_loss(scores().view(2, 3, CLASSES).log_softmax(-1).view(-1, CLASSES), LABELS), CLASSES),
+        (
+            lambda: functional.nll_loss(
+                scores().view(2, 3, CLASSES).log_softmax(-1).transpose(1, 2), LABELS.view(2, 3)
+            ),
+            CLASSES,
+        ),
+        (
+            lambda: functional.nll_loss(
+                images().permute(0, 2, 3, 1).log_softmax(-1).permute(0, 3, 1, 2), torch.zeros(2, 3, 3, dtype=torch.long)
+            ),
+            CLASSES,
+        ),
+        (lambda: 1024 * functional.cross_entropy(scores(), LABELS), 0),
+        (lambda: functional.nll_loss(scores().log_softmax(0), LABELS), 0),
+        (lambda: functional.cross_entropy(scores()[:, :2], LABELS % 2), 0),
         (lambda: functional.cross_entropy(images(), torch.randint(0, CLASSES, (2, 3, 3))), CLASSES),
         (lambda: functional.cross_entropy(scores()[0], LABELS[0]), CLASSES),
-        (lambda: functional.binary_cross_entropy_with_logits(column(), torch.ones(N, 1)), 2),
+        (lambda: functional.binary_cross_entropy_with_logits(column(), torch.ones(N, 1)), 0),
         (lambda: functional.cross_entropy(scores(), LABELS, reduction="sum"), 0),
         (lambda: functional.cross_entropy(scores(), LABELS) + column().square().mean(), 0),
         (lambda: functional.mse_loss(column(), TARGETS[:, None]), 0),
@@ -159,7 +208,7 @@ def test_a_run_tells_each_once(job):
     (told,) = metas(trial, "loss_input")
     assert (told["loss"], told["input"], told["step"]) == ("cross_entropy", "softmax", 0)
     assert told["classes"] > 1
-    assert [meta["classes"] for meta in metas(trial, "guess")] == [told["classes"]]
+    assert metas(trial, "guess") == []
 
 
 def test_a_loss_that_gets_another_term_has_no_level_of_guessing(job):
@@ -170,6 +219,53 @@ def test_a_loss_that_gets_another_term_has_no_level_of_guessing(job):
     trial = job(lambda: trained(loss_of))
     assert [meta["classes"] > 0 for meta in metas(trial, "guess")] == [True, False]
     assert metas(trial, "loss_input") == []
+
+
+def test_another_training_is_told_anew(job):
+    def loop():
+        trained(lambda out, _: functional.cross_entropy(out.softmax(1), labels_for(out)))
+        trained(lambda out, _: functional.cross_entropy(out, labels_for(out)))
+
+    trial = job(loop)
+    kinds = [meta["kind"] for meta in trial.metas() if meta["kind"] in {"loss_input", "guess", "loss_anew"}]
+    assert kinds == ["loss_input", "loss_anew", "guess"]
+
+
+def test_a_term_that_comes_late_is_seen(job):
+    def loss_of(out, step):
+        loss = functional.cross_entropy(out, labels_for(out))
+        return loss if step < 20 else loss + out.square().mean()
+
+    trial = job(lambda: trained(loss_of, steps=150))
+    assert [meta["classes"] for meta in metas(trial, "guess")] == [3, 0]
+
+
+def test_a_scaled_loss_is_that_before_scaling(job):
+    def loop():
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        scaler = torch.amp.GradScaler("cpu")
+        for _ in range(3):
+            out = model(torch.randn(4, 8))
+            optimizer.zero_grad()
+            scaler.scale(functional.cross_entropy(out, labels_for(out))).backward()
+            scaler.step(optimizer)
+            scaler.update()
+
+    assert [meta["classes"] for meta in metas(job(loop), "guess")] == [3]
+
+
+def test_a_graph_that_cannot_be_read_costs_one_error_and_no_loss(job, monkeypatch):
+    def fails(_root):
+        raise AttributeError("not as expected")
+
+    def loop():
+        FUSE.strict = False
+        trained(lambda out, _: functional.cross_entropy(out, labels_for(out)), steps=20)
+        assert FUSE.errors == 1
+
+    monkeypatch.setattr(loss_graph, "misfits", fails)
+    assert job(loop).scalars("loss/backward").step.tolist() == list(range(20))
 
 
 @pytest.mark.filterwarnings("ignore:Using a target size")

@@ -22,6 +22,8 @@ constexpr double kParameterFloorRms = 0.01;
 constexpr double kEndless = 10;
 // So far from zero it was without an end whatever it is now: weights that blew up spoil it.
 constexpr double kFarBelow = 1e6;
+// One such value may be a single bad batch.
+constexpr int kFewestLows = 3;
 // Steps within which a weight that is driven away shows it: later it may have grown as it learned.
 // Of a capture that comes later, the growth in so many steps counts.
 constexpr int64_t kSoonAfter = 16;
@@ -60,6 +62,8 @@ void GrowthTracker::AddValue(const format::NameTable& names, format::NameId id, 
     track.lowest_step = step;
   }
   if (track.is_loss && value <= track.lowest) {
+    const double scale = std::max(std::abs(track.growth.from), 1.0);
+    track.far_lows += value < -kFarBelow * scale ? 1 : 0;
     track.lowest = value;
     track.lowest_step = step;
     best_rate_ = learning_rate_;
@@ -216,7 +220,7 @@ std::optional<Growth> GrowthTracker::EndlessLoss() const {
     const double scale = std::max(std::abs(track.growth.from), 1.0);
     const bool still_falls =
         track.growth.to <= track.lowest / 2 && -track.growth.to > kEndless * scale;
-    const bool is_endless = still_falls || -track.lowest > kFarBelow * scale;
+    const bool is_endless = still_falls || track.far_lows >= kFewestLows;
     if (track.is_loss && is_endless && (!least || track.lowest < least->to)) {
       least = track.growth;
       least->to = track.lowest;

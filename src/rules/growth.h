@@ -81,6 +81,7 @@ class GrowthTracker {
     double floor = 0;
     double lowest = 0;
     int64_t lowest_step = 0;
+    int far_lows = 0;  // values lower than all before, and far below zero
   };
   // The present rise of a learning rate: since it last fell, or was last at that lowest value.
   struct Rise {

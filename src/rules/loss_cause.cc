@@ -51,9 +51,6 @@ bool IsDriven(int64_t onset, const GrowthTracker& growth) {
 
 Cause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
                       const ModelDescription& model) {
-  if (!model.loss_inputs().empty()) {
-    return CauseOfInput(model.loss_inputs().front());
-  }
   if (std::optional<Cause> adds_up = GradientsAddUp(model)) {
     return *std::move(adds_up);
   }
@@ -94,12 +91,18 @@ Cause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
                      " is far too high",
             .try_ = growth.LearningRateAdvice()};
   }
-  const std::string guesses = track.plateau > 0 && track.at_guess
-                                  ? fmt::format(
-                                        "the model tells no class from another (guessing "
-                                        "one of {} gives {}): ",
-                                        model.classes(), NumberForPeople(*track.guess))
-                                  : "the model does not learn: ";
+  for (const LossInput& input : model.loss_inputs()) {
+    if (!LearnsWith(input.misfit)) {
+      return CauseOfInput(input);
+    }
+  }
+  const std::string guesses =
+      track.plateau > 0 && track.at_guess
+          ? fmt::format(
+                "the model hardly tells one class from another (guessing one of {} gives "
+                "{}): ",
+                track.classes, NumberForPeople(LossJudge::Guess(track).value_or(0)))
+          : "the model does not learn: ";
   return {
       .cause = guesses +
                "learning rate far off, parameters missing from the "

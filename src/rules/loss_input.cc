@@ -1,6 +1,9 @@
 #include "loss_input.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -15,22 +18,29 @@ namespace {
 
 using Json = nlohmann::json;
 
-std::optional<Misfit> MisfitOf(const std::string& loss, const std::string& input) {
-  if (input == "broadcast") {
-    return Misfit::kBroadcast;
-  }
-  const bool squashed = input == "softmax" || input == "sigmoid";
-  if (loss == "nll_loss") {
-    return input == "dimension"                              ? std::optional(Misfit::kDimension)
-           : squashed || input == "relu" || input == "layer" ? std::optional(Misfit::kUnbounded)
-                                                             : std::nullopt;
-  }
-  const bool squashes = loss == "cross_entropy" || loss == "binary_cross_entropy_with_logits";
-  return !squashes         ? std::nullopt
-         : squashed        ? std::optional(Misfit::kSquashed)
-         : input == "relu" ? std::optional(Misfit::kClipped)
-                           : std::nullopt;
-}
+struct Known {
+  const char* loss;
+  const char* input;
+  Misfit misfit;
+};
+
+constexpr Known kKnown[] = {
+    {"cross_entropy", "softmax", Misfit::kSquashed},
+    {"cross_entropy", "sigmoid", Misfit::kSquashed},
+    {"cross_entropy", "relu", Misfit::kClipped},
+    {"binary_cross_entropy_with_logits", "softmax", Misfit::kSquashed},
+    {"binary_cross_entropy_with_logits", "sigmoid", Misfit::kSquashed},
+    {"binary_cross_entropy_with_logits", "relu", Misfit::kClipped},
+    {"nll_loss", "softmax", Misfit::kProbabilities},
+    {"nll_loss", "sigmoid", Misfit::kProbabilities},
+    {"nll_loss", "relu", Misfit::kUnbounded},
+    {"nll_loss", "layer", Misfit::kUnbounded},
+    {"nll_loss", "dimension", Misfit::kDimension},
+    {"mse_loss", "broadcast", Misfit::kBroadcast},
+    {"l1_loss", "broadcast", Misfit::kBroadcast},
+    {"smooth_l1_loss", "broadcast", Misfit::kBroadcast},
+    {"huber_loss", "broadcast", Misfit::kBroadcast},
+};
 
 std::vector<int64_t> SizesOf(const Json& meta, const char* key) {
   std::vector<int64_t> sizes;
@@ -57,14 +67,22 @@ std::optional<LossInput> LossInputFrom(const Json& meta) {
                   .shape = SizesOf(meta, "shape"),
                   .to = SizesOf(meta, "to"),
                   .step = JsonInteger(meta, "step")};
-  const std::optional<Misfit> misfit = MisfitOf(input.loss, input.input);
-  const bool lacks_shapes =
-      misfit == Misfit::kBroadcast && (input.shape.empty() || input.to.empty());
-  if (!misfit || lacks_shapes) {
+  const auto* known = std::find_if(std::begin(kKnown), std::end(kKnown), [&](const Known& each) {
+    return input.loss == each.loss && input.input == each.input;
+  });
+  if (known == std::end(kKnown)) {
     return std::nullopt;
   }
-  input.misfit = *misfit;
-  return input;
+  input.misfit = known->misfit;
+  const bool needs_shape = input.misfit == Misfit::kDimension || input.misfit == Misfit::kBroadcast;
+  const bool needs_to = input.misfit == Misfit::kBroadcast;
+  const bool lacks_any = (needs_shape && input.shape.empty()) || (needs_to && input.to.empty());
+  return lacks_any ? std::nullopt : std::optional(std::move(input));
+}
+
+bool LearnsWith(Misfit misfit) {
+  return misfit == Misfit::kSquashed || misfit == Misfit::kClipped ||
+         misfit == Misfit::kProbabilities;
 }
 
 std::string MessageOf(const LossInput& input) {
@@ -72,6 +90,7 @@ std::string MessageOf(const LossInput& input) {
     case Misfit::kSquashed:
       return fmt::format("{}, which takes a {} itself, is given the output of a {}", input.loss,
                          OwnActivation(input), input.input);
+    case Misfit::kProbabilities:
     case Misfit::kUnbounded:
       return fmt::format("{} expects log-probabilities, and is given the output of a {}",
                          input.loss, input.input == "layer" ? "layer as it is" : input.input);
@@ -99,22 +118,27 @@ std::string ConsequenceOf(const LossInput& input) {
     case Misfit::kSquashed:
       return input.loss == "cross_entropy" && input.classes > 1
                  ? fmt::format(
-                       "inputs between 0 and 1 keep the loss above {}, that of a model "
+                       "inputs between 0 and 1 keep it above {}, that of a model "
                        "that is right for certain, and make its gradients small",
                        NumberForPeople(
                            std::log1p(static_cast<double>(input.classes - 1) / std::exp(1.0))))
-                 : "inputs between 0 and 1 keep the loss from getting near zero, and make its "
-                   "gradients small";
-    case Misfit::kUnbounded:
-      return "what is minimised is not a cross entropy: larger outputs for the right class lower "
-             "the loss, whatever those of the others are";
+                 : "inputs between 0 and 1 keep it from getting near zero, and make its gradients "
+                   "small";
     case Misfit::kClipped:
-      return "an output of 0 has no gradient, and no class can be made less likely than that";
+      return input.loss == "cross_entropy"
+                 ? "an output of 0 has no gradient, and no class can be made less likely than that"
+                 : "an output of 0 has no gradient, and no probability can get below 1/2";
+    case Misfit::kProbabilities:
+      return "what is minimised is the mean error of a guess by these probabilities, not a cross "
+             "entropy: its gradient is small where the model is wrong and sure of it";
+    case Misfit::kUnbounded:
+      return "what is minimised is not a cross entropy and has no lowest value: larger outputs for "
+             "the right class lower it, whatever those of the others are";
     case Misfit::kDimension:
-      return "the probabilities sum to 1 over the samples, and not over the classes";
+      return "the probabilities of the classes of a sample do not sum to 1";
     case Misfit::kBroadcast:
-      return "the shapes of predictions and targets differ, so that every prediction is drawn to "
-             "the mean of all targets";
+      return "the shapes of predictions and targets differ, so that all predictions are drawn to "
+             "one and the same value";
   }
   return "";
 }
@@ -125,15 +149,19 @@ std::string AdviceOn(const LossInput& input) {
     case Misfit::kClipped:
       return fmt::format("give {} the outputs of the last layer, without the {}", input.loss,
                          input.input);
+    case Misfit::kProbabilities:
     case Misfit::kUnbounded:
       return input.input == "layer"
                  ? "use cross_entropy, or put log_softmax before nll_loss"
                  : fmt::format("use cross_entropy on the outputs of the last layer, without the {}",
                                input.input);
     case Misfit::kDimension:
-      return "take log_softmax along the dimension of the classes: dim=1, or use cross_entropy";
+      return "take log_softmax along the dimension of the classes (1, or 0 of a single sample), or "
+             "use cross_entropy";
     case Misfit::kBroadcast:
-      return "give both the same shape: predictions.squeeze(-1), or targets.unsqueeze(-1)";
+      return input.shape.size() == 1
+                 ? "give both the same shape: targets.squeeze(-1), or predictions.unsqueeze(-1)"
+                 : "give both the same shape: predictions.squeeze(-1), or targets.unsqueeze(-1)";
   }
   return "";
 }

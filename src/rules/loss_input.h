@@ -18,11 +18,12 @@
 namespace wheeltapper::rules {
 
 enum class Misfit : uint8_t {
-  kSquashed,   // a softmax or sigmoid before a loss that takes its own
-  kUnbounded,  // no log-probabilities, so that the loss has no lowest value
-  kClipped,    // a ReLU before a loss that expects any number
-  kDimension,  // log-probabilities that sum to 1 along another dimension than the classes
-  kBroadcast,  // n predictions and n targets, compared each with each
+  kSquashed,       // a softmax or sigmoid before a loss that takes its own
+  kClipped,        // a ReLU before a loss that expects any number
+  kProbabilities,  // no log-probabilities, but probabilities
+  kUnbounded,      // nor these, so that the loss has no lowest value
+  kDimension,      // log-probabilities that sum to 1 along another dimension than the classes
+  kBroadcast,      // n predictions and n targets, compared each with each
 };
 
 struct LossInput {
@@ -34,6 +35,9 @@ struct LossInput {
   std::vector<int64_t> to = {};
   int64_t step = 0;
 };
+
+// Whether a model learns all the same, though badly.
+bool LearnsWith(Misfit misfit);
 
 // Nothing where it is malformed, or of a later version.
 std::optional<LossInput> LossInputFrom(const nlohmann::json& meta);

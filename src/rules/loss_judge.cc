@@ -197,6 +197,11 @@ std::optional<Divergence> LossJudge::Diverged(const LossTrack& track) {
                     .is_unlearned = true};
 }
 
+std::optional<double> LossJudge::Guess(const LossTrack& track) {
+  return track.classes > 1 ? std::optional(std::log(static_cast<double>(track.classes)))
+                           : std::nullopt;
+}
+
 bool LossJudge::CanFall(const LossTrack& track) { return track.count >= 2 * kStartValues; }
 
 bool LossJudge::Fell(const LossTrack& track) {
@@ -296,8 +301,9 @@ bool LossJudge::HardlyFell(const LossTrack& track, const Plateau& plateau) {
 
 // A bad start may have been unlearned, and nothing else learned.
 bool LossJudge::IsGuessing(const LossTrack& track, const Plateau& plateau) {
-  return track.guess && plateau.largest_fall <= kLeastGain / 2 * *track.guess &&
-         std::abs(plateau.level - *track.guess) <= kLeastGain / 2 * *track.guess;
+  const std::optional<double> guess = Guess(track);
+  return guess && plateau.largest_fall <= kLeastGain / 2 * *guess &&
+         std::abs(plateau.level - *guess) <= kLeastGain / 2 * *guess;
 }
 
 bool LossJudge::IsStuck(LossTrack* track, bool ended) const {

@@ -48,16 +48,15 @@ struct LossTrack {
   Window since_diverged{kRecoveryWindow};
 
   int64_t last_flat_check = std::numeric_limits<int64_t>::min();
-  bool checked = false;     // with the newest value
-  bool is_flat = false;     // at the last check
-  size_t halves_due = 0;    // of how many values halves are compared next
-  size_t halves = 0;        // of how many values the halves are that showed it; 0: windows did
-  size_t plateau_due = 0;   // of how many values a plateau is looked for next
-  size_t plateau = 0;       // how many values at one level showed it; 0: none did
-  bool after_jump = false;  // of the plateau
-  bool at_guess = false;    // of the plateau
-  // What guessing among all classes gives; nothing where it is not known.
-  std::optional<double> guess;
+  bool checked = false;      // with the newest value
+  bool is_flat = false;      // at the last check
+  size_t halves_due = 0;     // of how many values halves are compared next
+  size_t halves = 0;         // of how many values the halves are that showed it; 0: windows did
+  size_t plateau_due = 0;    // of how many values a plateau is looked for next
+  size_t plateau = 0;        // how many values at one level showed it; 0: none did
+  bool after_jump = false;   // of the plateau
+  bool at_guess = false;     // of the plateau
+  int64_t classes = 0;       // of which it is the mean cross entropy; 0: not known
   double resolve_level = 0;  // of a flat loss: clearly below it has decreased
   bool was_flat = false;     // and no lasting decrease since
   int decreases = 0;         // consecutive checks that saw one
@@ -80,6 +79,8 @@ class LossJudge {
   static void Add(const LossValue& loss, LossTrack* track);
   // Whether the newest values lie far above the past.
   [[nodiscard]] static std::optional<Divergence> Diverged(const LossTrack& track);
+  // The cross entropy of a model that gives all classes the same probability.
+  [[nodiscard]] static std::optional<double> Guess(const LossTrack& track);
   // Whether there are enough values to ask for Fell.
   [[nodiscard]] static bool CanFall(const LossTrack& track);
   // Whether the newest values lie below the start by more than their noise.

@@ -180,6 +180,9 @@ void ModelDescription::AddMeta(const std::string& meta) {
     if (std::optional<LossInput> input = LossInputFrom(json)) {
       loss_inputs_.push_back(*std::move(input));
     }
+  } else if (kind == "loss_anew") {
+    loss_inputs_.clear();
+    classes_ = 0;
   } else if (kind == "guess") {
     classes_ = JsonInteger(json, "classes");
   } else if (kind == "idle_optimizer") {

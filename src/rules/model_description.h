@@ -9,6 +9,8 @@
 //   {"kind":"loss_input",…}                                   loss_input.h
 //   {"kind":"guess","classes":10}                             of how many classes the loss is the
 //   mean cross entropy; 0: it has several terms or numbers of classes
+//   {"kind":"loss_anew"}                                      what both have said is over: another
+//   training may begin
 //   {"kind":"idle_optimizer","type","parameters":[names…]}    one per optimizer that has not
 //   stepped
 #pragma once
@@ -88,7 +90,7 @@ class ModelDescription {
     bool is_read = true;
   };
   [[nodiscard]] const std::optional<KeptGradient>& kept_gradient() const { return kept_gradient_; }
-  // What losses are given that does not fit them, each once.
+  // What the losses of the present training are given that does not fit them, each once.
   [[nodiscard]] const std::vector<LossInput>& loss_inputs() const { return loss_inputs_; }
   // The classes of the cross entropy that is minimised, if it alone is; 0 where it is not known.
   [[nodiscard]] int64_t classes() const { return classes_; }

@@ -119,7 +119,10 @@ bool NonfiniteCause::ExplainGrowth(Observation* observation) const {
     observation->evidence.push_back(growth_.EvidenceOf(*tensor));
   }
   Cause why = maximised_.empty() ? CauseOfGrowth(growth_, model_) : CauseOfMaximising(maximised_);
-  observation->cause = why.cause + ": " + GrowthText(tensor_grew ? *tensor : *loss, tensor_grew);
+  observation->cause = std::move(why.cause);
+  if (tensor_grew || !growth_.EndlessLoss()) {  // of which the cause says it by itself
+    *observation->cause += ": " + GrowthText(tensor_grew ? *tensor : *loss, tensor_grew);
+  }
   observation->try_ = std::move(why.try_);
   return true;
 }

@@ -1,5 +1,7 @@
 #include "relu_cause.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "robust.h"
@@ -8,7 +10,9 @@ namespace wheeltapper::rules {
 namespace {
 
 // Weights whose rms grew by this much were driven away: as a layer learns, it grows by less.
-constexpr double kDriven = 3;
+constexpr double kDrivenAway = 3;
+// Nor is one that begins near zero driven away when it grows.
+constexpr double kSmallRms = 0.01;
 
 }  // namespace
 
@@ -62,7 +66,7 @@ std::optional<Cause> ReluCause::Of(const ModuleDescription& layer, const std::st
 
 std::optional<Cause> ReluCause::OfWeight(const std::string& name, const Seen& weight,
                                          const std::string& inputs) {
-  if (!(weight.first_rms > 0) || !(weight.rms > kDriven * weight.first_rms)) {
+  if (!(weight.rms > kDrivenAway * std::max(weight.first_rms, kSmallRms))) {
     return std::nullopt;
   }
   return Cause{

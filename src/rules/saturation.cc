@@ -1,6 +1,7 @@
 #include "saturation.h"
 
 #include <cmath>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -20,7 +21,7 @@ bool IsSaturated(const std::string& type, const tensor::TensorStats& output) {
     return false;
   }
   if (EndsAtMinusOne(type)) {
-    return output.abs_min >= 1 - kAtEnd;
+    return output.abs_min >= 1 - kAtEnd && output.abs_max <= 1 + kAtEnd;  // Hardtanh has its own
   }
   return EndsAtZero(type) && std::abs(output.mean - output.rms() * output.rms()) <= kAtEnd;
 }
@@ -35,20 +36,21 @@ void Saturation::Add(const ModuleDescription& module, const tensor::TensorStats&
   }
 }
 
-std::optional<Cause> Saturation::After(const std::string& path,
-                                       const ModelDescription& model) const {
-  const std::optional<size_t> place = model.OrderOfModule(path);
-  for (size_t i = place.value_or(model.modules().size()) + 1;
-       i < model.modules().size() && model.modules()[i].parameters.empty(); ++i) {
+std::optional<Saturation::Found> Saturation::After(const std::string& path,
+                                                   const ModelDescription& model) const {
+  const size_t place = model.OrderOfModule(path).value_or(model.modules().size());
+  for (size_t i = place + 1; i < model.modules().size() && model.modules()[i].parameters.empty();
+       ++i) {
     const ModuleDescription& module = model.modules()[i];
     if (saturated_.contains(module.path)) {
-      return Cause{
+      Cause why{
           .cause = fmt::format("{} ({}) is saturated: every one of its outputs is {} or 1, where "
                                "it has no slope, so no gradient passes",
                                module.path, module.type, EndsAtMinusOne(module.type) ? "-1" : "0"),
           .try_ = fmt::format("scale the inputs to zero mean and unit variance, draw the weights "
                               "smaller (Xavier initialisation), or normalise before {}",
                               module.path)};
+      return Found{.why = std::move(why), .is_next = i == place + 1};
     }
   }
   return std::nullopt;

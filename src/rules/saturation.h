@@ -18,9 +18,13 @@ class Saturation {
   // Of the output of `module`.
   void Add(const ModuleDescription& module, const tensor::TensorStats& output);
 
+  struct Found {
+    Cause why;
+    bool is_next = false;  // the very next module; another one may be applied elsewhere
+  };
   // Of the layer at `path`: that what follows it, up to the next layer with parameters, was
   // saturated when it was last captured.
-  [[nodiscard]] std::optional<Cause> After(const std::string& path,
+  [[nodiscard]] std::optional<Found> After(const std::string& path,
                                            const ModelDescription& model) const;
 
  private:

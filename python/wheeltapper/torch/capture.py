@@ -312,11 +312,12 @@ class TorchCapture:
         while self._kept_due:
             self._kept_due.pop().before_backward()
         seeded = grad_tensors is not None or kwargs.get("grad_variables") is not None
-        if not seeded:
-            self.loss_graph.look(session, tensors)
+        scaled = self.losses.was_scaled(tensors)
         self.losses.add_backward(tensors, seeded=seeded)
         if isinstance(tensors, torch.Tensor) and tensors.device.type != "cpu" and not seeded:
             session.native.unsupported(session.native.register_tensor("loss/backward", role="loss"))
+        if not seeded:
+            self.loss_graph.look(session, tensors, scaled=scaled)
 
     def after_scale(self, scaled: Any, _scaler: Any, outputs: Any) -> None:
         """GradScaler.scale has returned."""

@@ -40,6 +40,11 @@ class LossBook:
             if value is not None:
                 self._unscaled[id(scaled)] = (weakref.ref(scaled), value)
 
+    def was_scaled(self, tensors: Any) -> bool:
+        """Whether GradScaler.scale made what backward() is about to start from."""
+        remembered = self._unscaled.get(id(tensors))
+        return remembered is not None and remembered[0]() is tensors
+
     def add_backward(self, tensors: Any, *, seeded: bool) -> None:
         """A backward pass starts from `tensors`; not a loss when it was given gradients."""
         if seeded:

@@ -373,8 +373,9 @@ class DeadRelu final : public Rule {
                       const std::pair<const std::string, ModuleGradient>& entry,
                       RuleContext& context) const {
     const auto& [path, gradient] = entry;
-    const std::optional<Cause> saturated = saturation_.After(path, model_);
-    Cause why = saturated.value_or(CauseOfZeros());
+    const std::optional<Saturation::Found> saturated = saturation_.After(path, model_);
+    const bool is_proven = saturated && saturated->is_next;
+    Cause why = saturated ? saturated->why : CauseOfZeros();
     context.Observe({.cause_key = "",
                      .tensor = gradient.tensor,
                      .module = path,
@@ -388,7 +389,7 @@ class DeadRelu final : public Rule {
                      .try_ = std::move(why.try_),
                      .evidence = {},
                      // A mask gives zeros as well.
-                     .severity = saturated ? std::nullopt : std::optional(Severity::kWarning),
+                     .severity = is_proven ? std::nullopt : std::optional(Severity::kWarning),
                      .since = Step{zero_streaks_.at(path).since_step()},
                      .whole_model = blocks_most_,
                      .patience = SparseSteps(),

@@ -32,8 +32,8 @@ inline const RuleInfo kDeadReluInfo = {
     .name = "dead_relu",
     .title = "Dead ReLU",
     .summary =
-        "A layer whose ReLU outputs only zeros, so that it and the layers before it cannot "
-        "learn.",
+        "A layer whose ReLU outputs only zeros, or whose tanh or sigmoid is saturated, so that it "
+        "and the layers before it cannot learn.",
     .smdebug_name = "DeadRelu",
     .severity = Severity::kError,
     .on_by_default = true,

@@ -5,7 +5,10 @@
 
 #include <array>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -15,17 +18,12 @@
 namespace wheeltapper::rules {
 namespace {
 
-// Each of these names the input as its cause, where it is known.
-constexpr std::array<Explanation, 9> kExplainedBy = {{
-    {"squashed", "loss_not_decreasing", "flat"},
+// These name the input as their cause where nothing that was measured says more.
+constexpr std::array<Explanation, 4> kExplainedBy = {{
     {"unbounded", "loss_not_decreasing", "flat"},
-    {"clipped", "loss_not_decreasing", "flat"},
+    {"unbounded", "loss_not_decreasing", "diverged"},
     {"dimension", "loss_not_decreasing", "flat"},
     {"broadcast", "loss_not_decreasing", "flat"},
-    {"unbounded", "loss_not_decreasing", "diverged"},
-    {"unbounded", "nonfinite", kAnyCause},
-    {"unbounded", "exploding_tensor", "growth"},
-    {"unbounded", "weight_update_ratio", "large"},
 }};
 
 const RuleInfo kInfo = {
@@ -42,29 +40,32 @@ const RuleInfo kInfo = {
         R"(What a loss is computed from is read from the autograd graph, when the first backward passes begin; no value is looked at.
 
 - `cross_entropy` (`nn.CrossEntropyLoss`) takes a softmax itself, and `binary_cross_entropy_with_logits` a sigmoid. The output of another softmax or sigmoid, between 0 and 1, keeps their loss far from zero and makes gradients small; that of a ReLU, never below 0, lets no class become less likely than that. A warning, because the model still learns.
-- `nll_loss` expects log-probabilities. Given the output of a layer as it is, or probabilities, it is no cross entropy: an error. So it is where their softmax was taken along another dimension than that of the classes.
-- `mse_loss`, `l1_loss`, `smooth_l1_loss` and `huber_loss`, or the same written by hand, of predictions of shape `[64, 1]` and targets of shape `[64]` compare each of them with each, because both are broadcast to `[64, 64]`: an error.
+- `nll_loss` expects log-probabilities. Given the output of a layer as it is, it has no lowest value: an error. So it is where their softmax was taken along another dimension than that of the classes. Given probabilities it minimises something else: a warning.
+- `mse_loss`, `l1_loss`, `smooth_l1_loss` and `huber_loss` of predictions of shape `[64, 1]` and targets of shape `[64]` compare each of them with each, because both are broadcast to `[64, 64]`: an error.
 
-Where it keeps the loss from falling or makes it diverge as well, that is one finding with this one.)",
+The first eight backward passes after an optimizer was made are looked at, and each 64th of the others. The finding resolves with a later training in the same process that is given what fits. A flat loss for which nothing else was measured, or one that diverges because it has no lowest value, is one finding with this one.)",
     .false_alarms =
-        "Predictions that are meant to be compared with each of the targets; a softmax whose "
-        "outputs are meant to be logits.",
+        "A softmax whose outputs are meant to be logits; nll_loss of probabilities as the mean "
+        "error of a guess, which bears wrong labels. Not seen: what torch.compile has compiled "
+        "together with its loss, cross_entropy with probabilities as its targets, losses written "
+        "by hand, predictions given as the targets.",
     .how_to_fix =
         "Take the softmax or sigmoid out of the model (and apply it where it predicts), or use "
         "the loss that expects what the model returns: nll_loss after log_softmax, "
-        "binary_cross_entropy after a sigmoid. Give predictions and targets the same shape. What "
-        "torch.compile has compiled together with its loss is not seen.",
+        "binary_cross_entropy after a sigmoid. Give predictions and targets the same shape.",
     .explained_by = kExplainedBy,
 };
 
-const char* KeyOf(Misfit misfit) {
+const char* NameOf(Misfit misfit) {
   switch (misfit) {
     case Misfit::kSquashed:
       return "squashed";
-    case Misfit::kUnbounded:
-      return "unbounded";
     case Misfit::kClipped:
       return "clipped";
+    case Misfit::kProbabilities:
+      return "probabilities";
+    case Misfit::kUnbounded:
+      return "unbounded";
     case Misfit::kDimension:
       return "dimension";
     case Misfit::kBroadcast:
@@ -75,22 +76,35 @@ const char* KeyOf(Misfit misfit) {
 
 class LossInputRule final : public Rule {
  public:
-  // At every step: nothing shows that it is otherwise later.
+  // At every step: it is so until the attach tells that it looks anew.
   Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
     model_.Add(batch.metas);
-    if (batch.is_step || model_.loss_inputs().size() > told_) {
-      for (const LossInput& input : model_.loss_inputs()) {
-        context.Observe(Describe(input, batch.key));
-      }
-      told_ = model_.loss_inputs().size();
+    const std::vector<LossInput>& inputs = model_.loss_inputs();
+    if (!batch.is_step && inputs.size() <= shown_.size()) {
+      return {};
     }
+    std::set<std::string> shown;
+    for (const LossInput& input : inputs) {
+      shown.insert(KeyOf(input));
+      context.Observe(Describe(input, batch.key));
+    }
+    for (const std::string& key : shown_) {
+      if (!shown.contains(key)) {
+        context.ClearForCertain(key, batch.key);
+      }
+    }
+    shown_ = std::move(shown);
     return {};
   }
 
  private:
+  // Several losses are several findings.
+  static std::string KeyOf(const LossInput& input) {
+    return fmt::format("{}{}{}", NameOf(input.misfit), kCauseOccurrence, input.loss);
+  }
+
   static Observation Describe(const LossInput& input, const format::StepKey& key) {
-    const bool learns = input.misfit == Misfit::kSquashed || input.misfit == Misfit::kClipped;
-    return {.cause_key = KeyOf(input.misfit),
+    return {.cause_key = KeyOf(input),
             .tensor = "loss/backward",
             .module = {},
             .key = key,
@@ -98,12 +112,12 @@ class LossInputRule final : public Rule {
             .cause = ConsequenceOf(input),
             .try_ = AdviceOn(input),
             .evidence = {},
-            .severity = learns ? std::optional(Severity::kWarning) : std::nullopt,
+            .severity = LearnsWith(input.misfit) ? std::optional(Severity::kWarning) : std::nullopt,
             .since = Step{input.step}};
   }
 
   ModelDescription model_;
-  size_t told_ = 0;
+  std::set<std::string> shown_;  // keys
 };
 
 }  // namespace

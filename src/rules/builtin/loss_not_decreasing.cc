@@ -181,7 +181,7 @@ class LossNotDecreasing final : public Rule {
     for (const LossValue& loss : losses) {
       LossTrack& track = tracks_[loss.id];
       LossJudge::Add(loss, &track);
-      track.guess = Guess();
+      track.classes = IsCrossEntropy(loss) ? game_.model().classes() : 0;
       game_.Note(loss);
       trainings_.Note(loss);
       terms_.Note(loss, Chosen(loss, context));
@@ -205,10 +205,9 @@ class LossNotDecreasing final : public Rule {
     }
   }
 
-  // The cross entropy of a model that gives all of its classes the same probability.
-  [[nodiscard]] std::optional<double> Guess() const {
-    const int64_t classes = game_.model().classes();
-    return classes > 1 ? std::optional(std::log(static_cast<double>(classes))) : std::nullopt;
+  // Where the one that is minimised is known to be a cross entropy.
+  static bool IsCrossEntropy(const LossValue& loss) {
+    return loss.name.starts_with("loss/backward") || loss.name.starts_with("loss/CrossEntropyLoss");
   }
 
   [[nodiscard]] bool Chosen(const LossValue& loss, RuleContext& context) const {

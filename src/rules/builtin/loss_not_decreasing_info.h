@@ -32,7 +32,7 @@ inline constexpr std::array<ParameterSpec, 9> kLossParameters = {{
      "Compare single values as SageMaker's rule does: alarms at plateaus too.", kOurs},
 }};
 
-inline constexpr std::array<Explanation, 10> kLossExplainedBy = {{
+inline constexpr std::array<Explanation, 12> kLossExplainedBy = {{
     {"flat", "optimizer_no_op", kAnyCause, Reach::kWholeModel},
     {"flat", "dead_relu", kAnyCause, Reach::kWholeModel},
     {"flat", "vanishing_gradient", kAnyCause, Reach::kWholeModel},
@@ -41,7 +41,9 @@ inline constexpr std::array<Explanation, 10> kLossExplainedBy = {{
     {"diverged", "weight_update_ratio", "large"},
     {"flat", "gradients_add_up", kAnyCause},
     {"diverged", "gradients_add_up", kAnyCause},
-    {"flat", "loss_input", kAnyCause},
+    {"flat", "loss_input", "unbounded"},
+    {"flat", "loss_input", "dimension"},
+    {"flat", "loss_input", "broadcast"},
     {"diverged", "loss_input", "unbounded"},
 }};
 
@@ -74,7 +76,7 @@ After twice `min_points` values, whenever their number has doubled, and at the r
 
 - within a quarter of the first value, when some of the first 20 values in a row were above one and a half times that, and one above three times; or
 - not 2 percent below the start, if noise could not hide a fall of 1 percent; or
-- within 1 percent of what guessing gives, with the same certainty: ln C, where the loss that backward() starts from is the mean cross entropy of C classes alone.
+- within 1 percent of what guessing gives, with the same certainty: ln C, where the loss that backward() starts from is the mean cross entropy of C classes alone, and C is 3 or more.
 
 Of a loss so noisy that three standard errors are more than 5 percent of it, the halves of the run (128 values at most) are compared instead: it is flat when the first ten, twenty, forty … values have no higher median than the second half. A flat loss resolves when it stays below its level by 2 percent and three standard errors.
 

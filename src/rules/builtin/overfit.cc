@@ -109,7 +109,9 @@ class Overfit final : public Rule {
     if (best_ && now.validation < best_->validation && !compat_) {
       // The best so far: what rose has come back, and advice to keep an older one would be wrong.
       rising_ = Persistence();
-      context.ClearForCertain(now.KeyOf(""), now.key);
+      for (const std::string& training : now.trainings) {
+        context.ClearForCertain(training, now.key);
+      }
     }
     const double gap = (now.validation - *now.training) / std::abs(*now.training);
     const auto holds = [&](double share) {
@@ -123,7 +125,9 @@ class Overfit final : public Rule {
       best_ = now;
     }
     first_ = first_ ? first_ : std::optional(now.validation);
-    overfit.Tell(now.KeyOf(""), now.key, context);
+    for (const std::string& training : now.trainings) {
+      overfit.Tell(training, now.key, context);
+    }
     if (!overfit.shown()) {
       return;
     }

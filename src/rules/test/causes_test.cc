@@ -262,7 +262,21 @@ TEST(CausesTest, SaysOfALossWithoutALowestValueThatItsSignIsWrong) {
     const auto findings = FindingsOf(run, "nonfinite");
     ASSERT_EQ(findings.size(), 1U);
     EXPECT_EQ(findings[0].cause->find("falls without an end") == std::string::npos, sign > 0);
+    EXPECT_EQ(findings[0].cause->find("loss/backward grew") == std::string::npos, sign < 0)
+        << "said once";
   }
+}
+
+TEST(CausesTest, OneValueFarBelowZeroIsNoLossWithoutALowestValue) {
+  RunBuilder run;
+  for (int step = 0; step < 40; ++step) {
+    run.Step(step).Scalar("loss/backward", step == 20 ? -1e9 : 2.3);
+  }
+  run.Step(40).Scalar("loss/backward", 1e20);
+  run.Step(41).Scalar("loss/backward", kInfinity);
+  const auto findings = FindingsOf(run, "nonfinite");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_EQ(findings[0].cause->find("without an end"), std::string::npos);
 }
 
 TEST(CausesTest, ALossWithoutALowestValueIsKnownWhenItHasBlownUpAsWell) {

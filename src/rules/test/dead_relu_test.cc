@@ -132,11 +132,12 @@ TEST(DeadReluTest, BlamesABiasOnlyWhereItMakesTheLayersOutputNegative) {
 }
 
 TEST(DeadReluTest, BlamesUpdatesThatDroveTheWeightsAway) {
-  for (const double growth : {1.2, 20.0}) {
+  for (const auto& [growth, from] :
+       {std::pair(2.5, 0.1), std::pair(20.0, 0.1), std::pair(20.0, 1e-3)}) {
     RunBuilder run;
     run.Between(0).Meta(kSmallNetwork);
     for (int64_t step = 0; step < 5; ++step) {
-      run.Step(step).Weight("conv2.weight", NormalStats(0, step == 0 ? 0.1 : 0.1 * growth));
+      run.Step(step).Weight("conv2.weight", NormalStats(0, step == 0 ? from : from * growth));
       run.Stats("output/relu2", ZeroStats(8192));
     }
     const auto findings = FindingsOf(run, "dead_relu");
@@ -144,7 +145,7 @@ TEST(DeadReluTest, BlamesUpdatesThatDroveTheWeightsAway) {
     const bool blamed = findings[0].cause->find(
                             "updates drove conv2.weight away (its rms grew from "
                             "0.1 to 2)") != std::string::npos;
-    EXPECT_EQ(blamed, growth == 20.0) << *findings[0].cause;
+    EXPECT_EQ(blamed, growth * from == 2) << *findings[0].cause;
   }
 }
 
@@ -263,6 +264,23 @@ RunBuilder BeforeActivation(const char* type, const tensor::TensorStats& outputs
   return run;
 }
 
+TEST(DeadReluTest, WarnsWhereTheSaturatedActivationIsNotTheNextModule) {
+  RunBuilder run;
+  run.Between(0).Meta(
+      R"({"kind":"model","modules":[{"path":"a","type":"Linear","parameters":["a.weight"]},)"
+      R"({"path":"drop","type":"Dropout","parameters":[]},)"
+      R"({"path":"act","type":"Tanh","parameters":[]}],"parameters":[]})");
+  for (int64_t step = 0; step < 12; ++step) {
+    run.Step(step).Stats("gradient/a.weight", ZeroStats());
+    run.Stats("gradient/b.weight", NormalStats(0, 1));
+    run.Stats("output/act", StatsOf({-1, 1}), {"activations"});
+  }
+  const auto findings = FindingsOf(run, "dead_relu");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, HasSubstr("act (Tanh) is saturated"));
+  EXPECT_EQ(findings[0].severity, Severity::kWarning);
+}
+
 TEST(DeadReluTest, NamesASaturatedActivation) {
   const struct {
     const char* type;
@@ -271,6 +289,9 @@ TEST(DeadReluTest, NamesASaturatedActivation) {
   } cases[] = {
       {"Tanh", {-1, 1, 1, -1}, "1 (Tanh) is saturated: every one of its outputs is -1 or 1"},
       {"Tanh", {-1, 1, 1, 0.5}, nullptr},
+      {"Hardtanh", {-1, 1, 1, 1}, "1 (Hardtanh) is saturated"},
+      {"Hardtanh", {1.1F, 1.5F, 1.9F, 1.2F}, nullptr},
+      {"Hardsigmoid", {0, 0, 1, 1}, "1 (Hardsigmoid) is saturated"},
       {"Sigmoid", {0, 1, 1, 1}, "1 (Sigmoid) is saturated: every one of its outputs is 0 or 1"},
       {"Sigmoid", {0, 1, 1, 0.99F}, nullptr},
       {"Sigmoid", {1, 1, 1, 1}, "1 (Sigmoid) is saturated"},

@@ -41,26 +41,32 @@ TEST(LossInputTest, NamesTheLossWhatItIsGivenAndWhatThatDoes) {
   } cases[] = {
       {kSoftmaxTwice, Severity::kWarning,
        "cross_entropy, which takes a softmax itself, is given the output of a softmax",
-       "keep the loss above 1.46,", "without the softmax"},
+       "keep it above 1.46,", "without the softmax"},
       {R"({"kind":"loss_input","loss":"binary_cross_entropy_with_logits","input":"sigmoid"})",
        Severity::kWarning, "which takes a sigmoid itself, is given the output of a sigmoid",
        "from getting near zero", "without the sigmoid"},
       {kRawOutputs, Severity::kError,
        "nll_loss expects log-probabilities, and is given the output of a layer as it is",
-       "not a cross entropy", "put log_softmax before nll_loss"},
-      {R"({"kind":"loss_input","loss":"nll_loss","input":"softmax"})", Severity::kError,
-       "is given the output of a softmax", "not a cross entropy", "without the softmax"},
+       "has no lowest value", "put log_softmax before nll_loss"},
+      {R"({"kind":"loss_input","loss":"nll_loss","input":"softmax"})", Severity::kWarning,
+       "is given the output of a softmax", "mean error of a guess", "without the softmax"},
+      {R"({"kind":"loss_input","loss":"mse_loss","input":"broadcast","shape":[64],)"
+       R"("to":[64,64]})",
+       Severity::kError, "[64] was broadcast to [64, 64]", "one and the same value",
+       "targets.squeeze(-1)"},
+      {R"({"kind":"loss_input","loss":"binary_cross_entropy_with_logits","input":"relu"})",
+       Severity::kWarning, "never below 0", "below 1/2", "without the relu"},
       {R"({"kind":"loss_input","loss":"cross_entropy","input":"relu"})", Severity::kWarning,
        "is given the output of a relu, never below 0", "has no gradient", "without the relu"},
       {R"({"kind":"loss_input","loss":"nll_loss","input":"dimension","shape":[64,10]})",
        Severity::kError, "along another dimension than that of the classes, of shape [64, 10]",
-       "over the samples", "dim=1"},
+       "do not sum to 1", "along the dimension of the classes"},
       {R"({"kind":"loss_input","loss":"mse_loss","input":"broadcast","shape":[64,1],)"
        R"("to":[64,64]})",
        Severity::kError,
        "mse_loss compares 64 predictions with the targets each with each: [64, 1] was broadcast "
        "to [64, 64]",
-       "the mean of all targets", "squeeze(-1)"},
+       "one and the same value", "predictions.squeeze(-1)"},
   };
   for (const auto& it : cases) {
     RunBuilder run = RunOf(NoisyLosses(1, 0.3, 0.05, 60), it.meta);
@@ -81,7 +87,7 @@ TEST(LossInputTest, SaysNothingOfWhatIsMalformedOrNotKnown) {
   for (const std::string members :
        {R"("loss":"cross_entropy","input":"tanh")", R"("loss":"mse_loss","input":"relu")",
         R"("loss":"cross_entropy")", R"("loss":7)", R"("loss":"hinge","input":"softmax")",
-        R"("loss":"mse_loss","input":"broadcast")",
+        R"("loss":"nll_loss","input":"dimension")", R"("loss":"mse_loss","input":"broadcast")",
         R"("loss":"mse_loss","input":"broadcast","shape":[],"to":["x"])"}) {
     RunBuilder run =
         RunOf(NoisyLosses(1, 0.3, 0.05, 60), R"({"kind":"loss_input",)" + members + "}");
@@ -90,12 +96,63 @@ TEST(LossInputTest, SaysNothingOfWhatIsMalformedOrNotKnown) {
 }
 
 TEST(LossInputTest, IsOneFindingWithALossThatStaysFlat) {
-  RunBuilder run = RunOf(std::vector<double>(300, 2.3), kSoftmaxTwice);
+  RunBuilder run = RunOf(std::vector<double>(300, 2.3), kRawOutputs);
   const auto findings = FindingsOf(run);
   ASSERT_EQ(findings.size(), 1U);
   EXPECT_EQ(findings[0].rule, "loss_input");
   ASSERT_EQ(findings[0].also.size(), 1U);
   EXPECT_EQ(findings[0].also[0].rule, "loss_not_decreasing");
+}
+
+TEST(LossInputTest, WhatAModelLearnsWithDoesNotExplainAFlatLoss) {
+  RunBuilder run;
+  run.Between(0).Meta(kSoftmaxTwice);
+  for (int64_t step = 0; step < 300; ++step) {
+    run.Step(step).Scalar("loss/backward", 2.3).Scalar("learning_rate", 1e-8);
+    run.Weight("fc.weight", NormalStats(0, 1));
+  }
+  const auto findings = FindingsOf(run);
+  ASSERT_EQ(findings.size(), 2U);
+  EXPECT_EQ(findings[0].rule, "loss_input");
+  EXPECT_EQ(findings[1].rule, "loss_not_decreasing");
+  EXPECT_THAT(*findings[1].cause, HasSubstr("the weights hardly move"));
+}
+
+TEST(LossInputTest, TwoLossesAreTwoFindings) {
+  RunBuilder run = RunOf({1}, kSoftmaxTwice);
+  run.Between(0).Meta(
+      R"({"kind":"loss_input","loss":"binary_cross_entropy_with_logits","input":"sigmoid"})");
+  const auto findings = FindingsOf(run);
+  ASSERT_EQ(findings.size(), 2U);
+  EXPECT_THAT(findings[0].message, HasSubstr("cross_entropy, which"));
+  EXPECT_THAT(findings[1].message, HasSubstr("binary_cross_entropy_with_logits, which"));
+}
+
+TEST(LossInputTest, AnotherTrainingThatIsGivenWhatFitsIsNotBlamed) {
+  RunBuilder run = RunOf(NoisyLosses(1, 0.3, 0.05, 60), kRawOutputs);
+  run.Meta(R"({"kind":"optimizer","parameters":["fc.weight"]})");
+  run.Between(60).Meta(R"({"kind":"loss_anew"})");
+  run.Meta(R"({"kind":"optimizer","parameters":["Net2.fc.weight"]})");
+  for (int64_t step = 60; step < 400; ++step) {
+    run.Step(step).Scalar("loss/backward.Net2", 2.3);
+  }
+  const auto findings = FindingsOf(run);
+  ASSERT_EQ(findings.size(), 2U);
+  EXPECT_EQ(findings[0].rule, "loss_input");
+  EXPECT_EQ(findings[0].state, FindingState::kResolved);
+  EXPECT_EQ(findings[0].last_step, 59);
+  EXPECT_EQ(findings[1].rule, "loss_not_decreasing");
+  EXPECT_THAT(*findings[1].cause, testing::Not(HasSubstr("nll_loss")));
+}
+
+TEST(LossInputTest, NanFromElsewhereHidesItNot) {
+  RunBuilder run = RunOf(NoisyLosses(1, 0.3, 0.05, 60), kRawOutputs);
+  run.Step(60).Stats("input/fc", NanStats(1), {"inputs"}).Scalar("loss/backward", std::nan(""));
+  const auto findings = FindingsOf(run);
+  ASSERT_EQ(findings.size(), 2U);
+  for (const Finding& finding : findings) {
+    EXPECT_EQ(finding.state, FindingState::kOpen) << finding.rule;
+  }
 }
 
 TEST(LossInputTest, ALossThatBecomesNanIsSaidToHaveHadNoLowestValue) {
@@ -106,15 +163,9 @@ TEST(LossInputTest, ALossThatBecomesNanIsSaidToHaveHadNoLowestValue) {
     run.Step(step).Scalar("loss/backward", step < 11 ? -grown : std::nan(""));
     run.Weight("fc.weight", NormalStats(0, 0.1 * grown));
   }
-  const auto findings = FindingsOf(run);
-  std::vector<std::string> open;
-  for (const Finding& finding : findings) {
-    if (finding.state == FindingState::kOpen) {
-      open.push_back(finding.rule);
-      EXPECT_THAT(*finding.cause, HasSubstr("nll_loss expects log-probabilities"));
-    }
-  }
-  EXPECT_THAT(open, testing::ElementsAre("nonfinite"));
+  const auto findings = FindingsOf(run, "nonfinite");
+  ASSERT_EQ(findings.size(), 1U);
+  EXPECT_THAT(*findings[0].cause, HasSubstr("nll_loss expects log-probabilities"));
 }
 
 // From 3 down to `level` within fifty values, and there under noise.
@@ -144,6 +195,7 @@ TEST(LossInputTest, ALossThatFallsToWhatGuessingGivesIsFlat) {
       {guess - 0.1, 0.02, 400, R"({"kind":"guess","classes":10})", false},
       {guess, 0.02, 400, R"({"kind":"guess","classes":0})", false},
       {guess, 0.02, 400, R"({"kind":"guess","classes":5})", false},
+      {guess, 0.02, 400, R"({"kind":"guess","classes":-1})", false},
   };
   for (const auto& it : cases) {
     RunBuilder run = RunOf(FallingTo(it.level, it.noise, it.count), it.meta);
@@ -155,6 +207,16 @@ TEST(LossInputTest, ALossThatFallsToWhatGuessingGivesIsFlat) {
       EXPECT_EQ(findings[0].severity, Severity::kWarning);
     }
   }
+}
+
+TEST(LossInputTest, OnlyTheCrossEntropyItselfHasALevelOfGuessing) {
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"guess","classes":10})");
+  const std::vector<double> values = FallingTo(std::log(10.0), 0.02, 400);
+  for (size_t i = 0; i < values.size(); ++i) {
+    run.Step(static_cast<int64_t>(i)).Scalar("loss/kl", values[i]);
+  }
+  EXPECT_TRUE(FindingsOf(run, "loss_not_decreasing").empty());
 }
 
 TEST(LossInputTest, ALossThatGuessedAndLearnsAtLastResolves) {
