@@ -11,7 +11,7 @@ namespace wheeltapper::rules {
 
 struct Cause {
   std::string cause;
-  std::string try_;
+  std::string try_;  // NOLINT(readability-identifier-naming): as in Finding
 };
 
 // Set where backward() was seen to begin on the gradients of the step before.

@@ -1,8 +1,10 @@
 #include "loss_cause.h"
 
+#include <algorithm>
 #include <optional>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -49,6 +51,37 @@ bool IsDriven(int64_t onset, const GrowthTracker& growth) {
   return !growth.SeesWeights() || growth.WeightGrowthAt(onset).value_or(0) >= kDriven;
 }
 
+namespace {
+
+// Where nothing that was measured says why.
+Cause CauseOfNoLearning(const LossTrack& track, const ModelDescription& model) {
+  const std::vector<LossInput>& inputs = model.loss_inputs();
+  const auto spoiled = std::find_if(inputs.begin(), inputs.end(), [](const LossInput& input) {
+    return !LearnsWith(input.misfit);
+  });
+  if (spoiled != inputs.end()) {
+    return CauseOfInput(*spoiled);
+  }
+  const std::string stays =
+      track.plateau > 0 && track.at_guess
+          ? fmt::format(
+                "the model hardly tells one class from another (guessing one of {} gives "
+                "{}): ",
+                track.classes, NumberForPeople(LossJudge::Guess(track).value_or(0)))
+          : "the model does not learn: ";
+  const std::string hindered = inputs.empty() ? "" : MessageOf(inputs.front()) + ", ";
+  return {
+      .cause = stays + hindered +
+               "learning rate far off, parameters missing from the optimizer, a dead layer, too "
+               "much dropout, or labels that do not fit the inputs",
+      .try_ = inputs.empty()
+                  ? "overfit a single batch: if that fails too, the model or the optimizer is at "
+                    "fault"
+                  : AdviceOn(inputs.front())};
+}
+
+}  // namespace
+
 Cause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
                       const ModelDescription& model) {
   if (std::optional<Cause> adds_up = GradientsAddUp(model)) {
@@ -91,23 +124,7 @@ Cause CauseOfFlatness(const LossTrack& track, const GrowthTracker& growth,
                      " is far too high",
             .try_ = growth.LearningRateAdvice()};
   }
-  for (const LossInput& input : model.loss_inputs()) {
-    if (!LearnsWith(input.misfit)) {
-      return CauseOfInput(input);
-    }
-  }
-  const std::string guesses =
-      track.plateau > 0 && track.at_guess
-          ? fmt::format(
-                "the model hardly tells one class from another (guessing one of {} gives "
-                "{}): ",
-                track.classes, NumberForPeople(LossJudge::Guess(track).value_or(0)))
-          : "the model does not learn: ";
-  return {
-      .cause = guesses +
-               "learning rate far off, parameters missing from the "
-               "optimizer, a dead layer, too much dropout, or labels that do not fit the inputs",
-      .try_ = "overfit a single batch: if that fails too, the model or the optimizer is at fault"};
+  return CauseOfNoLearning(track, model);
 }
 
 std::string StartAndBest(const LossTrack& track) {

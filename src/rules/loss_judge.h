@@ -43,8 +43,8 @@ struct LossTrack {
   double recovered_below = 0;
   bool shows_divergence = false;  // with the newest value
   std::string cause;              // of the divergence, as it was when it opened
-  std::string try_;
-  bool is_failure = false;  // with the newest value, for certain
+  std::string try_;               // NOLINT(readability-identifier-naming): as in Finding
+  bool is_failure = false;        // with the newest value, for certain
   Window since_diverged{kRecoveryWindow};
 
   int64_t last_flat_check = std::numeric_limits<int64_t>::min();

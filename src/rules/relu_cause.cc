@@ -36,32 +36,29 @@ const ReluCause::Seen* ReluCause::Find(const format::NameTable& names,
   return found == seen_.end() ? nullptr : &found->second;
 }
 
+// The weight is told before the bias where it is zero, and after it where it was only driven away.
 std::optional<Cause> ReluCause::Of(const ModuleDescription& layer, const std::string& inputs,
                                    const format::NameTable& names) const {
-  std::optional<Cause> why;
+  std::optional<Cause> of_weight;
+  std::optional<Cause> of_bias;
+  bool is_zero = false;
   for (const std::string& name : layer.parameters) {
     const Seen* seen = Find(names, name);
-    if (seen == nullptr) {
-      continue;
-    }
-    if (name.ends_with("weight") && seen->is_zero) {
-      return Cause{.cause = fmt::format("every element of {} is zero{}, so {}", name,
-                                        seen->was_zero ? " from the start" : "", inputs),
-                   .try_ = seen->was_zero
-                               ? fmt::format("draw {} at random when the model is made", name)
-                               : fmt::format("look for what sets {} to zero", name)};
-    }
-    if (name.ends_with("weight") && !why) {
-      why = OfWeight(name, *seen, inputs);
-    }
-    if (name.ends_with("bias")) {
-      if (std::optional<Cause> of_bias =
-              OfBias(name, *seen, Find(names, "output/" + layer.path), inputs)) {
-        why = std::move(of_bias);
-      }
+    if (seen != nullptr && name.ends_with("weight")) {
+      of_weight = seen->is_zero ? OfZeros(name, *seen, inputs) : OfWeight(name, *seen, inputs);
+      is_zero = seen->is_zero;
+    } else if (seen != nullptr && name.ends_with("bias")) {
+      of_bias = OfBias(name, *seen, Find(names, "output/" + layer.path), inputs);
     }
   }
-  return why;
+  return is_zero || !of_bias ? of_weight : of_bias;
+}
+
+Cause ReluCause::OfZeros(const std::string& name, const Seen& weight, const std::string& inputs) {
+  return {.cause = fmt::format("every element of {} is zero{}, so {}", name,
+                               weight.was_zero ? " from the start" : "", inputs),
+          .try_ = weight.was_zero ? fmt::format("draw {} at random when the model is made", name)
+                                  : fmt::format("look for what sets {} to zero", name)};
 }
 
 std::optional<Cause> ReluCause::OfWeight(const std::string& name, const Seen& weight,

@@ -32,6 +32,7 @@ class ReluCause {
     bool is_zero = false;
   };
   [[nodiscard]] const Seen* Find(const format::NameTable& names, const std::string& name) const;
+  static Cause OfZeros(const std::string& name, const Seen& weight, const std::string& inputs);
   static std::optional<Cause> OfWeight(const std::string& name, const Seen& weight,
                                        const std::string& inputs);
   static std::optional<Cause> OfBias(const std::string& name, const Seen& bias, const Seen* output,

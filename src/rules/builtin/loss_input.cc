@@ -18,8 +18,11 @@
 namespace wheeltapper::rules {
 namespace {
 
-// These name the input as their cause where nothing that was measured says more.
-constexpr std::array<Explanation, 4> kExplainedBy = {{
+// These name the input among their causes, where nothing that was measured says more.
+constexpr std::array<Explanation, 7> kExplainedBy = {{
+    {"squashed", "loss_not_decreasing", "flat"},
+    {"clipped", "loss_not_decreasing", "flat"},
+    {"probabilities", "loss_not_decreasing", "flat"},
     {"unbounded", "loss_not_decreasing", "flat"},
     {"unbounded", "loss_not_decreasing", "diverged"},
     {"dimension", "loss_not_decreasing", "flat"},
@@ -43,7 +46,7 @@ const RuleInfo kInfo = {
 - `nll_loss` expects log-probabilities. Given the output of a layer as it is, it has no lowest value: an error. So it is where their softmax was taken along another dimension than that of the classes. Given probabilities it minimises something else: a warning.
 - `mse_loss`, `l1_loss`, `smooth_l1_loss` and `huber_loss` of predictions of shape `[64, 1]` and targets of shape `[64]` compare each of them with each, because both are broadcast to `[64, 64]`: an error.
 
-The first eight backward passes after an optimizer was made are looked at, and each 64th of the others. The finding resolves with a later training in the same process that is given what fits. A flat loss for which nothing else was measured, or one that diverges because it has no lowest value, is one finding with this one.)",
+The first eight backward passes after an optimizer was made are looked at, and each 64th of the others. The finding resolves with a later training in the same process that is given what fits. A loss that is flat, or diverges because it has no lowest value, is one finding with this one.)",
     .false_alarms =
         "A softmax whose outputs are meant to be logits; nll_loss of probabilities as the mean "
         "error of a guess, which bears wrong labels. Not seen: what torch.compile has compiled "

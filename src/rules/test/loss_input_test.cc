@@ -104,18 +104,29 @@ TEST(LossInputTest, IsOneFindingWithALossThatStaysFlat) {
   EXPECT_EQ(findings[0].also[0].rule, "loss_not_decreasing");
 }
 
-TEST(LossInputTest, WhatAModelLearnsWithDoesNotExplainAFlatLoss) {
-  RunBuilder run;
-  run.Between(0).Meta(kSoftmaxTwice);
-  for (int64_t step = 0; step < 300; ++step) {
-    run.Step(step).Scalar("loss/backward", 2.3).Scalar("learning_rate", 1e-8);
-    run.Weight("fc.weight", NormalStats(0, 1));
+TEST(LossInputTest, WhatAModelLearnsWithExplainsAFlatLossOnlyWhereNothingMeasuredDoes) {
+  for (const bool measured : {false, true}) {
+    RunBuilder run;
+    run.Between(0).Meta(kSoftmaxTwice);
+    for (int64_t step = 0; step < 300; ++step) {
+      run.Step(step).Scalar("loss/backward", 2.3).Scalar("learning_rate", 1e-8);
+      const double moved = measured ? 0 : 0.01 * static_cast<double>(step);
+      run.Weight("fc.weight", NormalStats(0, 1 + moved));
+    }
+    const auto findings = FindingsOf(run);
+    ASSERT_EQ(findings.size(), 2U);
+    EXPECT_EQ(findings[0].rule, "loss_input");
+    EXPECT_EQ(findings[0].part_of, findings[1].id);
+    ASSERT_EQ(findings[1].rule, "loss_not_decreasing");
+    ASSERT_EQ(findings[1].also.size(), 1U);
+    EXPECT_THAT(findings[1].also[0].message, HasSubstr("is given the output of a softmax"));
+    EXPECT_THAT(*findings[1].cause,
+                HasSubstr(measured ? "the weights hardly move"
+                                   : "the model does not learn: cross_entropy, which takes a "
+                                     "softmax itself, is given the output of a softmax, learning "
+                                     "rate far off"));
+    EXPECT_THAT(*findings[1].try_, HasSubstr(measured ? "learning rate" : "without the softmax"));
   }
-  const auto findings = FindingsOf(run);
-  ASSERT_EQ(findings.size(), 2U);
-  EXPECT_EQ(findings[0].rule, "loss_input");
-  EXPECT_EQ(findings[1].rule, "loss_not_decreasing");
-  EXPECT_THAT(*findings[1].cause, HasSubstr("the weights hardly move"));
 }
 
 TEST(LossInputTest, TwoLossesAreTwoFindings) {
