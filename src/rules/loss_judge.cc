@@ -260,7 +260,7 @@ std::optional<LossJudge::Plateau> LossJudge::PlateauOf(LossTrack* track, bool en
   const std::vector<double> late = track->values.Newest(half);
   const double level = Median(late);
   const double sigma = RobustSigma(late);
-  const double error = 2 * sigma / std::sqrt(static_cast<double>(half / 2));
+  const double error = 2 * sigma / std::sqrt(static_cast<double>(half) / 2);
   const double fall =
       Median(std::span(late).first(half / 2)) - Median(std::span(late).last(half / 2));
   if (fall > error || fall + 2 * error > kLargestErrorOfHalves * level) {
