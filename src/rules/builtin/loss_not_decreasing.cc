@@ -301,6 +301,9 @@ class LossNotDecreasing final : public Rule {
     if (!game_.on() && !may_be_terms) {
       return false;
     }
+    if (game_.on() && std::abs(to) < kLeastStakes) {
+      return true;  // the values of a critic are of no scale of their own
+    }
     double stakes = kLeastStakes;
     bool another_is_well = false;
     for (const auto& [other_id, other] : tracks_) {

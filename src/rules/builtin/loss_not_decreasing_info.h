@@ -80,7 +80,7 @@ After twice `min_points` values, whenever their number has doubled, and at the r
 
 Of a loss so noisy that three standard errors are more than 5 percent of it, the halves of the run (128 values at most) are compared instead: it is flat when the first ten, twenty, forty … values have no higher median than the second half. A flat loss resolves when it stays below its level by 2 percent and three standard errors.
 
-Several optimizers with a loss each that take turns, as in a GAN: nothing is called flat, unless you name the losses that are meant to fall; a rise to less than ten times the largest of the losses at the start, or to less than 10 where none of them starts above 1, is no divergence while another loss falls.
+Several optimizers with a loss each that take turns, as in a GAN: nothing is called flat, unless you name the losses that are meant to fall; a rise to less than ten times the largest of the losses at the start, or to less than 10 where none of them starts above 1, is no divergence while another loss falls, nor is a rise to less than 1 ever.
 
 Terms of a loss: what is only a term of what backward() starts from (or, where that cannot be read, of a loss logged as loss or total_loss) may rise or stay; it is judged only while that one diverges or is flat. Of several logged losses without either, one may rise as far as a side of a game while another falls.
 

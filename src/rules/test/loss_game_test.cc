@@ -50,6 +50,19 @@ TEST(LossNotDecreasingTest, StaysSilentWhereOneSideOfAGanGainsWhatTheOtherLoses)
   EXPECT_TRUE(FindingsOf(run, "loss_not_decreasing").empty());
 }
 
+// Those of a critic whose weights are clipped (WGAN) may rise from nothing to little, and the other
+// one stay.
+TEST(LossNotDecreasingTest, NoLossOfAGameThatStaysBelowOneDiverges) {
+  for (const double level : {0.5, 5.0}) {
+    const auto critic = [](int step) { return -0.02 + 0.001 * (step % 3); };
+    const auto generator = [&](int step) {
+      return step < 250 ? -0.15 + 0.001 * (step % 5) : level;
+    };
+    RunBuilder run = TwoOptimizers(critic, generator, 400);
+    EXPECT_EQ(FindingsOf(run, "loss_not_decreasing").size(), level < 1 ? 0U : 1U) << level;
+  }
+}
+
 // Two optimizers, over one model or over two, whose script logs two flat losses; what backward()
 // starts from cannot be read.
 RunBuilder TwoLogged(bool two_models) {
