@@ -76,6 +76,22 @@ UNFIT = {
         lambda: functional.nll_loss(images(lambda x: x.log_softmax(-1)), torch.randint(0, CLASSES, (2, 3, 3))),
         ("nll_loss", "dimension"),
     ),
+    "other dimension of a sequence": (
+        lambda: functional.nll_loss(scores().view(2, 3, CLASSES).log_softmax(1).view(-1, CLASSES), LABELS),
+        ("nll_loss", "dimension"),
+    ),
+    "other dimension of a sequence as it is": (
+        lambda: functional.nll_loss(scores().view(2, 3, CLASSES).mT.log_softmax(-1), LABELS.view(2, 3)),
+        ("nll_loss", "dimension"),
+    ),
+    "guarded": (
+        lambda: functional.cross_entropy(scores().softmax(1).clamp(1e-7, 1), LABELS),
+        ("cross_entropy", "softmax"),
+    ),
+    "with an epsilon": (
+        lambda: functional.cross_entropy(scores().softmax(1) + 1e-8, LABELS),
+        ("cross_entropy", "softmax"),
+    ),
     "raw": (lambda: functional.nll_loss(scores(), LABELS), ("nll_loss", "layer")),
     "probabilities": (lambda: functional.nll_loss(scores().softmax(1), LABELS), ("nll_loss", "softmax")),
     "mse": (lambda: functional.mse_loss(column(), TARGETS), ("mse_loss", "broadcast")),
@@ -91,6 +107,13 @@ FIT = {
     "logits": lambda: functional.cross_entropy(scores(), LABELS),
     "soft labels": lambda: functional.cross_entropy(scores(), torch.rand(N, CLASSES).softmax(1)),
     "one sample of log_softmax": lambda: functional.nll_loss(scores()[0].log_softmax(-1), LABELS[0]),
+    "log_softmax of a sequence as it is": lambda: functional.nll_loss(
+        scores().view(2, 3, CLASSES).mT.log_softmax(1), LABELS.view(2, 3)
+    ),
+    "log_softmax of a sequence in a row": lambda: functional.nll_loss(
+        scores().view(2, 3, CLASSES).log_softmax(-1).view(-1, CLASSES), LABELS
+    ),
+    "a softmax and a skip": lambda: functional.cross_entropy(scores().softmax(1) + scores(), LABELS),
     "log_softmax along the last of two": lambda: functional.nll_loss(scores().log_softmax(-1), LABELS),
     "log_softmax of a sequence": lambda: functional.nll_loss(
         scores().view(2, 3, CLASSES).log_softmax(-1).transpose(1, 2), LABELS.view(2, 3)

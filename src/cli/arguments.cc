@@ -289,9 +289,12 @@ using Word = std::vector<std::string>::const_iterator;
 
 // A word of `run` that is no flag begins the command.
 std::string NoDashesBefore(Word word, const std::vector<std::string>& ours, bool dashes) {
-  return dashes ? "\"" + *word + "\" stands before --; the command goes behind it"
-                : "put \"--\" before the command: wheeltapper" + Words(ours.begin(), word) + " --" +
-                      Words(word, ours.end());
+  if (dashes) {
+    return "\"" + *word + "\" stands before --; the command goes behind it";
+  }
+  const char* python = word->ends_with(".py") ? " python" : "";
+  return "put \"--\" before the command: wheeltapper" + Words(ours.begin(), word) + " --" + python +
+         Words(word, ours.end());
 }
 
 // CLI11 tells what it does not know too, but without advice and in reverse. "" when it can have it

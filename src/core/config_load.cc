@@ -349,7 +349,7 @@ class ConfigLoader {
         AddMistake(last.layer, "rules." + rule,
                    InvalidArgumentError("unknown rule \"" + rule + "\" in [rules." + rule + "] (" +
                                         last.where + ")" + DidYouMean(rule, candidates) +
-                                        " `wheeltapper rules` lists them"));
+                                        "; `wheeltapper rules` lists them"));
       }
     }
   }

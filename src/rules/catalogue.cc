@@ -91,6 +91,12 @@ std::string_view ParameterTypeName(ParameterType type) {
 std::vector<ConfigKey> RuleConfigKeys() {
   std::vector<ConfigKey> keys;
   for (const RuleType& type : BuiltinRules()) {
+    // What every rule has, so that one without parameters is known too.
+    const std::string name = fmt::format("rules.{}.severity", type.info->name);
+    if (const ConfigKey* severity = FindConfigKey(name)) {
+      keys.push_back(*severity);
+      keys.back().name = name;
+    }
     for (const ParameterSpec& spec : type.info->parameters) {
       const bool is_text = ConfigTypeOf(spec.type) == ConfigType::kAny;
       const std::string value = spec.default_value;

@@ -76,6 +76,15 @@ Observation DescribeAbsence(const GradientAbsence& absence, const format::StepKe
         "create the optimizer from the parameters of the model that the loss is computed from";
     return observation;
   }
+  if (absence.zero) {
+    observation.cause =
+        "zero_grad() is called between backward() and step(), or what the loss is computed from "
+        "has no slope: an output that is saturated, or the same whatever the parameters are";
+    observation.try_ =
+        "call zero_grad() before backward(); look at the outputs: a sigmoid or softmax at its "
+        "ends (scale the inputs, use a loss on logits), or a softmax over a single value";
+    return observation;
+  }
   observation.cause = backward_seen
                           ? "zero_grad() is called between backward() and step(), or the loss "
                             "does not depend on these parameters (a detached graph)"

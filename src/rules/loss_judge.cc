@@ -107,7 +107,8 @@ void AddStart(double value, LossTrack* track) {
   }
   track->start.push_back(value);
   const double first = track->start.front();
-  if (track->start.size() == kStartValues &&
+  // Of one that begins below zero, as that of a policy, no multiple says anything.
+  if (track->start.size() == kStartValues && first > 0 &&
       Median(track->start) > first + kBlowUp * std::abs(first)) {
     track->jumped = true;
     track->start.assign(kStartValues, first);
@@ -239,7 +240,7 @@ bool LossJudge::ThrownOffForGood(LossTrack* track) {
   const double jump = std::max(kNotableJump * std::abs(first),
                                kJumpSigmas * RobustSigma(track->values.Newest(kSigmaWindow)));
   const bool thrown_off =
-      std::abs(first) >= kNoLoss && Median(newest) > first && Median(track->start) > first + jump &&
+      first >= kNoLoss && Median(newest) > first && Median(track->start) > first + jump &&
       static_cast<double>(track->below_first) <= kRarelyBelow * static_cast<double>(track->count);
   if (thrown_off) {
     track->jumped = true;

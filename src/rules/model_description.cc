@@ -172,6 +172,9 @@ void ModelDescription::AddMeta(const std::string& meta) {
   } else if (kind == "optimizer") {
     AddOptimizer(JsonText(json, "type"), TextsOf(json, "parameters"), MeansOf(json));
     weight_decay_ = std::max(weight_decay_, WeightDecayOf(json));
+    if (json.contains("first_at")) {
+      newest_optimizer_at_ = JsonInteger(json, "first_at");
+    }
   } else if (kind == "kept_gradient") {
     kept_gradient_ = {.parameter = JsonText(json, "parameter"),
                       .step = JsonInteger(json, "step"),

@@ -3,7 +3,8 @@
 //    "parameters":[{"name","numel","requires_grad"}…]}       both in registration order
 //   {"kind":"optimizer","type","parameters":[names…],"defaults":{"betas":[b1,b2],"weight_decay",…}}
 //                                                             one per optimizer that steps
-//   "new_at" in it: the step at which it had no state, so that its first step was that one
+//   "new_at" in it: the step at which it had no state, so that its first step was that one;
+//   "first_at": that of its first step of all in the process, whatever state it came with
 //   {"kind":"kept_gradient","parameter","step","read"}        backward() began on what the step
 //   before had left; read: its values were looked at, and not only how often it was changed
 //   {"kind":"loss_input",…}                                   loss_input.h
@@ -70,6 +71,9 @@ class ModelDescription {
   [[nodiscard]] size_t optimizers() const { return optimizers_; }
   // Whether two of them train models that have no parameter in common.
   [[nodiscard]] bool trains_apart() const { return trains_apart_; }
+  // The step at which the newest of all optimizers made its first step; nothing where none is
+  // known.
+  [[nodiscard]] std::optional<int64_t> newest_optimizer_at() const { return newest_optimizer_at_; }
   [[nodiscard]] bool optimizer_known() const { return !optimized_.empty(); }
   [[nodiscard]] bool Optimized(std::string_view parameter) const {
     return optimized_.contains(parameter);
@@ -127,6 +131,7 @@ class ModelDescription {
   size_t optimizers_ = 0;
   double weight_decay_ = 0;
   std::optional<KeptGradient> kept_gradient_;
+  std::optional<int64_t> newest_optimizer_at_;
   std::vector<LossInput> loss_inputs_;
   int64_t classes_ = 0;
   int64_t world_size_ = 1;

@@ -103,6 +103,7 @@ std::vector<Evaluation> ValidationLosses::Add(const format::StepBatch& batch,
   model_.Add(batch.metas);
   if (fresh_.Add(model_)) {
     fresh_step_ = batch.key.step.value;
+    training_name_.clear();  // that of another model may have another name
     before_ = trainings_.PresentKeysOf("");
     trainings_.BeginAnew();
     training_start_.clear();

@@ -126,8 +126,10 @@ class TorchCapture:
         self._find_models(optimizer) if plan.calls == 0 else None
         if plan.build(optimizer, session, self.names):
             # Without state it has not stepped yet: rules tell means that warm up by that.
-            is_new = {} if optimizer.state else {"new_at": session.native.global_step}
-            session.meta("optimizer", **plan.describe(optimizer, self.names), **is_new)
+            step = session.native.global_step
+            is_new = {} if optimizer.state else {"new_at": step}
+            is_first = {"first_at": step} if plan.calls == 0 else {}
+            session.meta("optimizer", **plan.describe(optimizer, self.names), **is_new, **is_first)
             if plan.token == 0:
                 self._describe_run(optimizer, session)
         return plan

@@ -30,9 +30,12 @@ REDUCED_BY_MEAN = 1
 
 # Names of torch's autograd nodes without "Backward0".
 SUMS = frozenset({"Add", "Sub", "Mul", "Div", "Neg", "Sum", "Mean", "ToCopy", "Stack", "Cat", "View", "Squeeze"})
-RESHAPED = {"View", "UnsafeView", "ReshapeAlias", "Permute", "Transpose", "T", "Squeeze", "Unsqueeze"}
-SHAPES = frozenset(RESHAPED | {"Select", "Slice", "Index", "Clone", "ToCopy", "Alias"})
-ACTIVATIONS = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Relu": "relu"}
+VIEWS = frozenset({"View", "UnsafeView", "ReshapeAlias"})
+RESHAPED = VIEWS | {"Permute", "Transpose", "T", "Squeeze", "Unsqueeze"}
+SHAPES = RESHAPED | {"Select", "Slice", "Index", "Clone", "ToCopy", "Alias"}
+# What keeps a value from zero before a logarithm that is not there.
+GUARDS = frozenset({"Clamp", "ClampMin", "ClampMax"})
+ACTIVATIONS = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Hardsigmoid": "sigmoid", "Relu": "relu"}
 LAYERS = frozenset({"Addmm", "Mm", "Bmm", "Baddbmm", "Convolution"})
 NLL = frozenset({"NllLoss", "NllLoss2D"})
 PAIRED = {"MseLoss": "mse_loss", "SmoothL1Loss": "smooth_l1_loss", "HuberLoss": "huber_loss"}
@@ -133,7 +136,7 @@ def _misfit(loss: Any) -> Misfit | None:
     if name in NLL:
         return _misfit_of_nll(loss)
     if name == "BinaryCrossEntropyWithLogits":
-        activation = ACTIVATIONS.get(_name(_before(loss)))
+        activation = _activation_before(loss)
         return Misfit("binary_cross_entropy_with_logits", activation) if activation else None
     if name in PAIRED:
         return _broadcast(PAIRED[name], _child(loss)) if _has_broadcast_target(loss) else None
@@ -143,13 +146,35 @@ def _misfit(loss: Any) -> Misfit | None:
 def _misfit_of_nll(loss: Any) -> Misfit | None:
     given = _before(loss)
     if _name(given) != "LogSoftmax":
-        kind = "layer" if _is_layer(given) else ACTIVATIONS.get(_name(given))
+        kind = "layer" if _is_layer(given) else _activation_before(loss)
         return Misfit("nll_loss", kind) if kind else None
-    shape = _shape(given)
-    if given is _child(loss) and _dimension(given) != (1 if len(shape) > 1 else 0):
-        return Misfit("nll_loss", "dimension", shape=shape)
-    activation = ACTIVATIONS.get(_name(_before(given)))
+    classes = _dimension_of_classes(loss, given)
+    if classes is not None and _dimension(given) != classes:
+        return Misfit("nll_loss", "dimension", shape=_shape(given))
+    activation = _activation_before(given)
     return Misfit("cross_entropy", activation, _classes_of(given)) if activation else None
+
+
+def _activation_before(node: Any) -> str | None:
+    """What squashed or clipped the first input of `node`, perhaps guarded: clamp(1e-7), or + 1e-8."""
+    given = _before(node)
+    while _name(given) in GUARDS or (_name(given) == "Add" and len(_children(given)) == 1):
+        given = _before(given)
+    return ACTIVATIONS.get(_name(given))
+
+
+def _dimension_of_classes(loss: Any, log_softmax: Any) -> int | None:
+    """Of the input of nll_loss, 1 or 0 of a single sample, as it was before a change of its shape; None: not known."""
+    given, shape = _child(loss), _shape(log_softmax)
+    if given is log_softmax:
+        return 1 if len(shape) > 1 else 0
+    if _name(given) not in VIEWS or _child(given) is not log_softmax:
+        return None
+    view = _shape(given)
+    if len(view) == len("nc") and view[1] == shape[-1] and len(shape) > len(view):
+        return len(shape) - 1  # the samples of a sequence or an image in one row
+    is_sequence = len(view) == len("nc1l") and view[2] == 1 and len(shape) == len("ncl")
+    return 1 if is_sequence and (view[0], view[1], view[3]) == shape else None
 
 
 def _is_layer(node: Any) -> bool:

@@ -54,6 +54,7 @@ TEST(ArgumentsTest, MistakesAreUsageErrorsThatSayHowToMendThem) {
       {{"run", "--json", "--", "true"}, "--json"},
       {{"run", "python", "train.py", "--lr", "0.1", "--epochs", "1"},
        "put \"--\" before the command: wheeltapper run -- python train.py --lr 0.1 --epochs 1"},
+      {{"run", "train.py", "--lr", "1"}, "wheeltapper run -- python train.py --lr 1"},
       {{"run", "-q", "--name", "a", "--set", "b=c", "python", "train.py", "--name", "b"},
        "wheeltapper run -q --name a --set b=c -- python train.py --name b"},
       {{"run", "--stop-n", "error", "--", "true"}, "did you mean \"--stop-on\""},

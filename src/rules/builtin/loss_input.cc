@@ -5,9 +5,7 @@
 
 #include <array>
 #include <memory>
-#include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -46,12 +44,13 @@ const RuleInfo kInfo = {
 - `nll_loss` expects log-probabilities. Given the output of a layer as it is, it has no lowest value: an error. So it is where their softmax was taken along another dimension than that of the classes. Given probabilities it minimises something else: a warning.
 - `mse_loss`, `l1_loss`, `smooth_l1_loss` and `huber_loss` of predictions of shape `[64, 1]` and targets of shape `[64]` compare each of them with each, because both are broadcast to `[64, 64]`: an error.
 
-The first eight backward passes after an optimizer was made are looked at, and each 64th of the others. The finding resolves with a later training in the same process that is given what fits. A loss that is flat, or diverges because it has no lowest value, is one finding with this one.)",
+The first eight backward passes after an optimizer was made are looked at, and each 64th of the others. A later training in the same process that is given what fits takes nothing back. A loss that is flat, or diverges because it has no lowest value, is one finding with this one.)",
     .false_alarms =
         "A softmax whose outputs are meant to be logits; nll_loss of probabilities as the mean "
-        "error of a guess, which bears wrong labels. Not seen: what torch.compile has compiled "
-        "together with its loss, cross_entropy with probabilities as its targets, losses written "
-        "by hand, predictions given as the targets.",
+        "error of a guess, which bears wrong labels. Not seen: what torch.compile has compiled, a "
+        "softmax that other operations follow (but a clamp or an added epsilon), cross_entropy "
+        "with probabilities as its targets, other losses or those written by hand, predictions "
+        "given as the targets.",
     .how_to_fix =
         "Take the softmax or sigmoid out of the model (and apply it where it predicts), or use "
         "the loss that expects what the model returns: nll_loss after log_softmax, "
@@ -79,24 +78,16 @@ const char* NameOf(Misfit misfit) {
 
 class LossInputRule final : public Rule {
  public:
-  // At every step: it is so until the attach tells that it looks anew.
+  // At every step: it is so until the attach tells that it looks anew, and stays as it was then.
   Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
     model_.Add(batch.metas);
     const std::vector<LossInput>& inputs = model_.loss_inputs();
-    if (!batch.is_step && inputs.size() <= shown_.size()) {
-      return {};
-    }
-    std::set<std::string> shown;
-    for (const LossInput& input : inputs) {
-      shown.insert(KeyOf(input));
-      context.Observe(Describe(input, batch.key));
-    }
-    for (const std::string& key : shown_) {
-      if (!shown.contains(key)) {
-        context.ClearForCertain(key, batch.key);
+    if (batch.is_step || inputs.size() > told_) {
+      for (const LossInput& input : inputs) {
+        context.Observe(Describe(input, batch.key));
       }
     }
-    shown_ = std::move(shown);
+    told_ = inputs.size();
     return {};
   }
 
@@ -120,7 +111,7 @@ class LossInputRule final : public Rule {
   }
 
   ModelDescription model_;
-  std::set<std::string> shown_;  // keys
+  size_t told_ = 0;
 };
 
 }  // namespace

@@ -46,6 +46,8 @@ constexpr double kSuspectGrowth = 10;
 constexpr double kBoundless = 1000;
 // What one side of a game may lose to another, in times of the largest loss at the start.
 constexpr double kGameStakes = 10;
+// Steps by which the onset of a rise may miss the first step of the optimizer that it belongs to.
+constexpr int64_t kOfNewOptimizer = 3;
 constexpr double kLeastStakes =
     1;  // a critic's loss starts near zero and takes its values from there
 
@@ -246,7 +248,7 @@ class LossNotDecreasing final : public Rule {
 
   // Opens when two values in a row meet the criteria. These compare with a past that soon holds the
   // diverged values themselves, so what keeps it open is the level of before.
-  void JudgeDivergence(const LossValue& loss, LossTrack* track) const {
+  void JudgeDivergence(const LossValue& loss, LossTrack* track) {
     track->shows_divergence = false;
     const bool is_moot = IsMootTerm(loss.id);
     if (!track->diverged_since || is_moot) {
@@ -258,6 +260,11 @@ class LossNotDecreasing final : public Rule {
       }
       if (divergence && Balanced(loss.id, *track, divergence->to)) {
         divergence.reset();
+      }
+      if (divergence && WasReset(*track, *divergence)) {
+        *track = {};
+        LossJudge::Add(loss, track);
+        return;
       }
       track->blown = divergence ? track->blown + 1 : 0;
       if (track->blown >= 2 && !is_moot) {
@@ -292,6 +299,14 @@ class LossNotDecreasing final : public Rule {
       track->checked = false;
       ReportFlat(*track, context);
     }
+  }
+
+  // Whether the loss is back at its start because the model is: its parameters were drawn anew, as
+  // for the next fold, and a new optimizer makes its first steps there.
+  [[nodiscard]] bool WasReset(const LossTrack& track, const Divergence& divergence) const {
+    const std::optional<int64_t> newest = game_.model().newest_optimizer_at();
+    return divergence.is_unlearned && newest && *newest > track.first_step &&
+           std::abs(LossJudge::OnsetOf(track, divergence) - *newest) <= kOfNewOptimizer;
   }
 
   // Whether the rise is what one side of a game loses to another, or one term of a loss that is not

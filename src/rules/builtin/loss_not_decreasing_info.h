@@ -32,7 +32,7 @@ inline constexpr std::array<ParameterSpec, 9> kLossParameters = {{
      "Compare single values as SageMaker's rule does: alarms at plateaus too.", kOurs},
 }};
 
-inline constexpr std::array<Explanation, 12> kLossExplainedBy = {{
+inline constexpr std::array<Explanation, 8> kLossExplainedBy = {{
     {"flat", "optimizer_no_op", kAnyCause, Reach::kWholeModel},
     {"flat", "dead_relu", kAnyCause, Reach::kWholeModel},
     {"flat", "vanishing_gradient", kAnyCause, Reach::kWholeModel},
@@ -41,10 +41,6 @@ inline constexpr std::array<Explanation, 12> kLossExplainedBy = {{
     {"diverged", "weight_update_ratio", "large"},
     {"flat", "gradients_add_up", kAnyCause},
     {"diverged", "gradients_add_up", kAnyCause},
-    {"flat", "loss_input", "unbounded"},
-    {"flat", "loss_input", "dimension"},
-    {"flat", "loss_input", "broadcast"},
-    {"diverged", "loss_input", "unbounded"},
 }};
 
 inline const RuleInfo kLossNotDecreasingInfo = {
@@ -84,7 +80,7 @@ Several optimizers with a loss each that take turns, as in a GAN: nothing is cal
 
 Terms of a loss: what is only a term of what backward() starts from (or, where that cannot be read, of a loss logged as loss or total_loss) may rise or stay; it is judged only while that one diverges or is flat. Of several logged losses without either, one may rise as far as a side of a game while another falls.
 
-With a new optimizer over parameters that no other one had, as for each fold of a cross-validation, judging begins anew. Each of these trainings that diverges or is flat has a finding of its own, with its steps; it stays as it was when that training ended, whatever the next one does.)",
+With a new optimizer over parameters that no other one had, as for each fold of a cross-validation, judging begins anew. Each of these trainings that diverges or is flat has a finding of its own, with its steps; it stays as it was when that training ended, whatever the next one does. A loss that is back at its start as a new optimizer makes its first steps over the same parameters, which were drawn anew, begins anew as well.)",
     .false_alarms =
         "Losses that are not meant to fall: policy losses, that of Q-learning before its first "
         "reward, "

@@ -52,5 +52,19 @@ TEST(CatalogueTest, TheConfigurationTakesItsKeysWithTheirDefaults) {
   EXPECT_FALSE(Config::Load(sources).ok());
 }
 
+TEST(CatalogueTest, TheSeverityOfEveryRuleMayBeSetAndNothingElseOfOneWithoutParameters) {
+  for (const RuleType& type : BuiltinRules()) {
+    ConfigSources sources;
+    sources.rule_keys = RuleConfigKeys();
+    const std::string table = std::string("rules.") + type.info->name;
+    sources.flags = {{table + ".severity", "info", "--set"}};
+    const auto config = Config::Load(sources);
+    ASSERT_TRUE(config.ok()) << config.status().message();
+    EXPECT_EQ(config->GetText(table + ".severity"), "info");
+    sources.flags = {{table + ".no_such", "1", "--set"}};
+    EXPECT_THAT(Config::Load(sources).status().message(), testing::HasSubstr("unknown conf"));
+  }
+}
+
 }  // namespace
 }  // namespace wheeltapper::rules

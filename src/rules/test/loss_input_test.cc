@@ -95,13 +95,14 @@ TEST(LossInputTest, SaysNothingOfWhatIsMalformedOrNotKnown) {
   }
 }
 
-TEST(LossInputTest, IsOneFindingWithALossThatStaysFlat) {
+TEST(LossInputTest, AnErrorStaysBesideALossThatIsFlatForIt) {
   RunBuilder run = RunOf(std::vector<double>(300, 2.3), kRawOutputs);
   const auto findings = FindingsOf(run);
-  ASSERT_EQ(findings.size(), 1U);
+  ASSERT_EQ(findings.size(), 2U);
   EXPECT_EQ(findings[0].rule, "loss_input");
-  ASSERT_EQ(findings[0].also.size(), 1U);
-  EXPECT_EQ(findings[0].also[0].rule, "loss_not_decreasing");
+  EXPECT_EQ(findings[0].state, FindingState::kOpen);
+  EXPECT_EQ(findings[1].rule, "loss_not_decreasing");
+  EXPECT_THAT(*findings[1].cause, HasSubstr("nll_loss expects log-probabilities"));
 }
 
 TEST(LossInputTest, WhatAModelLearnsWithExplainsAFlatLossOnlyWhereNothingMeasuredDoes) {
@@ -150,7 +151,7 @@ TEST(LossInputTest, AnotherTrainingThatIsGivenWhatFitsIsNotBlamed) {
   const auto findings = FindingsOf(run);
   ASSERT_EQ(findings.size(), 2U);
   EXPECT_EQ(findings[0].rule, "loss_input");
-  EXPECT_EQ(findings[0].state, FindingState::kResolved);
+  EXPECT_EQ(findings[0].state, FindingState::kOpen);
   EXPECT_EQ(findings[0].last_step, 59);
   EXPECT_EQ(findings[1].rule, "loss_not_decreasing");
   EXPECT_THAT(*findings[1].cause, testing::Not(HasSubstr("nll_loss")));

@@ -1,7 +1,9 @@
 // The rule about training losses: runs that break it and runs that do not.
+#include <algorithm>
 #include <random>
 #include <tuple>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -55,6 +57,35 @@ TEST(LossNotDecreasingTest, ReportsALossThatFallsBackToItsStart) {
   const auto findings = FindingsOf(run, "loss_not_decreasing");
   ASSERT_EQ(findings.size(), 1U);
   EXPECT_NEAR(static_cast<double>(findings[0].step), 300, 15);
+}
+
+TEST(LossNotDecreasingTest, AModelThatIsDrawnAnewForTheNextFoldHasNotDiverged) {
+  for (const bool optimizer_is_new : {true, false}) {
+    RunBuilder run;
+    for (int64_t step = 0; step < 600; ++step) {
+      if (step % 200 == 0 && (optimizer_is_new || step == 0)) {
+        run.Between(step).Meta(fmt::format(
+            R"({{"kind":"optimizer","parameters":["fc.weight"],"new_at":{0},"first_at":{0}}})",
+            step));
+      }
+      const int64_t since = std::max<int64_t>(0, step % 200 - 60);
+      run.Step(step).Scalar("loss/backward", 2.3 * std::exp2(-static_cast<double>(since) / 20));
+    }
+    EXPECT_EQ(FindingsOf(run, "loss_not_decreasing").size(), optimizer_is_new ? 0U : 1U);
+  }
+}
+
+TEST(LossNotDecreasingTest, ANewOptimizerThatThrowsTheModelOffIsFound) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 300; ++step) {
+    if (step % 200 == 0) {
+      run.Between(step).Meta(
+          fmt::format(R"({{"kind":"optimizer","parameters":["fc.weight"],"first_at":{}}})", step));
+    }
+    run.Step(step).Scalar("loss/backward",
+                          step < 200 ? 2.3 * std::exp2(-static_cast<double>(step) / 40) : 100);
+  }
+  EXPECT_EQ(FindingsOf(run, "loss_not_decreasing").size(), 1U);
 }
 
 TEST(LossNotDecreasingTest, ALossThatFallsAtOnceIsNotSaidToRise) {

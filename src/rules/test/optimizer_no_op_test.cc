@@ -214,6 +214,7 @@ TEST(OptimizerNoOpTest, ReportsGradientsThatAreAllZeroFromTheFirstStepOn) {
     if (!learns) {
       EXPECT_EQ(findings[0].severity, Severity::kWarning);
       EXPECT_THAT(findings[0].message, HasSubstr("has had a gradient other than zero"));
+      EXPECT_THAT(*findings[0].cause, HasSubstr("an output that is saturated"));
     }
   }
 }

@@ -259,6 +259,28 @@ TEST(ValidationRulesTest, WhatOneTrainingShowedNoLaterOneTakesBack) {
   }
 }
 
+// As scripts log them whose loss is a function: backward() names the loss after the model.
+TEST(ValidationRulesTest, ALaterTrainingIsJudgedByTheLossOfItsOwnModel) {
+  const auto falls = [](int step) { return 2.3 * std::exp2(-step / 60.0); };
+  const auto rises = [](int step) { return 1.0 + std::abs(step - 60) / 100.0; };
+  RunBuilder run;
+  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["fc.weight"]})");
+  for (int step = 0; step < 600; ++step) {
+    if (step == 300) {
+      run.Between(step).Meta(R"({"kind":"optimizer","parameters":["Net2.fc.weight"]})");
+    }
+    run.Step(step).Scalar(step < 300 ? "loss/backward" : "loss/backward.Net2", falls(step % 300));
+    if (step % 10 == 9) {
+      run.Between(step).Scalar("val_loss", step < 300 ? falls(step) : rises(step - 300));
+    }
+  }
+  for (const char* rule : {"overfit", "overtraining"}) {
+    const auto findings = FindingsOf(run, rule);
+    ASSERT_EQ(findings.size(), 1U) << rule;
+    EXPECT_GE(findings[0].step, 300) << rule;
+  }
+}
+
 TEST(StalledTrainingTest, ReportsALongPauseLiveAndInReplayAlike) {
   constexpr TimeNs kSecond = 1'000'000'000;
   const ManualClock start;
