@@ -181,12 +181,7 @@ class LossNotDecreasing final : public Rule {
   // is minimised.
   void Judge(const std::vector<LossValue>& losses, RuleContext& context) {
     for (const LossValue& loss : losses) {
-      LossTrack& track = tracks_[loss.id];
-      LossJudge::Add(loss, &track);
-      track.classes = IsCrossEntropy(loss) ? game_.model().classes() : 0;
-      game_.Note(loss);
-      trainings_.Note(loss);
-      terms_.Note(loss, Chosen(loss, context));
+      Note(loss, context);
     }
     terms_.Compare(losses);
     for (const bool terms : {false, true}) {
@@ -205,6 +200,15 @@ class LossNotDecreasing final : public Rule {
     for (const LossValue& loss : losses) {
       Report(loss, &tracks_[loss.id], context);
     }
+  }
+
+  void Note(const LossValue& loss, RuleContext& context) {
+    LossTrack& track = tracks_[loss.id];
+    LossJudge::Add(loss, &track);
+    track.classes = IsCrossEntropy(loss) ? game_.model().classes() : 0;
+    game_.Note(loss);
+    trainings_.Note(loss);
+    terms_.Note(loss, Chosen(loss, context));
   }
 
   // Where the one that is minimised is known to be a cross entropy.
@@ -253,14 +257,7 @@ class LossNotDecreasing final : public Rule {
     const bool is_moot = IsMootTerm(loss.id);
     if (!track->diverged_since || is_moot) {
       track->diverged_since.reset();
-      std::optional<Divergence> divergence = LossJudge::Diverged(*track);
-      // One side of a game loses what it had gained whenever the other side learns.
-      if (divergence && divergence->is_unlearned && LeavesOutFlat()) {
-        divergence.reset();
-      }
-      if (divergence && Balanced(loss.id, *track, divergence->to)) {
-        divergence.reset();
-      }
+      const std::optional<Divergence> divergence = DivergenceOf(loss.id, *track);
       if (divergence && WasReset(*track, *divergence)) {
         *track = {};
         LossJudge::Add(loss, track);
@@ -299,6 +296,17 @@ class LossNotDecreasing final : public Rule {
       track->checked = false;
       ReportFlat(*track, context);
     }
+  }
+
+  [[nodiscard]] std::optional<Divergence> DivergenceOf(format::NameId id,
+                                                       const LossTrack& track) const {
+    std::optional<Divergence> divergence = LossJudge::Diverged(track);
+    // One side of a game loses what it had gained whenever the other side learns.
+    const bool is_of_game = divergence && divergence->is_unlearned && LeavesOutFlat();
+    if (is_of_game || (divergence && Balanced(id, track, divergence->to))) {
+      divergence.reset();
+    }
+    return divergence;
   }
 
   // Whether the loss is back at its start because the model is: its parameters were drawn anew, as
