@@ -15,9 +15,6 @@ namespace wheeltapper::rules {
 namespace {
 
 constexpr size_t kEvidencePoints = 64;
-// A tensor whose elements are smaller than this (biases and adapters start at zero) has not grown
-// when it reaches it.
-constexpr double kParameterFloorRms = 0.01;
 // A loss below zero is without an end when it is this many times as far from zero as its start.
 constexpr double kEndless = 10;
 // So far from zero it was without an end whatever it is now: weights that blew up spoil it.

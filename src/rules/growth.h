@@ -17,6 +17,10 @@
 
 namespace wheeltapper::rules {
 
+// A tensor whose elements are smaller than this (biases and adapters start at zero) has not grown
+// when it reaches it.
+inline constexpr double kParameterFloorRms = 0.01;
+
 struct Growth {
   format::NameId name = 0;
   std::string tensor;

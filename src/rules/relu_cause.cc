@@ -11,8 +11,6 @@ namespace {
 
 // Weights whose rms grew by this much were driven away: as a layer learns, it grows by less.
 constexpr double kDrivenAway = 3;
-// Nor is one that begins near zero driven away when it grows.
-constexpr double kSmallRms = 0.01;
 
 }  // namespace
 
@@ -63,7 +61,7 @@ Cause ReluCause::OfZeros(const std::string& name, const Seen& weight, const std:
 
 std::optional<Cause> ReluCause::OfWeight(const std::string& name, const Seen& weight,
                                          const std::string& inputs) {
-  if (!(weight.rms > kDrivenAway * std::max(weight.first_rms, kSmallRms))) {
+  if (!(weight.rms > kDrivenAway * std::max(weight.first_rms, kParameterFloorRms))) {
     return std::nullopt;
   }
   return Cause{

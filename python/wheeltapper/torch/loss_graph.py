@@ -32,7 +32,8 @@ REDUCED_BY_MEAN = 1
 SUMS = frozenset({"Add", "Sub", "Mul", "Div", "Neg", "Sum", "Mean", "ToCopy", "Stack", "Cat", "View", "Squeeze"})
 VIEWS = frozenset({"View", "UnsafeView", "ReshapeAlias"})
 RESHAPED = VIEWS | {"Permute", "Transpose", "T", "Squeeze", "Unsqueeze"}
-SHAPES = RESHAPED | {"Select", "Slice", "Index", "Clone", "ToCopy", "Alias"}
+COPIES = frozenset({"ToCopy"})
+SHAPES = RESHAPED | COPIES | {"Select", "Slice", "Index", "Clone", "Alias"}
 # What keeps a value from zero before a logarithm that is not there.
 GUARDS = frozenset({"Clamp", "ClampMin", "ClampMax"})
 ACTIVATIONS = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Hardsigmoid": "sigmoid", "Relu": "relu"}
@@ -181,7 +182,7 @@ def _is_layer(node: Any) -> bool:
     """A product with parameters, and not of log-probabilities, as of an ensemble or on a graph."""
     if _name(node) not in LAYERS:
         return False
-    operands = [_past_shapes(child) for child in _children(node)]
+    operands = [_past(child, SHAPES) for child in _children(node)]
     has_parameters = any(operand.name().endswith("::AccumulateGrad") for operand in operands)
     return has_parameters and all(_name(near) != "LogSoftmax" for near in _walk(node, NEAR))
 
@@ -205,8 +206,7 @@ def _has_broadcast_target(loss: Any) -> bool:
 
 def _broadcast(loss: str, operand: Any) -> Misfit | None:
     """Where n predictions became n by n, and nobody wrote that down."""
-    while _name(operand) == "ToCopy":
-        operand = _child(operand)
+    operand = _past(operand, COPIES)
     if _name(operand) != "Expand" or _name(_child(operand)) in {"Unsqueeze", "Expand"}:
         return None
     own = tuple(int(size) for size in operand._saved_self_sym_sizes)
@@ -231,11 +231,11 @@ def _child(node: Any) -> Any:
 
 def _before(node: Any) -> Any:
     """What computed the first input of `node`, apart from changes of its shape or dtype."""
-    return _past_shapes(_child(node))
+    return _past(_child(node), SHAPES)
 
 
-def _past_shapes(node: Any) -> Any:
-    while _name(node) in SHAPES:
+def _past(node: Any, names: frozenset[str]) -> Any:
+    while _name(node) in names:
         node = _child(node)
     return node
 

@@ -57,10 +57,9 @@ class LossBook:
                 _add(self.training, "loss/backward", value)
 
     def _value(self, loss: torch.Tensor) -> float | None:
+        was_scaled = self.was_scaled(loss)
         remembered = self._unscaled.pop(id(loss), None)
-        if remembered is not None and remembered[0]() is loss:
-            return remembered[1]
-        return number(loss)
+        return remembered[1] if was_scaled and remembered is not None else number(loss)
 
     def add_module(self, module: nn.Module, output: Any, *, training: bool) -> None:
         """A loss module has returned."""

@@ -236,21 +236,32 @@ TEST(OverfitTest, AFreshModelBeginsAnew) {
   }
 }
 
-TEST(ValidationRulesTest, WhatOneTrainingShowedNoLaterOneTakesBack) {
-  const auto falls = [](int step) { return 2.3 * std::exp2(-step / 60.0); };
-  const auto rises = [](int step) { return 1.0 + std::abs(step - 60) / 100.0; };
+double Falls(int step) { return 2.3 * std::exp2(-step / 60.0); }
+
+// After sixty steps.
+double Rises(int step) { return 1.0 + std::abs(step - 60) / 100.0; }
+
+// Of 300 steps each, the second of a fresh model; `record` adds what a step shows.
+RunBuilder TwoTrainings(const std::function<void(int, RunBuilder*)>& record) {
   RunBuilder run;
   run.Between(0).Meta(R"({"kind":"optimizer","parameters":["fc.weight"]})");
   for (int step = 0; step < 600; ++step) {
     if (step == 300) {
       run.Between(step).Meta(R"({"kind":"optimizer","parameters":["Net2.fc.weight"]})");
     }
-    if (step % 10 == 0 && step > 0) {
-      const int at = (step - 1) % 300;
-      run.Step(step - 1, Mode::kEval).Scalar("loss", step <= 300 ? rises(at) : falls(at));
-    }
-    run.Step(step).Scalar("loss", falls(step % 300));
+    record(step, &run);
   }
+  return run;
+}
+
+TEST(ValidationRulesTest, WhatOneTrainingShowedNoLaterOneTakesBack) {
+  RunBuilder run = TwoTrainings([](int step, RunBuilder* at) {
+    if (step % 10 == 0 && step > 0) {
+      const int since = (step - 1) % 300;
+      at->Step(step - 1, Mode::kEval).Scalar("loss", step <= 300 ? Rises(since) : Falls(since));
+    }
+    at->Step(step).Scalar("loss", Falls(step % 300));
+  });
   for (const char* rule : {"overfit", "overtraining"}) {
     const auto findings = FindingsOf(run, rule);
     ASSERT_EQ(findings.size(), 1U) << rule;
@@ -261,19 +272,12 @@ TEST(ValidationRulesTest, WhatOneTrainingShowedNoLaterOneTakesBack) {
 
 // As scripts log them whose loss is a function: backward() names the loss after the model.
 TEST(ValidationRulesTest, ALaterTrainingIsJudgedByTheLossOfItsOwnModel) {
-  const auto falls = [](int step) { return 2.3 * std::exp2(-step / 60.0); };
-  const auto rises = [](int step) { return 1.0 + std::abs(step - 60) / 100.0; };
-  RunBuilder run;
-  run.Between(0).Meta(R"({"kind":"optimizer","parameters":["fc.weight"]})");
-  for (int step = 0; step < 600; ++step) {
-    if (step == 300) {
-      run.Between(step).Meta(R"({"kind":"optimizer","parameters":["Net2.fc.weight"]})");
-    }
-    run.Step(step).Scalar(step < 300 ? "loss/backward" : "loss/backward.Net2", falls(step % 300));
+  RunBuilder run = TwoTrainings([](int step, RunBuilder* at) {
+    at->Step(step).Scalar(step < 300 ? "loss/backward" : "loss/backward.Net2", Falls(step % 300));
     if (step % 10 == 9) {
-      run.Between(step).Scalar("val_loss", step < 300 ? falls(step) : rises(step - 300));
+      at->Between(step).Scalar("val_loss", step < 300 ? Falls(step) : Rises(step - 300));
     }
-  }
+  });
   for (const char* rule : {"overfit", "overtraining"}) {
     const auto findings = FindingsOf(run, rule);
     ASSERT_EQ(findings.size(), 1U) << rule;
