@@ -5,8 +5,8 @@
 # PRIVATE_LIBS third-party targets. Configuring stops when a module depends on its own layer or a higher one; an include
 # of an undeclared module does not compile, because each module brings only its own include directory.
 # HEADERS are compiled alone (target all_verify_interface_header_sets).
-# The builds with sanitizers or clang compile several sources as one (half the time), and all builds several tests
-# (WT_UNITY_TESTS); APART names those whose file-local names others of the module use as well.
+# Several sources are compiled as one (CMAKE_UNITY_BUILD, half the time); APART names those whose file-local names others
+# of the module use as well.
 function(wheeltapper_module name)
   cmake_parse_arguments(M "" "LAYER" "HEADERS;SOURCES;DEPS;PRIVATE_DEPS;LIBS;PRIVATE_LIBS;TESTS;BENCHES;FUZZERS;APART" ${ARGN})
   if(M_UNPARSED_ARGUMENTS)
@@ -66,11 +66,8 @@ function(_wheeltapper_test name sources libs)
   add_executable(${exe} ${sources})
   add_dependencies(wheeltapper_tests ${exe})
   _wheeltapper_executable(${exe} ${name} "${libs};GTest::gtest_main;GTest::gmock")
-  # Tests are compiled more often than they run long. Under sanitizers optimising them takes half of their compile time.
-  target_compile_options(${exe} PRIVATE $<$<CONFIG:Release>:-O1> $<$<CONFIG:RelWithDebInfo>:-O0>)
-  if(WT_UNITY_TESTS)
-    set_target_properties(${exe} PROPERTIES UNITY_BUILD ON)
-  endif()
+  # Tests are compiled more often than they run long.
+  target_compile_options(${exe} PRIVATE $<$<CONFIG:Release>:-Og>)
   # Golden files and generated pages are compared with those in the tree.
   target_compile_definitions(${exe} PRIVATE WT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   include(GoogleTest)

@@ -23,6 +23,7 @@ set(CMAKE_CXX_STANDARD 20)
 set(WT_WERROR ON)
 list(APPEND CMAKE_MODULE_PATH "{ROOT}/cmake")
 include(WheeltapperWarnings)
+include(WheeltapperSyntaxOnly)
 include(WheeltapperModule)
 foreach(module core tensor format)
   if(EXISTS ${{CMAKE_CURRENT_SOURCE_DIR}}/src/${{module}})
@@ -70,9 +71,9 @@ class LayersTest(unittest.TestCase):
         )  # fmt: skip
         return done.returncode, " ".join((done.stdout + done.stderr).split())
 
-    def configure(self) -> tuple[int, str]:
+    def configure(self, *options: str) -> tuple[int, str]:
         """Configures the tree."""
-        return self.run_cmake("-S", ".", "-B", "build", "-G", "Ninja")
+        return self.run_cmake("-S", ".", "-B", "build", "-G", "Ninja", *options)
 
     def build(self, target: str = "wheeltapper_tensor") -> tuple[int, str]:
         """Configures, then builds one target."""
@@ -138,6 +139,28 @@ class LayersTest(unittest.TestCase):
         outcome = self.build()
         self.assert_refused(outcome, "reading variable 'value_' requires holding mutex 'mutex_'")
         self.assertEqual(outcome[1].count("requires holding mutex"), 1)
+
+    def test_a_missing_include_that_grouping_hides_is_seen_when_each_source_is_checked(self) -> None:
+        self.write("src/tensor/CMakeLists.txt", TENSOR.format(deps="size.cc DEPS core"))
+        self.write("src/tensor/shape.cc", "#include <vector>\n" + SHAPE_CC)
+        self.write("src/tensor/size.cc", "static_assert(sizeof(std::vector<int>) > 0);\n")
+        self.assertEqual(self.configure("-DCMAKE_UNITY_BUILD=ON")[0], 0)
+        code, output = self.build()
+        self.assertEqual(code, 0, output)
+        self.assertEqual(self.configure("-DCMAKE_UNITY_BUILD=OFF", "-DWT_SYNTAX_ONLY=ON")[0], 0)
+        self.assert_refused(self.build(), "size.cc:1:22: error: use of undeclared identifier 'std'")
+
+    def test_checking_reads_again_what_changed_and_nothing_else(self) -> None:
+        self.assertEqual(self.configure("-DWT_SYNTAX_ONLY=ON")[0], 0)
+        code, output = self.build()
+        self.assertEqual(code, 0, output)
+        self.assertIn("no work to do", self.build()[1])
+        self.write(
+            "src/tensor/include/wheeltapper/tensor/shape.h", SHAPE_H.replace("Status Check();", "Status Check()")
+        )
+        self.assert_refused(self.build(), "expected function body after function declarator")
+        # What failed is not taken as checked.
+        self.assert_refused(self.build(), "expected function body after function declarator")
 
     def test_dropped_status_does_not_compile(self) -> None:
         self.write("src/tensor/shape.cc", SHAPE_CC + "namespace wheeltapper { static void Drop() { Check(); } }\n")

@@ -49,14 +49,14 @@ changed_sources() {
 # members protected, own by pointer.
 readonly WT_TIDY_NOT_IN_TESTS='-concurrency-mt-unsafe,-bugprone-unused-return-value,-modernize-use-equals-delete,-cppcoreguidelines-virtual-class-destructor,-cppcoreguidelines-owning-memory,-readability-function-*'
 
-# tidy_step NAME FOLDER CHECKS FILES…: with the commands of build/FOLDER; CHECKS are added to .clang-tidy's.
+# tidy_step NAME CHECKS FILES…: CHECKS are added to .clang-tidy's.
 tidy_step() {
-  local name=$1 folder=$2 checks=$3
-  shift 3
+  local name=$1 checks=$2
+  shift 2
   (($# > 0)) || return 0
   say "./dev: clang-tidy on $# files"
   lint_step "$name" xargs -a <(printf '%s\n' "$@") -P 2 -n 4 clang-tidy --quiet "--checks=$checks" \
-    --extra-arg=-Wno-unknown-warning-option -p "build/$folder"
+    --extra-arg=-Wno-unknown-warning-option -p build/tidy
 }
 
 # tidy_files --all|changed: what clang-tidy looks at.
@@ -69,25 +69,22 @@ tidy_files() {
 }
 
 run_tidy() {
-  local list files tests bindings
+  local list files tests
   list=$(tidy_files "$1") || {
     say "./dev: clang-tidy is left out: the clone does not hold the commit before, to tell what was changed"
     add_counts tidy 0 0 0 1
     return
   }
-  mapfile -t bindings < <(grep '^python/' <<<"$list" | sort -u)
   mapfile -t tests < <(grep -E '^src/.*/(test|fuzz|bench)/' <<<"$list" | sort -u)
-  mapfile -t files < <(grep '^src/' <<<"$list" | grep -vE '/(test|fuzz|bench)/' | sort -u)
+  mapfile -t files < <(grep -vE '^src/.*/(test|fuzz|bench)/' <<<"$list" | sort -u)
   if [[ -z $list ]]; then
     say "./dev: no changed C++ file for clang-tidy"
     return
   fi
-  # The commands of the clang build, file by file; only the package's build knows the bindings.
-  configure_clang tidy -DCMAKE_UNITY_BUILD=OFF -DWT_UNITY_TESTS=OFF || { add_counts tidy 0 0 1 0; return; }
-  ((${#bindings[@]} == 0)) || (prepare_package) || { add_counts tidy 0 0 1 0; return; }
-  tidy_step tidy tidy '' "${files[@]}"
-  tidy_step tidy-tests tidy "$WT_TIDY_NOT_IN_TESTS" "${tests[@]}"
-  tidy_step tidy-python package '' "${bindings[@]}"
+  # The bindings are otherwise configured by scikit-build, which says where programs go.
+  configure_clang tidy -DWT_PYTHON=ON -DSKBUILD_SCRIPTS_DIR=bin || { add_counts tidy 0 0 1 0; return; }
+  tidy_step tidy '' "${files[@]}"
+  tidy_step tidy-tests "$WT_TIDY_NOT_IN_TESTS" "${tests[@]}"
 }
 
 run_lint() {

@@ -1,7 +1,7 @@
 # Sourced by ./dev: the stages of ./dev test, cheapest first. A stage that fails does not keep the
 # next from running; each leaves JUnit files in .wt/results, from which the counts are read.
 
-readonly WT_STAGES=(tree tools release python e2e wheel debug asan tsan)
+readonly WT_STAGES=(tree tools release python e2e wheel clang asan tsan)
 # Modules that start threads or share memory: what ThreadSanitizer can say something about.
 readonly WT_THREADED=(core format capture actions)
 
@@ -37,12 +37,13 @@ configure() {
   quietly "configure-$preset" cmake -S "$WT_ROOT" --preset "$preset" "$@"
 }
 
-# configure_clang FOLDER ARGUMENTS…: build/FOLDER, for what clang compiles or clang-tidy reads.
+# configure_clang FOLDER ARGUMENTS…: build/FOLDER file by file, for what clang checks or clang-tidy reads.
 configure_clang() {
   local folder=$1 clang
   shift
   clang=$(find_clang) || return
-  configure debug -B "$WT_ROOT/build/$folder" -DCMAKE_CXX_COMPILER="$clang" -DCMAKE_C_COMPILER="${clang/clang++/clang}" "$@"
+  configure debug -B "$WT_ROOT/build/$folder" -DCMAKE_CXX_COMPILER="$clang" -DCMAKE_C_COMPILER="${clang/clang++/clang}" \
+    -DCMAKE_UNITY_BUILD=OFF "$@"
 }
 
 # ctest_stage NAME LABELS REGEX: runs what matches in build/NAME.
@@ -104,15 +105,16 @@ stage_wheel() {
   fi
 }
 
-# clang: thread-safety annotations and interface headers that stand alone. Builds, runs nothing.
-stage_debug() {
-  local start=$SECONDS
-  if configure_clang debug &&
-    quietly build-debug cmake --build "$WT_ROOT/build/debug" -j "$(jobs_count)" --target wheeltapper_libraries &&
-    quietly build-headers cmake --build "$WT_ROOT/build/debug" -j "$(jobs_count)" --target all_verify_interface_header_sets; then
-    add_counts debug $((SECONDS - start)) 2 0 0
+# What the builds that compile several sources as one cannot say: that each source includes all it uses, and each
+# interface header; and the thread-safety annotations, which only clang reads. Generates no code.
+stage_clang() {
+  local start=$SECONDS folder=$WT_ROOT/build/clang
+  if configure_clang clang -DWT_SYNTAX_ONLY=ON -DWT_TESTS=OFF -DCMAKE_CXX_COMPILER_LAUNCHER= &&
+    quietly check-sources cmake --build "$folder" -j "$(jobs_count)" --target wheeltapper_libraries &&
+    quietly check-headers cmake --build "$folder" -j "$(jobs_count)" --target all_verify_interface_header_sets; then
+    add_counts clang $((SECONDS - start)) 2 0 0
   else
-    fail_stage debug $((SECONDS - start))
+    fail_stage clang $((SECONDS - start))
   fi
 }
 
