@@ -25,22 +25,31 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-// A thread as the training job holds one: on the heap, never destroyed, waiting for ever.
+// A thread as the training job holds one: on the heap, never destroyed, waiting for ever. It waits when this returns: a
+// thread that still starts may hold AddressSanitizer's allocator, and a child forked then waits for it for ever at its end.
 void StartEndlessThread() {
   struct Endless {
     Mutex mutex;
     CondVar wake;
+    CondVar begun;
+    bool waits = false;
     Thread thread;
   };
   auto* endless = new Endless();  // NOLINT(cppcoreguidelines-owning-memory)
   const Status started = endless->thread.Start("wt-test-wait", [endless] {
     MutexLock lock(endless->mutex);
+    endless->waits = true;
+    endless->begun.NotifyOne();
     while (true) {
       endless->wake.Wait(endless->mutex);
     }
   });
   if (!started.ok()) {
     std::abort();
+  }
+  MutexLock lock(endless->mutex);
+  while (!endless->waits) {
+    endless->begun.Wait(endless->mutex);
   }
 }
 
