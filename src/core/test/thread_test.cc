@@ -25,8 +25,9 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-// A thread as the training job holds one: on the heap, never destroyed, waiting for ever. It waits when this returns: a
-// thread that still starts may hold AddressSanitizer's allocator, and a child forked then waits for it for ever at its end.
+// A thread as the training job holds one: on the heap, never destroyed, waiting for ever. It waits
+// when this returns: a thread that still starts may hold AddressSanitizer's allocator, and a child
+// forked then waits for it for ever at its end.
 void StartEndlessThread() {
   struct Endless {
     Mutex mutex;
