@@ -246,6 +246,7 @@ def test_control_z_where_no_shell_could_continue_it_does_nothing(tmp_path: Path)
         "        time.sleep(0.02)\n"  # a long sleep can begin just after the signal
         "except KeyboardInterrupt:\n"
         "    open('interrupted', 'x').close()\n"
+        "    raise\n"
     )
     terminal = Terminal([*shlex.split(WATCH), *shlex.split(script(tmp_path, text))], tmp_path)
     try:
@@ -253,7 +254,7 @@ def test_control_z_where_no_shell_could_continue_it_does_nothing(tmp_path: Path)
         terminal.type("\x1a")
         terminal.expect("continued")
         terminal.type("\x03")
-        # In a file: what reached the command, whatever became of the terminal.
-        wait_until((tmp_path / "interrupted").exists)
+        wait_until((tmp_path / "interrupted").exists)  # tells a lost signal from lost output
+        terminal.expect("KeyboardInterrupt")
     finally:
         terminal.close()
