@@ -29,8 +29,7 @@ bool IncidentRanks::Clear(int32_t rank, bool for_certain) {
     return false;
   }
   found->second.open = false;
-  return std::none_of(states.begin(), states.end(),
-                      [](const auto& entry) { return entry.second.open; });
+  return !Open();
 }
 
 void IncidentRanks::Hold(int32_t rank) {
@@ -69,10 +68,21 @@ void LatestMessage::Take(const Observation& observation) {
   }
 }
 
+bool IncidentRanks::Open() const {
+  return std::any_of(states.begin(), states.end(),
+                     [](const auto& entry) { return entry.second.open; });
+}
+
+bool Incident::Over() const {
+  return !ranks.Open() && std::none_of(also.begin(), also.end(),
+                                       [](const auto& hidden) { return hidden.second.outlasts; });
+}
+
 bool Incident::ReachesWholeModel() const {
-  return std::none_of(ranks.states.begin(), ranks.states.end(), [this](const auto& entry) {
-    return entry.second.open && !reach.at(entry.first).whole_model;
-  });
+  return ranks.Open() &&
+         std::none_of(ranks.states.begin(), ranks.states.end(), [this](const auto& entry) {
+           return entry.second.open && !reach.at(entry.first).whole_model;
+         });
 }
 
 bool Incident::Reaches(const std::set<std::string>& place) const {

@@ -46,6 +46,7 @@ struct IncidentRanks {
   // Counts one clear step of a rank; true when no rank shows the cause any more.
   bool Clear(int32_t rank, bool for_certain = false);
   void Hold(int32_t rank);
+  [[nodiscard]] bool Open() const;  // on some rank
   [[nodiscard]] bool WasLongAway() const;
 };
 
@@ -80,6 +81,7 @@ struct HiddenIncident {
   LatestMessage latest;
   IncidentRanks ranks;
   std::set<std::string> tensors;
+  bool outlasts = false;  // keeps the incident open (Explanation::outlasts)
 };
 
 struct Incident {
@@ -98,6 +100,8 @@ struct Incident {
   bool announce = false;  // opened, open again, more severe, or seen by one more rule: tell at once
   bool reopened = false;
   TimeNs told_ns = 0;
+  // Whether nothing that keeps it open is seen any more.
+  [[nodiscard]] bool Over() const;
   // On every rank that shows it: those that do not agree have several causes.
   [[nodiscard]] bool ReachesWholeModel() const;
   // One of the names a place goes by, on some rank that shows it.

@@ -115,7 +115,7 @@ void IncidentBook::TakeTexts(const Observation& observation, Incident* incident)
 void IncidentBook::Add(const FindingSource& source, const Observation& observation,
                        TimeNs wall_ns) {
   const Severity severity = SeverityOf(source, observation);
-  if (Incident* explainer = ExplainerOf(source, observation, severity)) {
+  if (const Explainer explainer = ExplainerOf(source, observation, severity); explainer.incident) {
     Hide({source.rule, observation.cause_key}, observation, severity, explainer);
     return;
   }
@@ -193,13 +193,19 @@ void IncidentBook::Reopen(const Observation& observation, Severity severity,
 }
 
 void IncidentBook::Hide(const IncidentKey& key, const Observation& observation, Severity severity,
-                        Incident* explainer) {
-  const auto [slot, is_new] = explainer->also.try_emplace(key);
+                        const Explainer& explainer) {
+  Incident& incident = *explainer.incident;
+  const auto [slot, is_new] = incident.also.try_emplace(key);
   HiddenIncident& hidden = slot->second;
-  explainer->changed = true;
+  incident.changed = true;
   if (is_new || severity > hidden.severity) {
     hidden.severity = severity;
-    explainer->announce = true;
+    incident.announce = true;
+  }
+  hidden.outlasts = explainer.outlasts;
+  if (hidden.outlasts) {
+    Finding& finding = findings_[incident.index];
+    finding.last_step = std::max(finding.last_step, observation.key.step.value);
   }
   hidden.latest.Take(observation);
   hidden.ranks.See(observation);
@@ -233,31 +239,34 @@ bool IncidentBook::Explains(const IncidentKey& other, const std::string& cause_k
                       [&](const std::set<std::string>& place) { return incident.Reaches(place); }));
 }
 
-bool IncidentBook::ExplainsAll(const IncidentKey& other, const IncidentKey& key) const {
+const Explanation* IncidentBook::ExplanationOfAll(const IncidentKey& other,
+                                                  const IncidentKey& key) const {
   const Incident& explained = incidents_.at(key);
   std::vector<std::set<std::string>> places;
   for (const auto& [tensor, place] : explained.tensors) {
     const std::string subject = SubjectOfName(tensor);
     places.push_back({subject, ModuleOfParameter(subject)});
   }
-  return std::any_of(explained.explained_by.begin(), explained.explained_by.end(),
-                     [&](const Explanation& explanation) {
-                       return Explains(other, key.second, places, explanation);
-                     });
+  const auto found = std::find_if(explained.explained_by.begin(), explained.explained_by.end(),
+                                  [&](const Explanation& explanation) {
+                                    return Explains(other, key.second, places, explanation);
+                                  });
+  return found == explained.explained_by.end() ? nullptr : &*found;
 }
 
-Incident* IncidentBook::ExplainerOf(const FindingSource& source, const Observation& observation,
-                                    Severity severity) {
+IncidentBook::Explainer IncidentBook::ExplainerOf(const FindingSource& source,
+                                                  const Observation& observation,
+                                                  Severity severity) {
   const std::string& cause_key = observation.cause_key;
   if (source.explained_by.empty()) {
-    return nullptr;
+    return {};
   }
   const std::vector<std::set<std::string>> place = {SubjectsOf(observation)};
   const auto own = incidents_.find({source.rule, cause_key});
   if (own != incidents_.end() && findings_[own->second.index].state == FindingState::kOpen) {
-    return nullptr;
+    return {};
   }
-  Incident* goes_on_in = nullptr;
+  Explainer goes_on_in;
   for (const Explanation& explanation : source.explained_by) {
     for (auto& [other, incident] : incidents_) {
       const Finding& finding = findings_[incident.index];
@@ -265,10 +274,10 @@ Incident* IncidentBook::ExplainerOf(const FindingSource& source, const Observati
         continue;
       }
       if (Explains(other, cause_key, place, explanation)) {
-        return &incident;
+        return {.incident = &incident, .outlasts = explanation.outlasts};
       }
       if (other.first != source.rule && HoldsReason(incident, cause_key, explanation)) {
-        goes_on_in = &incident;
+        goes_on_in = {.incident = &incident};
       }
     }
   }
@@ -288,14 +297,19 @@ void IncidentBook::TakeOver(const IncidentKey& by) {
   const Finding& reason = findings_[explainer.index];
   for (auto& [key, incident] : incidents_) {
     Finding& finding = findings_[incident.index];
-    if (finding.state != FindingState::kOpen || finding.severity > reason.severity ||
-        !ExplainsAll(by, key) || (finding.severity == reason.severity && ExplainsAll(key, by))) {
+    if (finding.state != FindingState::kOpen || finding.severity > reason.severity) {
+      continue;
+    }
+    const Explanation* explanation = ExplanationOfAll(by, key);
+    if (explanation == nullptr ||
+        (finding.severity == reason.severity && ExplanationOfAll(key, by) != nullptr)) {
       continue;
     }
     HiddenIncident hidden{.severity = finding.severity,
                           .latest = incident.latest,
                           .ranks = incident.ranks,
-                          .tensors = {}};
+                          .tensors = {},
+                          .outlasts = explanation->outlasts};
     for (auto& [tensor, place] : incident.tensors) {
       hidden.tensors.insert(tensor);
     }
@@ -334,11 +348,16 @@ void IncidentBook::Clear(const IncidentKey& key, const Verdicts::Cause& cleared,
   Incident& incident = found->second;
   if (AnyNonfinite(nonfinite, incident.tensors)) {
     incident.ranks.Hold(rank);
-  } else if (incident.ranks.Clear(rank, cleared.for_certain)) {
-    findings_[incident.index].state = FindingState::kResolved;
-    Compose(&incident);
-    Tell(&incident, &FindingSink::Resolved);
+  } else if (incident.ranks.Clear(rank, cleared.for_certain) &&
+             (incident.Over() || cleared.for_certain)) {
+    Resolve(&incident);
   }
+}
+
+void IncidentBook::Resolve(Incident* incident) {
+  findings_[incident->index].state = FindingState::kResolved;
+  Compose(incident);
+  Tell(incident, &FindingSink::Resolved);
 }
 
 void IncidentBook::ClearHidden(const IncidentKey& key, int32_t rank,
@@ -352,8 +371,12 @@ void IncidentBook::ClearHidden(const IncidentKey& key, int32_t rank,
     if (AnyNonfinite(nonfinite, hidden->second.tensors)) {
       hidden->second.ranks.Hold(rank);
     } else if (hidden->second.ranks.Clear(rank)) {
-      incident.also.erase(hidden);
       incident.changed = true;
+      auto was_so = incident.also.extract(hidden);
+      if (incident.Over()) {  // this kept it open, and is what it goes on telling
+        incident.also.insert(std::move(was_so));
+        Resolve(&incident);
+      }
     }
   }
 }

@@ -21,8 +21,9 @@
 // opens takes over, and resolves, those that it explains, with what they have in their `also`, but
 // not one that explains it in turn and is as severe. What explains wherever it was seen goes on
 // doing so from the `also` of such a finding. What is in `also` follows its rule: the latest
-// message, gone once the rule has been clear as long as resolves a finding. Nothing is hidden
-// behind a finding less severe.
+// message, gone once the rule has been clear as long as resolves a finding. Where it outlasts its
+// explanation (Explanation::outlasts), the finding is open, and last seen, as long as it is; else
+// it opens by itself once the finding is resolved. Nothing is hidden behind a finding less severe.
 //
 // Single-threaded.
 #pragma once
@@ -86,9 +87,13 @@ class IncidentBook {
  private:
   Incident& IncidentOf(const FindingSource& source, const Observation& observation, TimeNs wall_ns);
   void Add(const FindingSource& source, const Observation& observation, TimeNs wall_ns);
-  // The open incident of another rule that explains what this one says of `cause_key`; null when
+  struct Explainer {
+    Incident* incident = nullptr;
+    bool outlasts = false;  // Explanation::outlasts
+  };
+  // The open incident of another rule that explains what this one says of `cause_key`; none when
   // none does, or the rule has an open incident of its own.
-  Incident* ExplainerOf(const FindingSource& source, const Observation& observation,
+  Explainer ExplainerOf(const FindingSource& source, const Observation& observation,
                         Severity severity);
   // Whether the incident `other` explains what is observed under `cause_key` at all of the places,
   // each by the names it goes by.
@@ -99,11 +104,12 @@ class IncidentBook {
   // wherever that is: how far such a part reaches is not known.
   [[nodiscard]] bool HoldsReason(const Incident& incident, const std::string& cause_key,
                                  const Explanation& explanation) const;
-  // Whether the incident `other` explains all that the incident `key` tells.
-  [[nodiscard]] bool ExplainsAll(const IncidentKey& other, const IncidentKey& key) const;
+  // By what the incident `other` explains all that the incident `key` tells; null when it does not.
+  [[nodiscard]] const Explanation* ExplanationOfAll(const IncidentKey& other,
+                                                    const IncidentKey& key) const;
   // Adds what another rule sees to an open incident.
-  static void Hide(const IncidentKey& key, const Observation& observation, Severity severity,
-                   Incident* explainer);
+  void Hide(const IncidentKey& key, const Observation& observation, Severity severity,
+            const Explainer& explainer);
   // Takes out of the open incidents what is a finding of its own now.
   void Unhide(const IncidentKey& key);
   // Resolves the open incidents that `by` explains.
@@ -117,6 +123,7 @@ class IncidentBook {
   void Clear(const IncidentKey& key, const Verdicts::Cause& cleared,
              const std::set<std::string>* nonfinite);
   void ClearHidden(const IncidentKey& key, int32_t rank, const std::set<std::string>* nonfinite);
+  void Resolve(Incident* incident);
   // Writes the grouped tensors and the message into the finding.
   void Compose(Incident* incident);
   void Tell(Incident* incident, void (FindingSink::*what)(const Finding&));

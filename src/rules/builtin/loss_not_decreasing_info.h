@@ -38,7 +38,7 @@ inline constexpr std::array<Explanation, 8> kLossExplainedBy = {{
     {"flat", "vanishing_gradient", kAnyCause, Reach::kWholeModel},
     {"diverged", "nonfinite", kAnyCause},
     {"diverged", "exploding_tensor", "growth"},
-    {"diverged", "weight_update_ratio", "large"},
+    {"diverged", "weight_update_ratio", "large", Reach::kAnywhere, true},
     {"flat", "gradients_add_up", kAnyCause},
     {"diverged", "gradients_add_up", kAnyCause},
 }};

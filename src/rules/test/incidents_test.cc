@@ -19,6 +19,9 @@ constexpr std::array<Explanation, 2> kByTheOptimizer = {{
 constexpr std::array<Explanation, 1> kByTheLoss = {{{"", "loss", "diverged"}}};
 constexpr std::array<Explanation, 1> kBySums = {{{"diverged", "sums", kAnyCause}}};
 
+constexpr std::array<Explanation, 1> kByAnUpdate = {
+    {{"diverged", "update", "large", Reach::kAnywhere, true}}};
+
 constexpr std::array<Explanation, 1> kByTheGradient = {{
     {"", "vanishing_gradient", kAnyCause, Reach::kSamePlace},
 }};
@@ -220,6 +223,43 @@ TEST_F(IncidentBookTest, AFindingThatTakesAnotherOverTellsWhatThatOneToldOfOther
   ASSERT_THAT(OpenRules(), ElementsAre("optimizer_no_op"));
   ASSERT_EQ(book_->findings()[1].also.size(), 2U);
   EXPECT_EQ(book_->findings()[1].also[0].rule, "other");
+}
+
+TEST_F(IncidentBookTest, WhatOutlastsItsExplanationKeepsTheFindingOpen) {
+  const FindingSource update{.rule = "update", .severity = Severity::kError};
+  const FindingSource loss{
+      .rule = "loss", .severity = Severity::kError, .explained_by = kByAnUpdate};
+  const auto clear = [this](const FindingSource& source, const char* cause, int64_t step,
+                            bool for_certain = false) {
+    book_->Apply(
+        source, {.cleared = {{.cause_key = cause, .key = At(step, 0), .for_certain = for_certain}}},
+        0);
+  };
+  for (const bool loss_first : {false, true}) {
+    book_.emplace(clock_);
+    if (loss_first) {
+      Apply(loss, 1, 0, {Seen("diverged", "loss")});
+    }
+    Apply(update, 1, 0, {Seen("large", "w")});
+    for (int64_t step = 2; step < 12; ++step) {
+      clear(update, "large", step);
+      Apply(loss, step, 0, {Seen("diverged", "loss")});
+      EXPECT_THAT(OpenRules(), ElementsAre("update")) << step;
+    }
+    EXPECT_EQ(book_->findings().back().last_step, 11);
+    for (int64_t step = 12; step < 12 + kClearsToResolve; ++step) {
+      EXPECT_THAT(OpenRules(), ElementsAre("update")) << step;
+      clear(loss, "diverged", step);
+    }
+    EXPECT_THAT(OpenRules(), ElementsAre());
+    ASSERT_EQ(book_->findings().back().also.size(), 1U);
+    EXPECT_EQ(book_->findings().back().also[0].message, "loss at step 11");
+    EXPECT_EQ(book_->findings().size(), loss_first ? 2U : 1U);
+  }
+  Apply(update, 30, 0, {Seen("large", "w")});
+  Apply(loss, 30, 0, {Seen("diverged", "loss")});
+  clear(update, "large", 31, true);
+  EXPECT_THAT(OpenRules(), ElementsAre());
 }
 
 TEST_F(IncidentBookTest, OfTwoThatExplainEachOtherTheMoreSevereStaysWhicheverComesFirst) {

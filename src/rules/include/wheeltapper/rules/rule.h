@@ -50,6 +50,9 @@ struct Explanation {
   const char* rule = "";        // the one that explains it
   const char* rule_cause = "";  // its cause key, or kAnyCause
   Reach reach = Reach::kAnywhere;
+  // What is explained is what a moment did: it can go on when that is over, and keeps that finding
+  // open.
+  bool outlasts = false;
 };
 inline constexpr const char* kAnyCause = "*";
 // In the key of a cause, what follows it tells apart findings of one cause, as "flat" and "flat@2";
