@@ -26,7 +26,7 @@ constexpr size_t kMostHistory = 1024;
 // A ratio this many times inside its threshold is clearly fine.
 constexpr double kClearly = 2;
 
-constexpr std::array<ParameterSpec, 6> kParameters = {{
+constexpr std::array<ParameterSpec, 7> kParameters = {{
     {"num_steps", ParameterType::kInteger, "",
      "Compare with the weight at least this many steps ago; unset: the captured step before.",
      kSageMaker},
@@ -37,6 +37,9 @@ constexpr std::array<ParameterSpec, 6> kParameters = {{
     {"epsilon", ParameterType::kNumber, "0.000000001", "Added to the weight's norm.", kSageMaker},
     {"least_rms", ParameterType::kNumber, "0.001",
      "Weights with a smaller rms are not judged too fast: they start at or near zero.", kOurs},
+    {"least_elements", ParameterType::kInteger, "4",
+     "Parameters of fewer elements are not judged too fast: one number passes zero on its way.",
+     kOurs},
     {"patience", ParameterType::kInteger, "10",
      "Captured steps in a row with too small an update before it is reported.", kOurs},
 }};
@@ -75,7 +78,9 @@ const RuleInfo kInfo = {
         "that an update was too large, never that it was too small.",
     .false_alarms =
         "Parameters that start at zero have an infinite ratio at first: `least_rms` leaves them "
-        "out. At the end of a learning rate schedule updates are tiny on purpose: too small counts "
+        "out. A single number, as the bias of one output, is near zero by chance now and then: "
+        "`least_elements` leaves such parameters out. At the end of a learning rate schedule "
+        "updates are tiny on purpose: too small counts "
         "only while the parameter's gradient is not tiny itself and the recorded learning rate is "
         "not zero.",
     .how_to_fix =
@@ -107,6 +112,7 @@ class WeightUpdateRatio final : public Rule {
         small_(parameters.Number("small_threshold")),
         epsilon_(parameters.Number("epsilon")),
         least_rms_(parameters.Number("least_rms")),
+        least_elements_(parameters.Integer("least_elements")),
         patience_(parameters.Integer("patience")) {}
 
   Status OnBatch(const format::StepBatch& batch, RuleContext& context) override {
@@ -153,14 +159,15 @@ class WeightUpdateRatio final : public Rule {
       // The first captured step has nothing to compare with, and overwrites only what was drawn.
       if (!history.empty()) {
         const double norm = NormBefore(history.back(), batch.key.step.value, after, size);
-        JudgeLarge(batch.key, name, size / (norm + epsilon_), norm / root_n, context);
+        JudgeLarge(batch.key, name, row.stats.numel, size / (norm + epsilon_), norm / root_n,
+                   context);
       }
       JudgeSmall(batch.key, name, size / (after + epsilon_), context);
     } else if (before != nullptr) {
       judged_ = true;
       const double least_update = std::max(std::abs(row.stats.l2() - before->stats.l2()),
                                            root_n * std::abs(row.stats.mean - before->stats.mean));
-      JudgeLarge(batch.key, name, least_update / (before->stats.l2() + epsilon_),
+      JudgeLarge(batch.key, name, row.stats.numel, least_update / (before->stats.l2() + epsilon_),
                  before->stats.rms(), context);
     }
     history.push_back({.step = batch.key.step.value, .stats = row.stats});
@@ -170,8 +177,11 @@ class WeightUpdateRatio final : public Rule {
     }
   }
 
-  void JudgeLarge(const format::StepKey& key, const std::string& name, double ratio, double rms,
-                  RuleContext& context) {
+  void JudgeLarge(const format::StepKey& key, const std::string& name, int64_t elements,
+                  double ratio, double rms, RuleContext& context) {
+    if (elements < least_elements_) {
+      return;
+    }
     const Seen seen = ratio > large_ && rms >= least_rms_ ? Seen::kMet
                       : ratio > large_ / kClearly         ? Seen::kNear
                                                           : Seen::kOver;
@@ -247,6 +257,7 @@ class WeightUpdateRatio final : public Rule {
   const double small_;
   const double epsilon_;
   const double least_rms_;
+  const int64_t least_elements_;
   const int64_t patience_;
   TensorRoles roles_;
   GrowthTracker growth_;

@@ -189,6 +189,18 @@ TEST(WeightUpdateRatioTest, LeavesOutUpdatesOfWeightsThatWereZero) {
   EXPECT_TRUE(FindingsOf(run, "weight_update_ratio").empty());
 }
 
+// One number on its way through zero, as the bias of one output.
+TEST(WeightUpdateRatioTest, LeavesOutParametersOfAFewElements) {
+  RunBuilder run;
+  for (int64_t step = 0; step < 3; ++step) {
+    const double value = step == 1 ? 0.01 : 0.13;
+    run.Step(step).Weight("bias", NormalStats(value, 0, 1));
+    run.Stats("update/bias", NormalStats(step == 1 ? -0.12 : 0.12, 0, 1));
+  }
+  EXPECT_TRUE(FindingsOf(run, "weight_update_ratio").empty());
+  EXPECT_EQ(FindingsOf(run, "weight_update_ratio", {{"least_elements", "1"}}).size(), 1U);
+}
+
 TEST(WeightUpdateRatioTest, ReportsTinyUpdatesOnlyWhileGradientsAreNot) {
   for (const double gradient : {1.0, 1e-9}) {
     RunBuilder run;
