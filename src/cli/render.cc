@@ -29,7 +29,7 @@ void AddLine(std::string* out, const char* label, const std::string& text) {
 
 std::string Where(const rules::Finding& finding) {
   std::string text = finding.tensor.value_or("");
-  if (finding.module) {
+  if (finding.module && !finding.module->empty()) {  // "": the model is that layer
     text += (text.empty() ? "layer " : ", layer ") + *finding.module;
   }
   const std::string steps = finding.last_step > finding.step

@@ -13,9 +13,10 @@ namespace wheeltapper {
 // hold (a date, an array of tables).
 struct TomlSetting {
   std::string key;
-  ConfigValue value;
-  std::string problem;
+  ConfigValue value = {};
+  std::string problem = {};
   int line = 0;
+  bool empty_table = false;  // `key` is a table that sets nothing
 };
 
 // Flattens a TOML document below `table` (dotted; "" = all) into settings, in file order of tables.

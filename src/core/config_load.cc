@@ -174,8 +174,13 @@ class ConfigLoader {
     for (const TomlSetting& setting : *settings) {
       const Origin origin{layer, file.path + ":" + std::to_string(setting.line)};
       const ConfigKey* key = RowFor(setting.key);
+      if (setting.empty_table && HoldsKeys(setting.key)) {
+        continue;
+      }
       if (key == nullptr) {
         AddUnknown(setting.key, origin);
+      } else if (setting.empty_table) {
+        AddBadValue(setting.key, InvalidArgumentError("expected a value, got a table"), origin);
       } else if (!setting.problem.empty()) {
         AddBadValue(setting.key, InvalidArgumentError(setting.problem), origin);
       } else {
@@ -191,10 +196,11 @@ class ConfigLoader {
       }
       const std::string key = KeyOfVariable(name);
       if (key.empty()) {
-        AddMistake(ConfigLayer::kEnvironment, "",
-                   InvalidArgumentError(
-                       "unknown variable " + name + ": no configuration key has this name" +
-                       DidYouMean(name, KnownVariables()) + " Unset it or correct its name"));
+        AddMistake(
+            ConfigLayer::kEnvironment, "",
+            InvalidArgumentError("unknown variable " + name +
+                                 ": no configuration key has this name, unset it or correct it" +
+                                 DidYouMean(name, KnownVariables())));
         continue;
       }
       ApplyText(key, text, {ConfigLayer::kEnvironment, name});
@@ -222,8 +228,8 @@ class ConfigLoader {
   void AddUnknown(const std::string& name, const Origin& origin) {
     AddMistake(
         origin.layer, name,
-        InvalidArgumentError("unknown configuration key \"" + name + "\" (" + origin.where + ")" +
-                             DidYouMean(name, KnownNames(name)) + " Correct or remove it"));
+        InvalidArgumentError("unknown configuration key \"" + name + "\" (" + origin.where +
+                             "), correct or remove it" + DidYouMean(name, KnownNames(name))));
   }
 
   void AddBadValue(const std::string& name, const Status& problem, const Origin& origin) {
@@ -247,6 +253,12 @@ class ConfigLoader {
     const bool checked = row != nullptr && row->name == "rules.<rule>.<parameter>" &&
                          !sources_.rule_keys.empty() && KnownRules().contains(PartOf(name, 1));
     return checked ? nullptr : row;
+  }
+
+  [[nodiscard]] bool HoldsKeys(const std::string& table) const {
+    const std::vector<std::string> names = KnownNames(table);
+    return std::any_of(names.begin(), names.end(),
+                       [&table](const std::string& name) { return name.starts_with(table + "."); });
   }
 
   static std::string PartOf(std::string_view name, int index) {

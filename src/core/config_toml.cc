@@ -70,11 +70,15 @@ void Flatten(const toml::table& table, const std::string& prefix,
              std::vector<TomlSetting>* settings) {
   for (const auto& [name, node] : table) {
     const std::string key = prefix + std::string(name.str());
+    const auto line = static_cast<int>(node.source().begin.line);
     if (const toml::table* inner = node.as_table()) {
+      if (inner->empty()) {
+        settings->push_back({.key = key, .line = line, .empty_table = true});
+      }
       Flatten(*inner, key + ".", settings);
       continue;
     }
-    TomlSetting setting{key, false, "", static_cast<int>(node.source().begin.line)};
+    TomlSetting setting{.key = key, .line = line};
     if (Result<ConfigValue> value = FromNode(node); value.ok()) {
       setting.value = *std::move(value);
     } else {

@@ -171,6 +171,9 @@ Status WriteFileAtomically(const std::string& path, std::string_view content) {
   }
   if (!status.ok()) {
     RemoveFile(temporary).IgnoreError("the write failed already; a leftover .tmp file is harmless");
+    if (status.code() == StatusCode::kNotFound) {  // of the temporary file, which nobody asked for
+      status = NotFoundError("there is no folder \"" + ParentOf(path) + "\"");
+    }
     return status.WithContext("writing \"" + path + "\"");
   }
   SyncFolder(ParentOf(path));

@@ -83,8 +83,8 @@ std::string FindingBody(const rules::Finding& finding) {
   if (finding.tensor) {
     AddTerm(&out, "tensor", Code(*finding.tensor));
   }
-  if (finding.module) {
-    AddTerm(&out, "layer", Code(*finding.module));
+  if (const std::string layer = finding.module.value_or(""); !layer.empty()) {
+    AddTerm(&out, "layer", Code(layer));
   }
   std::string steps = finding.last_step > finding.step
                           ? fmt::format("{} to {}", finding.step, finding.last_step)

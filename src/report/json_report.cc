@@ -7,6 +7,7 @@
 #include "wheeltapper/core/json.h"
 
 #include "number_text.h"
+#include "svg_chart.h"
 
 namespace wheeltapper::report {
 namespace {
@@ -21,14 +22,15 @@ json Number(double value) {
   return std::isnan(value) ? "NaN" : (value > 0 ? "Infinity" : "-Infinity");
 }
 
-json Points(const std::vector<SeriesPoint>& points) {
+// The points of its chart in the HTML, and how many there are in all.
+json Points(const std::vector<SeriesPoint>& points, size_t buckets = kChartBuckets) {
   json steps = json::array();
   json values = json::array();
-  for (const SeriesPoint& point : points) {
+  for (const SeriesPoint& point : Thin(points, buckets)) {
     steps.push_back(point.step);
     values.push_back(Number(point.value));
   }
-  return {{"steps", std::move(steps)}, {"values", std::move(values)}};
+  return {{"steps", std::move(steps)}, {"values", std::move(values)}, {"total", points.size()}};
 }
 
 json Series(const std::vector<NamedSeries>& all) {
@@ -86,7 +88,7 @@ json TensorsOf(const ReportData& data) {
                    {"nonfinite", health.nonfinite},
                    {"nonfinite_steps", health.nonfinite_steps},
                    {"nonfinite_most", health.nonfinite_most},
-                   {"rms", Points(health.rms)}});
+                   {"rms", Points(health.rms, kSparkBuckets)}});
   }
   return out;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <set>
 #include <span>
 
 #include <fmt/format.h>
@@ -16,8 +17,6 @@ constexpr int kLeft = 84;
 constexpr int kRight = 12;
 constexpr int kTop = 12;
 constexpr int kBottom = 26;
-constexpr size_t kBuckets = 360;
-constexpr size_t kSparkBuckets = 60;
 constexpr int kColours = 6;  // classes line0 … line5
 constexpr double kLogDecades = 1e3;
 
@@ -212,21 +211,31 @@ std::string EscapeHtml(const std::string& text) {
 
 namespace {
 
-// Keeps the smallest and the largest value (of equals the first) and everything that is not finite.
+// Keeps the smallest and the largest value (of equals the first), and the first and the last that
+// are not finite.
 void ThinBucket(std::span<const SeriesPoint> bucket, std::vector<SeriesPoint>* kept) {
   std::optional<size_t> low;
   std::optional<size_t> high;
+  std::optional<size_t> first_bad;
+  std::optional<size_t> last_bad;
   for (size_t i = 0; i < bucket.size(); ++i) {
     const double value = bucket[i].value;
-    if (std::isfinite(value)) {
-      low = !low || value < bucket[*low].value ? i : low;
-      high = !high || value > bucket[*high].value ? i : high;
+    if (!std::isfinite(value)) {
+      first_bad = first_bad.value_or(i);
+      last_bad = i;
+      continue;
+    }
+    low = !low || value < bucket[*low].value ? i : low;
+    high = !high || value > bucket[*high].value ? i : high;
+  }
+  std::set<size_t> chosen;
+  for (const std::optional<size_t>& each : {low, high, first_bad, last_bad}) {
+    if (each) {
+      chosen.insert(*each);
     }
   }
-  for (size_t i = 0; i < bucket.size(); ++i) {
-    if (i == low || i == high || !std::isfinite(bucket[i].value)) {
-      kept->push_back(bucket[i]);
-    }
+  for (const size_t i : chosen) {
+    kept->push_back(bucket[i]);
   }
 }
 
@@ -259,7 +268,7 @@ std::string SvgChart(const std::vector<ChartLine>& lines, const ChartOptions& op
         kLeft, options.width - kRight, y, y, NumberText(*options.threshold));
   }
   for (size_t i = 0; i < lines.size(); ++i) {
-    const std::vector<SeriesPoint> points = Thin(*lines[i].points, kBuckets);
+    const std::vector<SeriesPoint> points = Thin(*lines[i].points, kChartBuckets);
     out += fmt::format("<path class='line{}' d='{}'/>", i % kColours, Path(points, scale));
     out += Dots(points, scale, i % kColours) + NonfiniteMarks(points, scale);
   }

@@ -34,8 +34,12 @@ std::string SvgChart(const std::vector<ChartLine>& lines, const ChartOptions& op
 // A small line without axes. Points that are not finite show as red dots at the top.
 std::string SvgSparkline(const std::vector<SeriesPoint>& points);
 
-// At most 2 × buckets + (points that are not finite) of the points: of each bucket its smallest and
-// largest survive, in order of step; every point that is not finite survives.
+// Buckets of a chart and of a small line.
+inline constexpr size_t kChartBuckets = 360;
+inline constexpr size_t kSparkBuckets = 60;
+
+// At most 4 × buckets of the points, in order of step: of each bucket the smallest and the largest
+// survive, and the first and the last that are not finite.
 std::vector<SeriesPoint> Thin(const std::vector<SeriesPoint>& points, size_t buckets);
 
 // & < > " ' as entities; control characters dropped. Names come from the job and are not to be

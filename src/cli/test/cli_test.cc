@@ -146,6 +146,16 @@ TEST(RenderTest, ControlCharactersOfANameNeverReachTheTerminal) {
   EXPECT_NE(text.find("line?break"), std::string::npos);
 }
 
+TEST(RenderTest, AModelThatIsOneLayerHasNoNameToTell) {
+  rules::Finding finding;
+  finding.rule = "nonfinite";
+  finding.tensor = "bias";
+  finding.module = "";
+  EXPECT_EQ(RenderFinding(finding, false).find("layer"), std::string::npos);
+  finding.module = "head";
+  EXPECT_NE(RenderFinding(finding, false).find("bias, layer head, step"), std::string::npos);
+}
+
 TEST(RenderTest, OnlyBuiltInRulesPointToExplain) {
   rules::Finding finding;
   finding.rule = "nonfinite";

@@ -121,6 +121,21 @@ TEST_F(ConfigTest, UnknownKeyNamesFileLineAndNearestKey) {
   EXPECT_THAT(error, HasSubstr("did you mean \"capture.every\"?"));
 }
 
+TEST_F(ConfigTest, AnUnknownKeyLikeNoOtherIsToBeCorrectedOrRemoved) {
+  sources_.flags = {{"foo", "1", "--set foo"}};
+  EXPECT_THAT(LoadError(), testing::EndsWith("\"foo\" (--set foo), correct or remove it"));
+}
+
+TEST_F(ConfigTest, AnEmptyTableIsOfKnownKeys) {
+  WriteProject("[capture]\n[capture.collections.mine]\n[rules.overfit]\n[actions.webhook]\n");
+  EXPECT_TRUE(Load().ok()) << LoadError();
+  for (const char* table : {"captur", "capture.evry", "budgt"}) {
+    WriteProject("[capture]\n[" + std::string(table) + "]\n");
+    EXPECT_THAT(LoadError(), HasSubstr("unknown configuration key \"" + std::string(table) + "\""));
+    EXPECT_THAT(LoadError(), HasSubstr("wheeltapper.toml:2)"));
+  }
+}
+
 TEST_F(ConfigTest, UnknownKeyInsideACollectionIsSuggestedWithTheCollectionsName) {
   WriteProject("[capture.collections.attn]\ninclude = [\"attn\"]\nhistogramm = true\n");
   EXPECT_THAT(LoadError(), HasSubstr("did you mean \"capture.collections.attn.histogram\"?"));
@@ -179,6 +194,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"[capture.collections.mine]\nraw = true", "it has no `include`"},
         BadValue{"[capture]\ngradients = 3", "got 3"},
         BadValue{"[rules.overfit]\nseverity = \"fatal\"", "\"critical\", got \"fatal\""},
+        BadValue{"[capture.every]", "expected a value, got a table"},
         BadValue{"[[rules]]\nx = 1", "unknown configuration key \"rules\""},
         BadValue{"x = [", "not valid TOML"}));
 

@@ -40,7 +40,10 @@ TEST_F(FileTest, FailedAtomicWriteKeepsTheOldFileAndLeavesNothingBehind) {
   EXPECT_FALSE(status.ok());
   EXPECT_THAT(status.message(), HasSubstr("writing \"" + Path("folder") + "\""));
   EXPECT_THAT(*ListDirectory(folder_), ElementsAre("folder"));
-  EXPECT_EQ(WriteFileAtomically(Path("absent/a"), "x").code(), StatusCode::kNotFound);
+  const Status nowhere = WriteFileAtomically(Path("absent/a"), "x");
+  EXPECT_EQ(nowhere.code(), StatusCode::kNotFound);
+  EXPECT_EQ(nowhere.message(),
+            "writing \"" + Path("absent/a") + "\": there is no folder \"" + Path("absent") + "\"");
 }
 
 TEST_F(FileTest, FullDiskFailsTheWriteAndKeepsTheOldFile) {

@@ -393,6 +393,17 @@ TEST_F(ReportTest, JsonHoldsTheSameAndKeepsNan) {
   EXPECT_DOUBLE_EQ(report["step_time"]["median_step_ms"].get<double>(), 4.0);
 }
 
+TEST_F(ReportTest, JsonOfALongRunIsNotLongButTellsHowLong) {
+  for (int64_t step = 10; step < 20'000; ++step) {
+    trial_.AddScalar("loss/CrossEntropyLoss", "losses", step, step == 12'345 ? 99 : 1);
+  }
+  const json loss = json::parse(*ReportJson(trial_))["losses"][0];
+  EXPECT_EQ(loss["total"], 20'000);
+  EXPECT_EQ(loss["steps"].size(), loss["values"].size());
+  EXPECT_LE(loss["steps"].size(), 1440U);
+  EXPECT_EQ(std::count(loss["values"].begin(), loss["values"].end(), 99), 1);
+}
+
 TEST_F(ReportTest, SummaryHasTheKeysOfTheContract) {
   const Result<json> found = SummaryJson(trial_);
   ASSERT_TRUE(found.ok());

@@ -26,7 +26,7 @@ std::vector<SeriesPoint> Ramp(int64_t n) {
   return points;
 }
 
-TEST(ThinTest, KeepsExtremesAndEverythingThatIsNotFinite) {
+TEST(ThinTest, KeepsExtremesAndWhereItBeginsAndEndsToBeNotFinite) {
   std::vector<SeriesPoint> points = Ramp(100'000);
   points[51'234].value = 1e9;
   points[77'777].value = -1e9;
@@ -41,6 +41,17 @@ TEST(ThinTest, KeepsExtremesAndEverythingThatIsNotFinite) {
   EXPECT_TRUE(has(51'234) && has(77'777) && has(42) && has(43));
   EXPECT_TRUE(std::is_sorted(thin.begin(), thin.end(),
                              [](const auto& a, const auto& b) { return a.step < b.step; }));
+}
+
+TEST(ThinTest, IsBoundedWhereNothingIsFinite) {
+  std::vector<SeriesPoint> points = Ramp(100'000);
+  for (size_t i = 50'000; i < points.size(); ++i) {
+    points[i].value = std::nan("");
+  }
+  const std::vector<SeriesPoint> thin = Thin(points, 100);
+  EXPECT_EQ(thin.size(), 200U);
+  EXPECT_EQ(thin[100].step, 50'000);
+  EXPECT_EQ(thin.back().step, 99'999);
 }
 
 TEST(SvgChartTest, ShowsNanAndInfinityAsMarksAndBreaksTheLine) {
