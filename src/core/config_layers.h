@@ -9,8 +9,8 @@
 
 namespace wheeltapper {
 
-// One assignment found in a TOML file. `problem` is set instead of a value for TOML that no key can
-// hold (a date, an array of tables).
+// One assignment or empty table found in a TOML file. `problem` is set instead of a value for TOML
+// that no key can hold (a date, an array of tables).
 struct TomlSetting {
   std::string key;
   ConfigValue value = {};

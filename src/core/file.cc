@@ -171,7 +171,8 @@ Status WriteFileAtomically(const std::string& path, std::string_view content) {
   }
   if (!status.ok()) {
     RemoveFile(temporary).IgnoreError("the write failed already; a leftover .tmp file is harmless");
-    if (status.code() == StatusCode::kNotFound) {  // of the temporary file, which nobody asked for
+    // Not of the temporary file, which nobody asked for.
+    if (status.code() == StatusCode::kNotFound && !PathExists(ParentOf(path))) {
       status = NotFoundError("there is no folder \"" + ParentOf(path) + "\"");
     }
     return status.WithContext("writing \"" + path + "\"");

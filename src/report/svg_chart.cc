@@ -251,6 +251,13 @@ std::vector<SeriesPoint> Thin(const std::vector<SeriesPoint>& points, size_t buc
     const size_t end = points.size() * (bucket + 1) / buckets;
     ThinBucket(std::span(points).subspan(begin, end - begin), &kept);
   }
+  // Where a run began and how it ended is what is looked for first.
+  if (kept.front().step != points.front().step) {
+    kept.insert(kept.begin(), points.front());
+  }
+  if (kept.back().step != points.back().step) {
+    kept.push_back(points.back());
+  }
   return kept;
 }
 

@@ -38,8 +38,8 @@ std::string SvgSparkline(const std::vector<SeriesPoint>& points);
 inline constexpr size_t kChartBuckets = 360;
 inline constexpr size_t kSparkBuckets = 60;
 
-// At most 4 × buckets of the points, in order of step: of each bucket the smallest and the largest
-// survive, and the first and the last that are not finite.
+// At most 4 × buckets + 2 of the points, in order of step: the first and the last, and of each
+// bucket the smallest and the largest, and the first and the last that are not finite.
 std::vector<SeriesPoint> Thin(const std::vector<SeriesPoint>& points, size_t buckets);
 
 // & < > " ' as entities; control characters dropped. Names come from the job and are not to be

@@ -138,8 +138,10 @@ std::string RulesReferenceMarkdown() {
       "its threshold,\nas a rule) on as many captured steps in a row as it took to be reported, at "
       "least three. If it comes back,\nthe same finding is open again, tells what is so now, and, "
       "unless it had stayed away for long, takes twice as many\nsteps to resolve each time, up to "
-      "96. A tensor that is no longer "
-      "finite has not recovered: a divergence that ends in NaN goes on as part\nof the finding of "
+      "96. The finding of a too large update or an exploding tensor is open as long as the loss "
+      "that "
+      "diverged for it.\nA tensor that is no longer finite has not recovered: a divergence that "
+      "ends in NaN goes on as part\nof the finding of "
       "`nonfinite`.\n\n"
       "| rule | severity | what it reports | SageMaker Debugger |\n|---|---|---|---|\n";
   for (const RuleType& type : BuiltinRules()) {

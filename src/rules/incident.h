@@ -43,7 +43,7 @@ struct IncidentRanks {
   std::map<int32_t, IncidentOnRank> states;
   int64_t clears_needed = kClearsToResolve;
   void See(const Observation& observation);
-  // Counts one clear step of a rank; true when no rank shows the cause any more.
+  // Counts one clear step of a rank; true when with that no rank shows the cause any more.
   bool Clear(int32_t rank, bool for_certain = false);
   void Hold(int32_t rank);
   [[nodiscard]] bool Open() const;  // on some rank
@@ -82,6 +82,7 @@ struct HiddenIncident {
   IncidentRanks ranks;
   std::set<std::string> tensors;
   bool outlasts = false;  // keeps the incident open (Explanation::outlasts)
+  int64_t silent = 0;     // clear steps of the incident since its rule last said anything of it
 };
 
 struct Incident {

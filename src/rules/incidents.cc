@@ -203,6 +203,7 @@ void IncidentBook::Hide(const IncidentKey& key, const Observation& observation, 
     incident.announce = true;
   }
   hidden.outlasts = explainer.outlasts;
+  hidden.silent = 0;
   if (hidden.outlasts) {
     Finding& finding = findings_[incident.index];
     finding.last_step = std::max(finding.last_step, observation.key.step.value);
@@ -254,16 +255,17 @@ const Explanation* IncidentBook::ExplanationOfAll(const IncidentKey& other,
   return found == explained.explained_by.end() ? nullptr : &*found;
 }
 
+bool IncidentBook::IsOpen(const IncidentKey& key) const {
+  const auto found = incidents_.find(key);
+  return found != incidents_.end() && findings_[found->second.index].state == FindingState::kOpen;
+}
+
 IncidentBook::Explainer IncidentBook::ExplainerOf(const FindingSource& source,
                                                   const Observation& observation,
                                                   Severity severity) {
   const std::string& cause_key = observation.cause_key;
-  if (source.explained_by.empty()) {
-    return {};
-  }
   const std::vector<std::set<std::string>> place = {SubjectsOf(observation)};
-  const auto own = incidents_.find({source.rule, cause_key});
-  if (own != incidents_.end() && findings_[own->second.index].state == FindingState::kOpen) {
+  if (IsOpen({source.rule, cause_key})) {
     return {};
   }
   Explainer goes_on_in;
@@ -296,40 +298,55 @@ void IncidentBook::TakeOver(const IncidentKey& by) {
   Incident& explainer = incidents_.at(by);
   const Finding& reason = findings_[explainer.index];
   for (auto& [key, incident] : incidents_) {
-    Finding& finding = findings_[incident.index];
+    const Finding& finding = findings_[incident.index];
     if (finding.state != FindingState::kOpen || finding.severity > reason.severity) {
       continue;
     }
     const Explanation* explanation = ExplanationOfAll(by, key);
-    if (explanation == nullptr ||
-        (finding.severity == reason.severity && ExplanationOfAll(key, by) != nullptr)) {
-      continue;
+    const bool mutual = finding.severity == reason.severity && ExplanationOfAll(key, by) != nullptr;
+    if (explanation != nullptr && !mutual) {
+      Absorb(key, *explanation, &explainer);
     }
-    HiddenIncident hidden{.severity = finding.severity,
-                          .latest = incident.latest,
-                          .ranks = incident.ranks,
-                          .tensors = {},
-                          .outlasts = explanation->outlasts};
-    for (auto& [tensor, place] : incident.tensors) {
-      hidden.tensors.insert(tensor);
-    }
-    explainer.also.insert_or_assign(key, std::move(hidden));
-    explainer.also.insert(incident.also.begin(), incident.also.end());
-    for (auto& [rank, state] : incident.ranks.states) {
-      state.open = false;
-    }
-    finding.state = FindingState::kResolved;
-    finding.part_of = reason.id;
-    Compose(&incident);
-    Tell(&incident, &FindingSink::Resolved);
   }
   Compose(&explainer);
+}
+
+void IncidentBook::Absorb(const IncidentKey& key, const Explanation& explanation,
+                          Incident* explainer) {
+  Incident& incident = incidents_.at(key);
+  Finding& finding = findings_[incident.index];
+  Finding& reason = findings_[explainer->index];
+  HiddenIncident hidden{.severity = finding.severity,
+                        .latest = incident.latest,
+                        .ranks = incident.ranks,
+                        .tensors = {},
+                        .outlasts = explanation.outlasts};
+  for (const auto& [tensor, place] : incident.tensors) {
+    hidden.tensors.insert(tensor);
+  }
+  if (hidden.outlasts) {
+    reason.last_step = std::max(reason.last_step, finding.last_step);
+  }
+  if (incident.ranks.Open()) {  // else it was open for its parts only
+    explainer->also.insert_or_assign(key, std::move(hidden));
+  }
+  for (const auto& [part, seen] : incident.also) {
+    const auto [slot, is_new] = explainer->also.try_emplace(part, seen);
+    // What explains it now may not be what did.
+    slot->second.outlasts = slot->second.outlasts && !is_new;
+  }
+  for (auto& [rank, state] : incident.ranks.states) {
+    state.open = false;
+  }
+  finding.part_of = reason.id;
+  Resolve(&incident);
 }
 
 void IncidentBook::Hold(const IncidentKey& key, int32_t rank) {
   for (auto& [other, incident] : incidents_) {
     if (const auto hidden = incident.also.find(key); hidden != incident.also.end()) {
       hidden->second.ranks.Hold(rank);
+      hidden->second.silent = 0;
     }
   }
   if (const auto found = incidents_.find(key); found != incidents_.end()) {
@@ -348,8 +365,17 @@ void IncidentBook::Clear(const IncidentKey& key, const Verdicts::Cause& cleared,
   Incident& incident = found->second;
   if (AnyNonfinite(nonfinite, incident.tensors)) {
     incident.ranks.Hold(rank);
-  } else if (incident.ranks.Clear(rank, cleared.for_certain) &&
-             (incident.Over() || cleared.for_certain)) {
+    return;
+  }
+  incident.ranks.Clear(rank, cleared.for_certain);
+  if (findings_[incident.index].state != FindingState::kOpen || incident.ranks.Open()) {
+    return;
+  }
+  for (auto& [other, hidden] : incident.also) {
+    // Its rule judges something else by now, as the loss of the next training.
+    hidden.outlasts = hidden.outlasts && ++hidden.silent < hidden.ranks.clears_needed;
+  }
+  if (incident.Over() || cleared.for_certain) {
     Resolve(&incident);
   }
 }
@@ -368,6 +394,7 @@ void IncidentBook::ClearHidden(const IncidentKey& key, int32_t rank,
     if (hidden == incident.also.end() || findings_[incident.index].state != FindingState::kOpen) {
       continue;
     }
+    hidden->second.silent = 0;
     if (AnyNonfinite(nonfinite, hidden->second.tensors)) {
       hidden->second.ranks.Hold(rank);
     } else if (hidden->second.ranks.Clear(rank)) {

@@ -22,8 +22,9 @@
 // not one that explains it in turn and is as severe. What explains wherever it was seen goes on
 // doing so from the `also` of such a finding. What is in `also` follows its rule: the latest
 // message, gone once the rule has been clear as long as resolves a finding. Where it outlasts its
-// explanation (Explanation::outlasts), the finding is open, and last seen, as long as it is; else
-// it opens by itself once the finding is resolved. Nothing is hidden behind a finding less severe.
+// explanation (Explanation::outlasts), the finding is open, and last seen, as long as it is, and as
+// its rule says anything of it; else it opens by itself once the finding is resolved. Nothing is
+// hidden behind a finding less severe.
 //
 // Single-threaded.
 #pragma once
@@ -112,8 +113,11 @@ class IncidentBook {
             const Explainer& explainer);
   // Takes out of the open incidents what is a finding of its own now.
   void Unhide(const IncidentKey& key);
+  [[nodiscard]] bool IsOpen(const IncidentKey& key) const;
   // Resolves the open incidents that `by` explains.
   void TakeOver(const IncidentKey& by);
+  // Makes the incident `key`, with its parts, a part of its explainer.
+  void Absorb(const IncidentKey& key, const Explanation& explanation, Incident* explainer);
   [[nodiscard]] IncidentPlace PlaceOf(const Observation& observation) const;
   void TakeTexts(const Observation& observation, Incident* incident);
   // Opens a resolved incident again: it tells what is so now.

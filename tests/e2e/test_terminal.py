@@ -245,8 +245,8 @@ NO_SHELL = {
 @pytest.mark.parametrize("line", NO_SHELL.values(), ids=NO_SHELL)
 def test_control_z_where_no_shell_could_continue_it_does_nothing(tmp_path: Path, line: str) -> None:
     text = (
-        "import signal, time\n"
-        "signal.signal(signal.SIGCONT, lambda *_: print('continued', flush=True))\n"
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGCONT, lambda *_: os.write(1, b'continued\\n'))\n"  # print() can be interrupted
         "try:\n"
         "    print('ready', flush=True)\n"  # both signals can come before it returns
         "    while True:\n"

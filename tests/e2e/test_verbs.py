@@ -54,7 +54,7 @@ def test_the_demo_prints_the_overhead_as_show_does(run: Run) -> None:
     summary = program("show", str(run.path), "--json", cwd=run.path.parent).out
     script = QUICKSTART.with_name("print_overhead.py")
     printed = subprocess.run([sys.executable, script], input=summary, capture_output=True, text=True, check=True)
-    assert f" overhead {shown}, {run.summary()['steps']} steps  " in printed.stdout
+    assert f" overhead {shown}, {run.summary()['steps']:,} steps  " in printed.stdout
 
 
 def test_check_gives_the_findings_of_the_live_evaluation(watched: Watch) -> None:

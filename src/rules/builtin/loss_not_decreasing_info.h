@@ -37,7 +37,7 @@ inline constexpr std::array<Explanation, 8> kLossExplainedBy = {{
     {"flat", "dead_relu", kAnyCause, Reach::kWholeModel},
     {"flat", "vanishing_gradient", kAnyCause, Reach::kWholeModel},
     {"diverged", "nonfinite", kAnyCause},
-    {"diverged", "exploding_tensor", "growth"},
+    {"diverged", "exploding_tensor", "growth", Reach::kAnywhere, true},
     {"diverged", "weight_update_ratio", "large", Reach::kAnywhere, true},
     {"flat", "gradients_add_up", kAnyCause},
     {"diverged", "gradients_add_up", kAnyCause},

@@ -133,6 +133,16 @@ class WeightUpdateRatio final : public Rule {
     return {};
   }
 
+  [[nodiscard]] std::string LeftOut() const override {
+    return left_out_ && !judges_large_
+               ? fmt::format(
+                     "every parameter has fewer than {} elements, so that no update of "
+                     "theirs is called too large; to judge them: "
+                     "rules.weight_update_ratio.least_elements",
+                     least_elements_)
+               : "";
+  }
+
  private:
   // The newest state at least num_steps old, or simply the newest.
   [[nodiscard]] const WeightState* Before(const std::deque<WeightState>& history,
@@ -143,6 +153,13 @@ class WeightUpdateRatio final : public Rule {
       }
     }
     return nullptr;
+  }
+
+  // Whether the parameter is large enough for its updates to be called too large.
+  bool JudgesLarge(const format::StatsRow& row) {
+    const bool judges = row.stats.numel >= least_elements_;
+    (judges ? judges_large_ : left_out_) = true;
+    return judges;
   }
 
   void JudgeParameter(const format::StepBatch& batch, const format::StatsRow& row,
@@ -157,17 +174,16 @@ class WeightUpdateRatio final : public Rule {
       const double size = update->stats.l2();
       const double after = row.stats.l2();
       // The first captured step has nothing to compare with, and overwrites only what was drawn.
-      if (!history.empty()) {
+      if (!history.empty() && JudgesLarge(row)) {
         const double norm = NormBefore(history.back(), batch.key.step.value, after, size);
-        JudgeLarge(batch.key, name, row.stats.numel, size / (norm + epsilon_), norm / root_n,
-                   context);
+        JudgeLarge(batch.key, name, size / (norm + epsilon_), norm / root_n, context);
       }
       JudgeSmall(batch.key, name, size / (after + epsilon_), context);
-    } else if (before != nullptr) {
+    } else if (before != nullptr && JudgesLarge(row)) {
       judged_ = true;
       const double least_update = std::max(std::abs(row.stats.l2() - before->stats.l2()),
                                            root_n * std::abs(row.stats.mean - before->stats.mean));
-      JudgeLarge(batch.key, name, row.stats.numel, least_update / (before->stats.l2() + epsilon_),
+      JudgeLarge(batch.key, name, least_update / (before->stats.l2() + epsilon_),
                  before->stats.rms(), context);
     }
     history.push_back({.step = batch.key.step.value, .stats = row.stats});
@@ -177,11 +193,8 @@ class WeightUpdateRatio final : public Rule {
     }
   }
 
-  void JudgeLarge(const format::StepKey& key, const std::string& name, int64_t elements,
-                  double ratio, double rms, RuleContext& context) {
-    if (elements < least_elements_) {
-      return;
-    }
+  void JudgeLarge(const format::StepKey& key, const std::string& name, double ratio, double rms,
+                  RuleContext& context) {
     const Seen seen = ratio > large_ && rms >= least_rms_ ? Seen::kMet
                       : ratio > large_ / kClearly         ? Seen::kNear
                                                           : Seen::kOver;
@@ -269,6 +282,8 @@ class WeightUpdateRatio final : public Rule {
   CauseAtStep large_now_;
   CauseAtStep small_now_;
   bool judged_ = false;
+  bool judges_large_ = false;
+  bool left_out_ = false;
 };
 
 }  // namespace

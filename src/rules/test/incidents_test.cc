@@ -19,8 +19,9 @@ constexpr std::array<Explanation, 2> kByTheOptimizer = {{
 constexpr std::array<Explanation, 1> kByTheLoss = {{{"", "loss", "diverged"}}};
 constexpr std::array<Explanation, 1> kBySums = {{{"diverged", "sums", kAnyCause}}};
 
-constexpr std::array<Explanation, 1> kByAnUpdate = {
-    {{"diverged", "update", "large", Reach::kAnywhere, true}}};
+constexpr std::array<Explanation, 1> kByNan = {{{"large", "nan", kAnyCause}}};
+constexpr std::array<Explanation, 2> kByNanOrAnUpdate = {
+    {{"diverged", "nan", kAnyCause}, {"diverged", "update", "large", Reach::kAnywhere, true}}};
 
 constexpr std::array<Explanation, 1> kByTheGradient = {{
     {"", "vanishing_gradient", kAnyCause, Reach::kSamePlace},
@@ -66,6 +67,12 @@ class IncidentBookTest : public testing::Test {
     book_->Apply(optimizer_,
                  {.observations = {}, .cleared = {{.cause_key = "", .key = At(step, 0)}}}, 0);
   }
+  void IsClear(const FindingSource& source, const char* cause, int64_t step,
+               bool for_certain = false) {
+    book_->Apply(
+        source, {.cleared = {{.cause_key = cause, .key = At(step, 0), .for_certain = for_certain}}},
+        0);
+  }
   void Vanishes(int64_t step, const std::string& parameter) {
     Apply(gradient_, step, 0, {Seen("small", "gradient/" + parameter)});
   }
@@ -85,6 +92,9 @@ class IncidentBookTest : public testing::Test {
   const FindingSource optimizer_ = {.rule = "optimizer_no_op", .severity = Severity::kError};
   const FindingSource gradient_ = {.rule = "vanishing_gradient", .explained_by = kByTheOptimizer};
   const FindingSource loss_ = {.rule = "loss_not_decreasing", .explained_by = kByTheOptimizer};
+  const FindingSource update_ = {.rule = "update", .severity = Severity::kError};
+  const FindingSource diverging_ = {
+      .rule = "loss", .severity = Severity::kError, .explained_by = kByNanOrAnUpdate};
   ManualClock clock_;
   std::optional<IncidentBook> book_{clock_};
 };
@@ -132,6 +142,7 @@ TEST_F(IncidentBookTest, AFindingOfAnInstantKeepsWhatItSaidFirst) {
 
 TEST_F(IncidentBookTest, AFindingCountsAlsoTheTensorsThatItDoesNotName) {
   std::vector<std::string> parameters;
+  parameters.reserve(26);
   for (int i = 0; i < 26; ++i) {
     parameters.push_back("layer" + std::to_string(i));
   }
@@ -226,40 +237,73 @@ TEST_F(IncidentBookTest, AFindingThatTakesAnotherOverTellsWhatThatOneToldOfOther
 }
 
 TEST_F(IncidentBookTest, WhatOutlastsItsExplanationKeepsTheFindingOpen) {
-  const FindingSource update{.rule = "update", .severity = Severity::kError};
-  const FindingSource loss{
-      .rule = "loss", .severity = Severity::kError, .explained_by = kByAnUpdate};
-  const auto clear = [this](const FindingSource& source, const char* cause, int64_t step,
-                            bool for_certain = false) {
-    book_->Apply(
-        source, {.cleared = {{.cause_key = cause, .key = At(step, 0), .for_certain = for_certain}}},
-        0);
-  };
   for (const bool loss_first : {false, true}) {
     book_.emplace(clock_);
     if (loss_first) {
-      Apply(loss, 1, 0, {Seen("diverged", "loss")});
+      Apply(diverging_, 1, 0, {Seen("diverged", "loss")});
     }
-    Apply(update, 1, 0, {Seen("large", "w")});
+    Apply(update_, 1, 0, {Seen("large", "w")});
     for (int64_t step = 2; step < 12; ++step) {
-      clear(update, "large", step);
-      Apply(loss, step, 0, {Seen("diverged", "loss")});
+      IsClear(update_, "large", step);
+      Apply(diverging_, step, 0, {Seen("diverged", "loss")});
       EXPECT_THAT(OpenRules(), ElementsAre("update")) << step;
     }
     EXPECT_EQ(book_->findings().back().last_step, 11);
     for (int64_t step = 12; step < 12 + kClearsToResolve; ++step) {
       EXPECT_THAT(OpenRules(), ElementsAre("update")) << step;
-      clear(loss, "diverged", step);
+      IsClear(diverging_, "diverged", step);
     }
     EXPECT_THAT(OpenRules(), ElementsAre());
     ASSERT_EQ(book_->findings().back().also.size(), 1U);
     EXPECT_EQ(book_->findings().back().also[0].message, "loss at step 11");
     EXPECT_EQ(book_->findings().size(), loss_first ? 2U : 1U);
   }
-  Apply(update, 30, 0, {Seen("large", "w")});
-  Apply(loss, 30, 0, {Seen("diverged", "loss")});
-  clear(update, "large", 31, true);
-  EXPECT_THAT(OpenRules(), ElementsAre());
+}
+
+TEST_F(IncidentBookTest, WhatOutlastsItsExplanationHoldsNothingOnceItsRuleIsSilent) {
+  Apply(update_, 1, 0, {Seen("large", "w")});
+  Apply(diverging_, 1, 0, {Seen("diverged", "loss")});
+  for (int64_t step = 2; step < 1 + 2 * kClearsToResolve; ++step) {
+    EXPECT_THAT(OpenRules(), ElementsAre("update")) << step;
+    IsClear(update_, "large", step);
+  }
+  // As the loss of a later training, which is another.
+  Apply(diverging_, 20, 0, {Seen("diverged@2", "loss")});
+  EXPECT_THAT(OpenRules(), ElementsAre("loss"));
+}
+
+TEST_F(IncidentBookTest, WhatIsCertainlyOverResolvesWhateverOutlastsIt) {
+  for (const int64_t clears : {0, kClearsToResolve}) {
+    book_.emplace(clock_);
+    Apply(update_, 1, 0, {Seen("large", "w")});
+    for (int64_t step = 2; step < 2 + clears; ++step) {
+      Apply(diverging_, step, 0, {Seen("diverged", "loss")});
+      IsClear(update_, "large", step);
+    }
+    EXPECT_THAT(OpenRules(), ElementsAre("update"));
+    IsClear(update_, "large", 30, true);
+    EXPECT_THAT(OpenRules(), ElementsAre());
+  }
+}
+
+TEST_F(IncidentBookTest, WhatWasOpenForWhatOutlastsItAloneIsNoPartOfWhatTakesOver) {
+  const FindingSource update{
+      .rule = "update", .severity = Severity::kError, .explained_by = kByNan};
+  const FindingSource nan{.rule = "nan", .severity = Severity::kCritical};
+  Apply(update, 1, 0, {Seen("large", "w")});
+  for (int64_t step = 1; step < 9; ++step) {
+    Apply(diverging_, step, 0, {Seen("diverged", "loss")});
+    IsClear(update, "large", step);
+  }
+  Apply(nan, 9, 0, {Seen("", "w")});
+  ASSERT_THAT(OpenRules(), ElementsAre("nan"));
+  ASSERT_EQ(book_->findings()[1].also.size(), 1U);
+  EXPECT_EQ(book_->findings()[1].also[0].rule, "loss");
+  for (int64_t step = 10; step < 10 + kClearsToResolve; ++step) {
+    EXPECT_THAT(OpenRules(), ElementsAre("nan")) << step;
+    IsClear(nan, "", step);
+  }
+  EXPECT_THAT(OpenRules(), ElementsAre()) << "what outlasts another explanation does not this one";
 }
 
 TEST_F(IncidentBookTest, OfTwoThatExplainEachOtherTheMoreSevereStaysWhicheverComesFirst) {

@@ -191,14 +191,23 @@ TEST(WeightUpdateRatioTest, LeavesOutUpdatesOfWeightsThatWereZero) {
 
 // One number on its way through zero, as the bias of one output.
 TEST(WeightUpdateRatioTest, LeavesOutParametersOfAFewElements) {
-  RunBuilder run;
-  for (int64_t step = 0; step < 3; ++step) {
-    const double value = step == 1 ? 0.01 : 0.13;
-    run.Step(step).Weight("bias", NormalStats(value, 0, 1));
-    run.Stats("update/bias", NormalStats(step == 1 ? -0.12 : 0.12, 0, 1));
+  for (const int64_t elements : {1, 3, 4}) {
+    RunBuilder run;
+    for (int64_t step = 0; step < 3; ++step) {
+      const double value = step == 1 ? 0.01 : 0.13;
+      run.Step(step).Weight("bias", NormalStats(value, 0, elements));
+      run.Stats("update/bias", NormalStats(step == 1 ? -0.12 : 0.12, 0, elements));
+    }
+    EXPECT_EQ(FindingsOf(run, "weight_update_ratio").empty(), elements < 4) << elements;
+    EXPECT_EQ(FindingsOf(run, "weight_update_ratio", {{"least_elements", "1"}}).size(), 1U);
+    const ManualClock clock;
+    const auto engine = RuleEngine::Create({Select("weight_update_ratio")}, clock);
+    ASSERT_TRUE(engine.ok());
+    MemoryTrial trial(run);
+    trial.ShowAll();
+    ASSERT_TRUE((*engine)->Advance(trial).ok());
+    EXPECT_EQ((*engine)->rule_states()[0].left_out.empty(), elements == 4) << elements;
   }
-  EXPECT_TRUE(FindingsOf(run, "weight_update_ratio").empty());
-  EXPECT_EQ(FindingsOf(run, "weight_update_ratio", {{"least_elements", "1"}}).size(), 1U);
 }
 
 TEST(WeightUpdateRatioTest, ReportsTinyUpdatesOnlyWhileGradientsAreNot) {
