@@ -52,6 +52,24 @@ class DevTest(unittest.TestCase):
             done = subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False)
             self.assertEqual((done.returncode, done.stderr), (0, ""), script)
 
+    def test_a_changed_header_is_linted_through_one_source_however_many_include_it(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            tests = Path(folder, "src/module/test")
+            tests.mkdir(parents=True)
+            for name in ("fixture.h", "unused.h"):
+                (tests / name).touch()
+            for i in range(3000):  # their names fill a pipe
+                (tests / f"a_test_of_a_rather_long_name_{i:04}.cc").write_text('#include "fixture.h"\n')
+            subprocess.run(["git", "init", "-q", folder], check=True)
+            subprocess.run(["git", "-C", folder, "add", "-A"], check=True)
+            lint = f"set -euo pipefail; WT_ROOT={folder}; source {ROOT}/tools/dev/lint.sh; source_of src/module/test"
+            for name, source in (
+                ("fixture.h", "src/module/test/a_test_of_a_rather_long_name_0000.cc\n"),
+                ("unused.h", ""),
+            ):
+                done = subprocess.run(["bash", "-c", f"{lint}/{name}"], capture_output=True, text=True, check=False)
+                self.assertEqual((done.returncode, done.stdout), (0, source), name)
+
     def test_the_wheel_is_judged_by_its_own_libraries_alone(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             packages = Path(folder, "wheeltapper/venv/lib/python3.11/site-packages")  # a checkout of the usual name

@@ -25,14 +25,13 @@ changed_files() {
 
 # source_of HEADER: a source whose check shows what is wrong in the header: its own, else one that includes it.
 source_of() {
-  local module stem own
+  local module stem sources
   module=$(cut -d/ -f1,2 <<<"$1") stem=$(basename "$1" .h)
-  own=$(git -C "$WT_ROOT" ls-files -co --exclude-standard -- "$module/$stem.cc" "$module/*/$stem.cc" | head -n 1)
-  if [[ -n $own ]]; then
-    echo "$own"
-  else
-    git -C "$WT_ROOT" grep -lE "#include \"([^\"]*/)?$stem[.]h\"" -- 'src/*.cc' 'python/*.cc' | head -n 1
+  sources=$(git -C "$WT_ROOT" ls-files -co --exclude-standard -- "$module/$stem.cc" "$module/*/$stem.cc")
+  if [[ -z $sources ]]; then  # git grep fails where nothing is found: a header that nothing includes
+    sources=$(git -C "$WT_ROOT" grep -lE "#include \"([^\"]*/)?$stem[.]h\"" -- 'src/*.cc' 'python/*.cc') || return 0
   fi
+  echo "${sources%%$'\n'*}"
 }
 
 # Sources that clang-tidy has to look at for what was changed.
