@@ -139,8 +139,8 @@ std::string RulesReferenceMarkdown() {
       "least three. If it comes back,\nthe same finding is open again, tells what is so now, and, "
       "unless it had stayed away for long, takes twice as many\nsteps to resolve each time, up to "
       "96. The finding of a too large update or an exploding tensor is open as long as the loss "
+      "that diverged for it.\nA tensor that is no longer finite has not recovered: a divergence "
       "that "
-      "diverged for it.\nA tensor that is no longer finite has not recovered: a divergence that "
       "ends in NaN goes on as part\nof the finding of "
       "`nonfinite`.\n\n"
       "| rule | severity | what it reports | SageMaker Debugger |\n|---|---|---|---|\n";

@@ -264,10 +264,10 @@ IncidentBook::Explainer IncidentBook::ExplainerOf(const FindingSource& source,
                                                   const Observation& observation,
                                                   Severity severity) {
   const std::string& cause_key = observation.cause_key;
-  const std::vector<std::set<std::string>> place = {SubjectsOf(observation)};
   if (IsOpen({source.rule, cause_key})) {
     return {};
   }
+  const std::vector<std::set<std::string>> place = {SubjectsOf(observation)};
   Explainer goes_on_in;
   for (const Explanation& explanation : source.explained_by) {
     for (auto& [other, incident] : incidents_) {
@@ -333,7 +333,9 @@ void IncidentBook::Absorb(const IncidentKey& key, const Explanation& explanation
   for (const auto& [part, seen] : incident.also) {
     const auto [slot, is_new] = explainer->also.try_emplace(part, seen);
     // What explains it now may not be what did.
-    slot->second.outlasts = slot->second.outlasts && !is_new;
+    if (is_new) {
+      slot->second.outlasts = false;
+    }
   }
   for (auto& [rank, state] : incident.ranks.states) {
     state.open = false;
@@ -372,8 +374,11 @@ void IncidentBook::Clear(const IncidentKey& key, const Verdicts::Cause& cleared,
     return;
   }
   for (auto& [other, hidden] : incident.also) {
-    // Its rule judges something else by now, as the loss of the next training.
-    hidden.outlasts = hidden.outlasts && ++hidden.silent < hidden.ranks.clears_needed;
+    ++hidden.silent;
+    if (hidden.silent >= hidden.ranks.clears_needed) {
+      hidden.outlasts =
+          false;  // its rule judges something else by now, as the next training's loss
+    }
   }
   if (incident.Over() || cleared.for_certain) {
     Resolve(&incident);

@@ -55,7 +55,7 @@ constexpr std::array<ParameterSpec, 6> kParameters = {{
 // A divergence that has led to NaN goes on in that finding.
 constexpr std::array<Explanation, 4> kExplainedBy = {{
     {"growth", "nonfinite", kAnyCause},
-    {"growth", "weight_update_ratio", "large", Reach::kAnywhere, true},
+    {"growth", "weight_update_ratio", "large", Reach::kAnywhere, /*outlasts=*/true},
     {"growth", "loss_not_decreasing", "diverged"},
     {"growth", "gradients_add_up", kAnyCause},
 }};

@@ -37,8 +37,8 @@ inline constexpr std::array<Explanation, 8> kLossExplainedBy = {{
     {"flat", "dead_relu", kAnyCause, Reach::kWholeModel},
     {"flat", "vanishing_gradient", kAnyCause, Reach::kWholeModel},
     {"diverged", "nonfinite", kAnyCause},
-    {"diverged", "exploding_tensor", "growth", Reach::kAnywhere, true},
-    {"diverged", "weight_update_ratio", "large", Reach::kAnywhere, true},
+    {"diverged", "exploding_tensor", "growth", Reach::kAnywhere, /*outlasts=*/true},
+    {"diverged", "weight_update_ratio", "large", Reach::kAnywhere, /*outlasts=*/true},
     {"flat", "gradients_add_up", kAnyCause},
     {"diverged", "gradients_add_up", kAnyCause},
 }};

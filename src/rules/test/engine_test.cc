@@ -293,18 +293,6 @@ TEST(RuleEngineTest, ARuleWhoseNeedsAreNotMetSaysWhatItWaitsFor) {
   EXPECT_EQ(states[1].state, RuleState::kActive);
 }
 
-// The state of one rule over a whole run.
-RuleStatus StateOver(RunBuilder& run, const std::string& rule) {
-  const ManualClock clock;
-  const auto engine = RuleEngine::Create({Select(rule)}, clock);
-  MemoryTrial trial(run);
-  trial.ShowAll();
-  if (!engine.ok() || !(*engine)->Finish(trial).ok()) {
-    return {};
-  }
-  return (*engine)->rule_states().front();
-}
-
 TEST(RuleEngineTest, ValidationLossesThatAreAllNanAreNotCalledMissing) {
   RunBuilder run;
   for (int64_t step = 0; step < 50; ++step) {

@@ -84,13 +84,7 @@ TEST(GradientsAddUpTest, SaysThatItHasNothingToJudgeWhereNoOptimizerWasSeen) {
       run.Between(0).Meta(R"({"kind":"optimizer","parameters":["fc.bias"]})");
     }
     run.Step(0).Scalar("loss/ce", 2.3);
-    const ManualClock clock;
-    auto engine = RuleEngine::Create({Select("gradients_add_up")}, clock);
-    ASSERT_TRUE(engine.ok());
-    MemoryTrial trial(run);
-    trial.ShowAll();
-    ASSERT_TRUE((*engine)->Finish(trial).ok());
-    const RuleStatus status = (*engine)->rule_states().front();
+    const RuleStatus status = StateOver(run, "gradients_add_up");
     EXPECT_EQ(status.state, is_seen ? RuleState::kActive : RuleState::kWaiting);
     EXPECT_EQ(status.detail.find("no optimizer was seen") != std::string::npos, !is_seen);
   }

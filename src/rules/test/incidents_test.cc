@@ -21,7 +21,8 @@ constexpr std::array<Explanation, 1> kBySums = {{{"diverged", "sums", kAnyCause}
 
 constexpr std::array<Explanation, 1> kByNan = {{{"large", "nan", kAnyCause}}};
 constexpr std::array<Explanation, 2> kByNanOrAnUpdate = {
-    {{"diverged", "nan", kAnyCause}, {"diverged", "update", "large", Reach::kAnywhere, true}}};
+    {{"diverged", "nan", kAnyCause},
+     {"diverged", "update", "large", Reach::kAnywhere, /*outlasts=*/true}}};
 
 constexpr std::array<Explanation, 1> kByTheGradient = {{
     {"", "vanishing_gradient", kAnyCause, Reach::kSamePlace},
@@ -63,10 +64,6 @@ class IncidentBookTest : public testing::Test {
     }
     Apply(optimizer_, step, rank, std::move(observations));
   }
-  void Moves(int64_t step) {
-    book_->Apply(optimizer_,
-                 {.observations = {}, .cleared = {{.cause_key = "", .key = At(step, 0)}}}, 0);
-  }
   void IsClear(const FindingSource& source, const char* cause, int64_t step,
                bool for_certain = false) {
     book_->Apply(
@@ -102,7 +99,7 @@ class IncidentBookTest : public testing::Test {
 TEST_F(IncidentBookTest, AFindingThatOpensAgainExplainsOnlyWhereItIsNow) {
   Idle(0, {"body.weight", "head.bias"}, true);
   for (int64_t step = 1; step <= kClearsToResolve; ++step) {
-    Moves(step);
+    IsClear(optimizer_, "", step);
   }
   Idle(10, {"head.bias"}, false);
   Vanishes(10, "body.weight");
@@ -193,7 +190,7 @@ TEST_F(IncidentBookTest, ResolvingTakesAsManyClearStepsAsReportingAndAHeldStepIs
   observation.patience = 5;
   Apply(optimizer_, 0, 0, {observation});
   const auto clear = [this](int64_t step) {
-    Moves(step);
+    IsClear(optimizer_, "", step);
     return OpenRules().empty();
   };
   for (int64_t step = 1; step < 5; ++step) {
@@ -324,9 +321,7 @@ TEST_F(IncidentBookTest, OfTwoThatExplainEachOtherTheMoreSevereStaysWhicheverCom
     ASSERT_EQ(book_->findings()[0].also.size(), 1U);
     // What is still there when the other one has resolved opens by itself.
     for (int64_t step = 5; step < 5 + kClearsToResolve; ++step) {
-      book_->Apply(loss,
-                   {.observations = {}, .cleared = {{.cause_key = "diverged", .key = At(step, 0)}}},
-                   0);
+      IsClear(loss, "diverged", step);
     }
     Apply(sums, 9, 0, {Seen("", "w")});
     EXPECT_THAT(OpenRules(), ElementsAre("sums"));

@@ -94,13 +94,7 @@ TEST(LossNotDecreasingTest, TwoOptimizersOverOneModelAreNoGameHoweverManyLossesA
 TEST(LossNotDecreasingTest, SaysThatItCallsNoLossFlatWhileTheGameIsOn) {
   for (const bool two_models : {true, false}) {
     RunBuilder run = TwoLogged(two_models);
-    const ManualClock clock;
-    const auto engine = RuleEngine::Create({Select("loss_not_decreasing")}, clock);
-    ASSERT_TRUE(engine.ok());
-    MemoryTrial trial(run);
-    trial.ShowAll();
-    ASSERT_TRUE((*engine)->Finish(trial).ok());
-    const RuleStatus state = (*engine)->rule_states()[0];
+    const RuleStatus state = StateOver(run, "loss_not_decreasing");
     EXPECT_EQ(state.state, RuleState::kActive);
     EXPECT_EQ(state.left_out.empty(), !two_models);
     if (two_models) {

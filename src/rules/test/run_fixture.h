@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 #include "wheeltapper/core/clock.h"
 #include "wheeltapper/rules/engine.h"
 #include "wheeltapper/trial/trial.h"
@@ -220,6 +222,19 @@ inline std::vector<std::string> EventsOf(RunBuilder& run, const std::string& rul
   }
   std::erase_if(sink.events, [](const std::string& event) { return event.starts_with("updated"); });
   return sink.events;
+}
+
+// The state of one rule over a whole run.
+inline RuleStatus StateOver(RunBuilder& run, const std::string& rule) {
+  const ManualClock clock;
+  const auto engine = RuleEngine::Create({Select(rule)}, clock);
+  MemoryTrial trial(run);
+  trial.ShowAll();
+  if (!engine.ok() || !(*engine)->Finish(trial).ok()) {
+    ADD_FAILURE() << "the engine failed";
+    return {};
+  }
+  return (*engine)->rule_states().front();
 }
 
 // The findings of one rule, or of all built-in rules for "", over a whole run at once.

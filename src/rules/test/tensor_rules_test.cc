@@ -200,13 +200,7 @@ TEST(WeightUpdateRatioTest, LeavesOutParametersOfAFewElements) {
     }
     EXPECT_EQ(FindingsOf(run, "weight_update_ratio").empty(), elements < 4) << elements;
     EXPECT_EQ(FindingsOf(run, "weight_update_ratio", {{"least_elements", "1"}}).size(), 1U);
-    const ManualClock clock;
-    const auto engine = RuleEngine::Create({Select("weight_update_ratio")}, clock);
-    ASSERT_TRUE(engine.ok());
-    MemoryTrial trial(run);
-    trial.ShowAll();
-    ASSERT_TRUE((*engine)->Advance(trial).ok());
-    EXPECT_EQ((*engine)->rule_states()[0].left_out.empty(), elements == 4) << elements;
+    EXPECT_EQ(StateOver(run, "weight_update_ratio").left_out.empty(), elements == 4) << elements;
   }
 }
 
